@@ -1,0 +1,238 @@
+"""The command line: napari-pml segment | demo | train | info."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_pml.types import BACKGROUND, AnnotationError, PmlError
+
+if TYPE_CHECKING:
+    from napari_pml.session import Session
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A few brush strokes become a segmentation of the whole video.",
+)
+
+
+class Preset(StrEnum):
+    """Names of `PRESETS`; a test keeps the two alike, so that --help need not import torch."""
+
+    default = "default"
+    paper = "paper"
+
+
+Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is if not given.")]
+Embedder = Annotated[str, typer.Option(help="Name of an embedder, or a .safetensors file of your own training.")]
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Show what a user can mend as one line instead of a traceback."""
+    try:
+        yield
+    except PmlError as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
+
+
+def parse_annotations(entries: list[str], option: str) -> dict[int, Path]:
+    """Turn ["0=first.png"] into {0: Path("first.png")}; a bare path is frame 0.
+
+    Raises:
+        AnnotationError: an entry is neither FRAME=FILE nor a path, a frame comes twice, or the file is missing.
+    """
+    found: dict[int, Path] = {}
+    for entry in entries:
+        frame, separator, file = entry.partition("=")
+        if not separator:
+            frame, file = "0", entry
+        if not frame.strip().isdigit():
+            raise AnnotationError(f"{option} {entry}: expected FRAME=FILE, such as {option} 0=first.png.")
+        if int(frame) in found:
+            raise AnnotationError(f"{option}: frame {int(frame)} is given twice; put all its labels into one image.")
+        if not Path(file).is_file():
+            raise AnnotationError(f"{option} {entry}: there is no file {file}.")
+        found[int(frame)] = Path(file)
+    return found
+
+
+@app.command()
+def segment(
+    video: Annotated[str, typer.Argument(help="Video file, folder of images, TIFF, or .zarr array.")],
+    out: Annotated[Path, typer.Option(help="Folder for PNG masks, or a .tif or .zarr file.")],
+    annotations: Annotated[
+        list[str] | None,
+        typer.Option(help="FRAME=MASK, a label image in which 0 is background; give it once for every frame."),
+    ] = None,
+    strokes: Annotated[
+        list[str] | None,
+        typer.Option(help=f"FRAME=STROKES, a label image in which 0 is unknown and {BACKGROUND} (8 bit: 255) background."),
+    ] = None,
+    preset: Annotated[Preset, typer.Option(help="Our settings, or the paper's.")] = Preset.default,
+    overlay: Annotated[Path | None, typer.Option(help="Also write the video with the masks drawn over it (.mp4).")] = None,
+    embedder: Embedder = "compact",
+    device: Device = None,
+) -> None:
+    """Segment a video from annotated frames.
+
+    Ctrl-C stops early; what is finished is written all the same.
+    """
+    with clear_errors():
+        masks = parse_annotations(annotations or [], "--annotations")
+        painted = parse_annotations(strokes or [], "--strokes")
+        if both := sorted(masks.keys() & painted.keys()):
+            raise AnnotationError(f"Frame {both[0]} has both --annotations and --strokes; give one of them.")
+        if not masks and not painted:
+            raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
+
+        from napari_pml.export import check_destination, export_masks, export_overlay, read_labels
+        from napari_pml.methods.pml import PRESETS
+        from napari_pml.session import Session
+        from napari_pml.video import open_video
+
+        check_destination(out, overlay)
+        source = open_video(video)
+        session = Session(source, PRESETS[preset], embedder=embedder, device=device)
+        for t, path in masks.items():
+            session.annotate(t, read_labels(path), complete=True)
+        for t, path in painted.items():
+            session.annotate(t, read_labels(path, strokes=True))
+        finished = segment_with_progress(session, min(masks | painted), out)
+        if out.suffix:
+            export_masks(session.masks, out)
+        if overlay is not None:
+            export_overlay(source, session.masks, overlay)
+        typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay else ""))
+        if session.stale_frames():
+            raise typer.Exit(130)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the video, its overlay and a contact sheet.")] = Path("pml-demo"),
+    device: Device = None,
+) -> None:
+    """Make a short clip with known masks, segment it from its first mask, and say how well that went."""
+    with clear_errors():
+        import time
+
+        from napari_pml.demo import make_clip
+        from napari_pml.evaluation.measures import evaluate_masks
+        from napari_pml.export import contact_sheet, export_overlay
+        from napari_pml.session import Session
+        from napari_pml.video import open_video
+
+        frames, truth = make_clip(n_objects=3)
+        session = Session(open_video(frames), device=device)
+        session.annotate(0, truth[0], complete=True)
+        began = time.perf_counter()
+        segment_with_progress(session, 0, out / "masks")
+        seconds = time.perf_counter() - began
+        if session.stale_frames():
+            raise typer.Exit(130)
+        export_overlay(session.video, session.masks, out / "overlay.mp4")
+        contact_sheet(session.video, session.masks, out / "contact_sheet.png")
+        result = evaluate_masks(session.masks.labels[:], truth)
+        typer.echo(
+            f"J&F {result.j_and_f:.3f} (J {result.j_mean:.3f}, F {result.f_mean:.3f}) over {len(result.object_ids)} "
+            f"objects, {len(frames) / seconds:.1f} frames per second with embedding"
+        )
+        typer.echo(f"look at {out / 'contact_sheet.png'} and {out / 'overlay.mp4'}")
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; if it holds a checkpoint, training goes on.")],
+    trunk: Annotated[
+        Path | None,
+        typer.Option(help="ResNet-18 weights to start from (BatchNorm folded); the bundled network if not given."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 3000,
+    seed: Annotated[int, typer.Option(help="Of clips and anchors.")] = 0,
+    device: Device = None,
+) -> None:
+    """Train the embedder on videos with masks.
+
+    Writes compact.safetensors (for --embedder), checkpoint.pt and log.csv into OUT. Stop it at any time and call it
+    again to go on.
+    """
+    with clear_errors():
+        from tqdm import tqdm
+
+        from napari_pml.embedding.embedder import choose_device
+        from napari_pml.training.train import TrainConfig, run_training
+
+        chosen = choose_device(device)
+        typer.echo(f"training on {chosen}")
+        bar = tqdm(total=steps, unit="step")
+        for report in run_training(data, out, TrainConfig(steps=steps, seed=seed), trunk, chosen):
+            bar.update(report.step - bar.n)
+            bar.set_postfix(loss=f"{report.soft_nearest_neighbour:.3f}", triplet=f"{report.modified_triplet:.3f}")
+        bar.close()
+        typer.echo(f"weights in {out / 'compact.safetensors'}")
+
+
+@app.command()
+def info(device: Device = None) -> None:
+    """Show versions, device, networks and default settings: what a bug report should hold."""
+    with clear_errors():
+        from importlib.metadata import version
+
+        from napari_pml.embedding.embedder import EMBEDDERS, choose_device
+        from napari_pml.embedding.weights import bundled
+        from napari_pml.methods.pml import PmlConfig
+
+        names = ("napari-pml", "napari", "torch", "faiss-cpu", "numpy", "av", "zarr")
+        typer.echo("versions  " + ", ".join(f"{name} {version(name)}" for name in names))
+        typer.echo(f"python    {sys.version.split()[0]} on {sys.platform}")
+        typer.echo(f"device    {choose_device(device)}")
+        for name in EMBEDDERS:
+            typer.echo(f"embedder  {name}: {bundled(name)} ({bundled(name).stat().st_size / 1e6:.1f} MB)")
+        config = PmlConfig()
+        typer.echo("settings  " + ", ".join(f"{f.name}={getattr(config, f.name)}" for f in fields(config)))
+
+
+def segment_with_progress(session: Session, start: int, out: Path) -> int:
+    """Propagate under a progress bar, writing each mask as it is finished, until the end or Ctrl-C.
+
+    Args:
+        session: with annotations.
+        start: the frame to begin with.
+        out: folder for a PNG of every mask; one with a suffix is left to be written in the end.
+
+    Returns:
+        How many frames have their final mask.
+    """
+    from tqdm import tqdm
+
+    from napari_pml.export import write_mask_png
+
+    n, height, width = session.video.shape
+    typer.echo(f"{session.video.name}: {n} frames of {width} x {height}; {session.embedder.name} on {session.device}")
+    bar = tqdm(total=n, unit="frame")
+    try:
+        for mask in session.propagate(start):
+            if not out.suffix:
+                write_mask_png(mask.labels, out / f"{mask.t:05d}.png")
+            bar.update(n - len(session.stale_frames()) - bar.n)
+    except KeyboardInterrupt:
+        typer.echo("\nStopped; what is finished is kept.", err=True)
+    finally:
+        bar.close()
+    return n - len(session.stale_frames())
+
+
+if __name__ == "__main__":
+    app()

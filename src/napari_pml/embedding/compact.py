@@ -1,0 +1,82 @@
+"""The bundled default: a ResNet-18 trunk at stride 8 under the embedding head of PML (section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from napari_pml.embedding.resnet import ResNet18Trunk
+from napari_pml.grid import cell_coordinates
+
+
+class EmbeddingHead(nn.Module):
+    """Two convolutions over features, pixel coordinates and frame number: e = f(x, i, j), PML section 3.3.
+
+    Beside the two convolutions runs a linear shortcut. It starts as a projection onto the principal components of
+    the trunk's features, so that training begins at the quality of the pre-trained features instead of at random.
+    """
+
+    def __init__(self, n_features: int, dim: int):
+        super().__init__()
+        self.shortcut = nn.Conv2d(n_features, dim, 1)
+        self.conv1 = nn.Conv2d(n_features + 3, dim, 3, padding=1)
+        self.conv2 = nn.Conv2d(dim, dim, 1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Embed features.
+
+        Args:
+            features: (B, F, h, w).
+            t: (B,) place of each frame in its video, -1 (first) to 1 (last).
+
+        Returns:
+            (B, D, h, w) embeddings of length 1 over axis 1.
+        """
+        n, _, h, w = features.shape
+        place = cell_coordinates(h, w, features.device).expand(n, 2, h, w)
+        time = t.view(n, 1, 1, 1).expand(n, 1, h, w)
+        x = torch.cat([features, place.to(features), time.to(features)], dim=1)
+        x = self.conv2(F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.conv1.weight, self.conv1.bias)))
+        return F.normalize(self.shortcut(features) + x, dim=1)
+
+
+class CompactNet(nn.Module):
+    """ResNet-18 trunk, second and third stage side by side, embedding head; 3.4 million parameters."""
+
+    name = "compact"
+    stride = 8
+    dim = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = ResNet18Trunk()
+        self.head = EmbeddingHead(sum(ResNet18Trunk.widths), self.dim)
+
+    def features(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return the trunk's (B, 384, h, w) features of (B, 3, H, W) frames in 0..1."""
+        return torch.cat(self.trunk(frames), dim=1)
+
+    def forward(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Embed (B, 3, H, W) frames in 0..1, sides multiples of 8, at times t (B,) in -1..1, as (B, 128, h, w)."""
+        return self.head(self.features(frames), t)
+
+    @torch.no_grad()
+    def start_from_principal_components(self, frames: torch.Tensor) -> None:
+        """Set the head's shortcut to the principal components of the features of some typical frames.
+
+        Channels are standardised first, and both depths given the same weight.
+
+        Args:
+            frames: (B, 3, H, W) in 0..1, enough of them for B * h * w to be well above the number of features.
+        """
+        features = self.features(frames).permute(0, 2, 3, 1).flatten(0, 2).double()
+        weight = torch.cat([torch.full((n,), n**-0.5) for n in ResNet18Trunk.widths]).to(features)
+        scale = weight / features.std(dim=0).clamp_min(1e-6)
+        mean = features.mean(dim=0)
+        _, vectors = torch.linalg.eigh(torch.cov(((features - mean) * scale).T))
+        projection = vectors[:, -self.dim :].T * scale
+        self.head.shortcut.weight.copy_(projection[:, :, None, None])
+        self.head.shortcut.bias.copy_(-projection @ mean)  # type: ignore[union-attr]

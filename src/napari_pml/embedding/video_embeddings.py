@@ -1,0 +1,41 @@
+"""The embeddings of one video, computed when first asked for."""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+
+from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.stores import MemoryStore
+from napari_pml.grid import grid_shape
+from napari_pml.video import Video
+
+
+class VideoEmbeddings:
+    """`embeddings[t]` is the (h, w, D) float32 embedding of frame t, on the embedder's device.
+
+    Each frame is computed once and kept in float16. Safe to use from several threads.
+    """
+
+    def __init__(self, video: Video, embedder: Embedder, store: MemoryStore | None = None):
+        """Embed the frames of `video` with `embedder`, keeping them in `store`."""
+        self.video, self.embedder = video, embedder
+        self.store = store or MemoryStore()
+        n_frames, height, width = video.shape
+        self.grid = grid_shape(height, width, embedder.stride)
+        self._n_frames = n_frames
+        self._lock = threading.Lock()
+
+    def __contains__(self, t: int) -> bool:
+        return t in self.store
+
+    def __getitem__(self, t: int) -> torch.Tensor:
+        with self._lock:
+            embeddings = self.store.get(t)
+            if embeddings is None:
+                frame = torch.from_numpy(self.video.rgb(t)).permute(2, 0, 1)[None]
+                time = torch.tensor([2 * t / max(1, self._n_frames - 1) - 1.0])
+                embeddings = self.embedder.embed(frame, time)[0].permute(1, 2, 0).half().cpu().contiguous()
+                self.store.put(t, embeddings)
+        return embeddings.to(self.embedder.device).float()

@@ -1,0 +1,58 @@
+"""Weights on disk: safetensors with a line of metadata that says which network they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pooch
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from napari_pml.types import WeightsError
+
+
+def bundled(architecture: str) -> Path:
+    """Return the path of the weights that come with the package."""
+    return Path(__file__).parent / "bundled" / f"{architecture}.safetensors"
+
+
+def save_weights(state: dict[str, torch.Tensor], path: Path, architecture: str, **about: str) -> None:
+    """Write weights in float16, so that an unfinished file never stands at `path`.
+
+    Args:
+        state: tensors by parameter name.
+        path: the .safetensors file.
+        architecture: which network they belong to.
+        about: further metadata: data, steps, licence.
+    """
+    half = {name: value.detach().cpu().half().contiguous() for name, value in state.items()}
+    partial = path.with_suffix(".partial")
+    save_file(half, partial, metadata={"architecture": architecture, **about})
+    partial.replace(path)
+
+
+def load_weights(path: Path, architecture: str | None = None) -> tuple[dict[str, torch.Tensor], str]:
+    """Read weights.
+
+    Args:
+        path: a .safetensors file.
+        architecture: the network they must belong to; None takes any.
+
+    Returns:
+        float32 tensors by parameter name, and a fingerprint of the file.
+
+    Raises:
+        WeightsError: missing, damaged, or of another network.
+    """
+    if not path.exists():
+        raise WeightsError(f"There are no weights at {path}. Check the path; the bundled network needs none.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = (file.metadata() or {}).get("architecture")
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a readable .safetensors file ({error}). Fetch or train it again.") from error
+    if architecture is not None and found != architecture:
+        raise WeightsError(f"{path} holds weights of {found!r}, but {architecture!r} is needed.")
+    return state, f"{architecture}-{pooch.file_hash(str(path))[:16]}"

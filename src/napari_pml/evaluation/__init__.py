@@ -1,0 +1,1 @@
+"""How good masks are, and how much work they took."""

@@ -1,0 +1,274 @@
+"""Masks as files: PNG with the DAVIS palette, TIFF, Zarr, an overlay video; and label images read back.
+
+Every file is written under another name first and renamed when it is complete.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+import tifffile
+import zarr
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from napari_pml.masks import MaskStore
+from napari_pml.types import BACKGROUND, AnnotationError, ExportError, Labels
+from napari_pml.video import Video
+
+OPACITY = 0.45
+"""Of an object's colour in an overlay; its outline is opaque."""
+
+SHEET_TILE = 320
+"""Width of a tile of a contact sheet, in pixels."""
+
+
+def davis_palette() -> NDArray[np.uint8]:
+    """Return the 256 colours of PASCAL VOC and DAVIS as (256, 3) RGB: 0 is black, object i has colour i.
+
+    The bits of the index are dealt out in turn to red, green and blue, filling each from the highest bit
+    down, so that small indices get colours far apart (PASCAL VOC development kit, `VOClabelcolormap`).
+    """
+    index = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= ((index >> channel & 1) << (7 - bit)).astype(np.uint8)
+        index >>= 3
+    return palette
+
+
+def write_mask_png(labels: Labels, path: Path) -> None:
+    """Write (H, W) labels as a PNG: indexed with the DAVIS palette, or 16-bit grey for ids beyond 255.
+
+    Raises:
+        ExportError: the file cannot be written.
+    """
+    if labels.max() > 255:
+        image = Image.fromarray(labels.astype(np.uint16))
+    else:
+        image = Image.fromarray(labels.astype(np.uint8))
+        image.putpalette(davis_palette().tobytes())
+    with _written(path) as unfinished:
+        image.save(unfinished, format="PNG")
+
+
+def read_labels(path: Path, *, strokes: bool = False) -> Labels:
+    """Read a label image: an indexed, grey or coloured PNG (or other image), a TIFF, or a .npy file.
+
+    Indices and grey values are the labels; but a grey image of nothing but 0 and 255 shows object 1. Colours
+    must be those of the DAVIS palette and mean their place in it.
+
+    Args:
+        path: of the image.
+        strokes: it shows strokes, on which 0 is not annotated and, in an image of 8 bits, 255 is background.
+
+    Returns:
+        (H, W) uint16.
+
+    Raises:
+        AnnotationError: there is no such file, or it is not an image of labels.
+    """
+    is_indexed = False
+    try:
+        if path.suffix.lower() == ".npy":
+            array = np.load(path, allow_pickle=False)
+        elif path.suffix.lower() in (".tif", ".tiff"):
+            array = tifffile.imread(path)
+        else:
+            with Image.open(path) as image:
+                is_indexed = image.mode == "P"
+                array = np.asarray(image.convert("L") if image.mode in ("1", "LA") else image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise AnnotationError(
+            f"{path} cannot be read as a label image: {error}. Give a PNG or TIFF."
+        ) from error
+    if array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8:
+        array = _palette_indices(array[..., :3], path)
+    if array.ndim != 2 or array.dtype.kind not in "bui" or array.min() < 0 or array.max() > 65535:
+        raise AnnotationError(
+            f"{path.name} holds {array.dtype} of shape {array.shape}; a label image is (H, W) whole numbers "
+            "from 0 to 65535: 0 = background, 1, 2, ... = objects."
+        )
+    labels: Labels = array.astype(np.uint16)
+    if strokes:
+        return np.where(labels == 255, np.uint16(BACKGROUND), labels) if array.dtype == np.uint8 else labels
+    if array.dtype == np.uint8 and not is_indexed and set(np.unique(labels)) <= {0, 255}:
+        labels = np.minimum(labels, 1)
+    return labels
+
+
+def check_destination(masks: Path, overlay: Path | None = None) -> None:
+    """Refuse places that could not be written, before any work is done.
+
+    Args:
+        masks: as for `export_masks`.
+        overlay: as for `export_overlay`.
+
+    Raises:
+        ExportError: a suffix is not understood, or a `.zarr` exists already.
+    """
+    if masks.suffix.lower() not in ("", ".tif", ".tiff", ".zarr"):
+        raise ExportError(f"Masks are written as .tif, .zarr or a folder of PNGs (no suffix), not {masks.suffix}.")
+    if masks.suffix.lower() == ".zarr" and masks.exists():
+        raise ExportError(f"{masks} exists already. Choose another name, or remove it first.")
+    if overlay is not None and overlay.suffix.lower() != ".mp4":
+        raise ExportError(f"An overlay video is written as .mp4, not {overlay.suffix or 'without a suffix'}.")
+
+
+def export_masks(masks: MaskStore, path: Path) -> None:
+    """Write all finished masks.
+
+    Args:
+        masks: of a video.
+        path: a `.tif` (multi-page, compressed) or `.zarr` (one array), in which frames without a mask are 0;
+            or, without a suffix, a folder of PNGs `00000.png`, ... in which they are absent.
+
+    Raises:
+        ExportError: the suffix is another one, a `.zarr` exists already, or the place cannot be written.
+    """
+    check_destination(path)
+    if path.suffix.lower() == ".zarr":
+        _export_zarr(masks, path)
+    elif path.suffix:
+        _export_tiff(masks, path)
+    else:
+        for t in _finished(masks):
+            write_mask_png(masks[t].labels, path / f"{t:05d}.png")
+
+
+def overlay_frame(rgb: NDArray[np.float32], labels: Labels) -> NDArray[np.uint8]:
+    """Paint objects over a frame, translucent with an opaque outline.
+
+    Args:
+        rgb: (H, W, 3) in 0..1.
+        labels: (H, W), 0 = background.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    colours = davis_palette()[np.where(labels > 0, (labels - 1) % 255 + 1, 0)] / np.float32(255)
+    inside = (labels > 0)[..., None]
+    outline = (_outline(labels) & (labels > 0))[..., None]
+    opacity = np.where(outline, 1, np.where(inside, OPACITY, 0)).astype(np.float32)
+    return np.rint((rgb * (1 - opacity) + colours * opacity) * 255).astype(np.uint8)
+
+
+def export_overlay(video: Video, masks: MaskStore, path: Path) -> None:
+    """Write the video with its objects painted over it as an .mp4; frames without a mask stay as they are.
+
+    Raises:
+        ExportError: the suffix is another one, or the file cannot be written.
+        VideoError: a frame cannot be decoded.
+    """
+    check_destination(Path(), path)
+    height, width = video.shape[1:]
+    codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    with _written(path) as unfinished, av.open(str(unfinished), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(video.fps).limit_denominator(1001))
+        stream.width, stream.height = width + width % 2, height + height % 2  # the codecs want even numbers
+        stream.pix_fmt = "yuv420p"
+        for t in range(len(video)):
+            painted = np.pad(
+                _painted(video, masks, t), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"
+            )
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(painted, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def contact_sheet(video: Video, masks: MaskStore, path: Path, columns: int = 4, n: int = 12) -> None:
+    """Write `n` evenly spaced frames with their objects as one PNG, to see a result at a glance.
+
+    Raises:
+        ExportError: the file cannot be written.
+        VideoError: a frame cannot be decoded.
+    """
+    times = np.unique(np.linspace(0, len(video) - 1, min(n, len(video))).round().astype(int)).tolist()
+    height = round(SHEET_TILE * video.shape[1] / video.shape[2])
+    sheet = Image.new("RGB", (SHEET_TILE * min(columns, len(times)), height * -(-len(times) // columns)))
+    for place, t in enumerate(times):
+        tile = Image.fromarray(_painted(video, masks, t)).resize((SHEET_TILE, height))
+        ImageDraw.Draw(tile).text((4, 2), str(t), fill="white", stroke_width=1, stroke_fill="black")
+        sheet.paste(tile, (place % columns * SHEET_TILE, place // columns * height))
+    with _written(path) as unfinished:
+        sheet.save(unfinished, format="PNG")
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """Give a name to write to; rename it to `path` afterwards, or remove it after an error."""
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+        unfinished.replace(path)
+    except (OSError, av.error.FFmpegError) as error:
+        raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def _finished(masks: MaskStore) -> list[int]:
+    return [t for t in range(masks.shape[0]) if t in masks]
+
+
+def _export_tiff(masks: MaskStore, path: Path) -> None:
+    largest = max((int(masks[t].labels.max()) for t in _finished(masks)), default=0)
+    dtype = np.uint8 if largest < 256 else np.uint16
+    pages = (masks.labels[t].astype(dtype) for t in range(masks.shape[0]))
+    n_bytes = int(np.prod(masks.shape)) * np.dtype(dtype).itemsize
+    with _written(path) as unfinished, tifffile.TiffWriter(unfinished, bigtiff=n_bytes > 2**31) as tiff:
+        tiff.write(pages, shape=masks.shape, dtype=dtype, compression="zlib", metadata={"axes": "TYX"})
+
+
+def _export_zarr(masks: MaskStore, path: Path) -> None:
+    with _written(path) as unfinished:
+        chunks = (1, *masks.shape[1:])
+        array = zarr.create_array(
+            str(unfinished), shape=masks.shape, chunks=chunks, dtype=np.uint16, overwrite=True
+        )
+        for t in _finished(masks):
+            array[t] = masks[t].labels
+
+
+def _painted(video: Video, masks: MaskStore, t: int) -> NDArray[np.uint8]:
+    labels = masks[t].labels if t in masks else np.zeros(video.shape[1:], np.uint16)
+    return overlay_frame(video.rgb(t), labels)
+
+
+def _outline(labels: Labels) -> NDArray[np.bool_]:
+    """Return where a pixel within two pixels along a row or column has another label, as (H, W)."""
+    padded = np.pad(labels, 2, mode="edge")
+    height, width = labels.shape
+    outline = np.zeros(labels.shape, bool)
+    for shift in (0, 1, 3, 4):
+        outline |= padded[shift : shift + height, 2:-2] != labels
+        outline |= padded[2:-2, shift : shift + width] != labels
+    return outline
+
+
+def _palette_indices(colours: NDArray[np.uint8], path: Path) -> NDArray[np.uint16]:
+    """Return the place of every (H, W, 3) colour in the DAVIS palette."""
+    weights = np.array([65536, 256, 1])
+    palette = davis_palette() @ weights
+    codes = colours @ weights
+    order = np.argsort(palette)
+    places: NDArray[np.uint16] = order.astype(np.uint16)[
+        np.searchsorted(palette, codes, sorter=order).clip(max=255)
+    ]
+    if (palette[places] != codes).any():
+        wrong = colours[palette[places] != codes][0].tolist()
+        raise AnnotationError(
+            f"{path.name} is a colour image with the colour {wrong}, which is not in the DAVIS palette. Save "
+            "it as an indexed or grey PNG in which 0 is background and 1, 2, ... are objects."
+        )
+    return places

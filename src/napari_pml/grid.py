@@ -1,0 +1,130 @@
+"""The one place where pixels meet grid cells, and stored intensities meet network input.
+
+An image of H x W pixels is covered by h x w cells of `stride` x `stride` pixels, h = ceil(H / stride). Cell (i, j)
+has its centre at pixel coordinate (stride * i + (stride - 1) / 2, ...), counting pixel centres as whole numbers. The
+last row and column of cells may reach beyond the image; pixels out there do not exist and are never counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from napari_pml.types import UNLABELLED, Labels
+
+
+def grid_shape(height: int, width: int, stride: int) -> tuple[int, int]:
+    """Return (h, w), the number of cells that cover an image of (height, width) pixels."""
+    return -(-height // stride), -(-width // stride)
+
+
+def pad_to_cells(frames: torch.Tensor, stride: int) -> torch.Tensor:
+    """Repeat the last row and column of (B, C, H, W) frames until both sides are multiples of `stride`."""
+    height, width = frames.shape[-2:]
+    h, w = grid_shape(height, width, stride)
+    if (h * stride, w * stride) == (height, width):
+        return frames
+    return F.pad(frames, (0, w * stride - width, 0, h * stride - height), mode="replicate")
+
+
+def cell_coordinates(h: int, w: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Return the centres of h x w cells as (2, h, w) float32 (x, y), each from -1 to 1 over the frame."""
+    y = (torch.arange(h, device=device) + 0.5) / h * 2 - 1
+    x = (torch.arange(w, device=device) + 0.5) / w * 2 - 1
+    return torch.stack([x.expand(h, w), y[:, None].expand(h, w)])
+
+
+def pixel_counts(labels: Labels, ids: Sequence[int], stride: int) -> torch.Tensor:
+    """Count the pixels of every label in every cell.
+
+    Args:
+        labels: (H, W) uint16; `UNLABELLED` pixels and labels that are not in `ids` are not counted.
+        ids: the labels to count.
+        stride: side of a cell, in pixels.
+
+    Returns:
+        (h * w, len(ids)) float32 counts, cells in row-major order.
+    """
+    h, w = grid_shape(*labels.shape, stride)
+    column = np.zeros(65536, dtype=np.int64)
+    column[list(ids)] = np.arange(1, len(ids) + 1)
+    column[UNLABELLED] = 0
+    rows = np.arange(labels.shape[0]) // stride
+    columns = np.arange(labels.shape[1]) // stride
+    code = (rows[:, None] * w + columns[None, :]) * (len(ids) + 1) + column[labels]
+    counts = np.bincount(code.ravel(), minlength=h * w * (len(ids) + 1)).reshape(h * w, len(ids) + 1)
+    return torch.from_numpy(counts[:, 1:].astype(np.float32))
+
+
+def upsample(values: torch.Tensor, size: tuple[int, int], stride: int) -> torch.Tensor:
+    """Bring (C, h, w) cell values to (C, H, W) pixels: bilinear between cell centres, constant outside of them."""
+    h, w = values.shape[-2:]
+    full = F.interpolate(values[None], size=(h * stride, w * stride), mode="bilinear", align_corners=False)[0]
+    return full[:, : size[0], : size[1]]
+
+
+@dataclass(frozen=True)
+class IntensityScale:
+    """How stored intensities become network input: one (low, high) per channel, for the whole video.
+
+    Attributes:
+        low: (C,) float32, stored intensity that becomes 0.
+        high: (C,) float32, stored intensity that becomes 1.
+    """
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+
+    @classmethod
+    def from_samples(cls, samples: NDArray[np.generic]) -> IntensityScale:
+        """Measure the scale on some frames of a video.
+
+        8-bit colour is used as it is. Everything else (grey, 16 bit, float, other numbers of channels) is stretched
+        from its 0.1 to its 99.9 percentile, so that a 12-bit movie in uint16 is not black; colour channels share one
+        range, other channels have their own. NaN and infinity are ignored.
+
+        Args:
+            samples: (N, H, W, C) frames in their stored type.
+        """
+        n_channels = samples.shape[-1]
+        is_colour = n_channels in (3, 4)
+        if samples.dtype == np.uint8 and is_colour:
+            return cls(np.zeros(n_channels, np.float32), np.full(n_channels, 255, np.float32))
+        flat = samples.reshape(-1, n_channels).astype(np.float64)
+        flat[~np.isfinite(flat)] = np.nan
+        if is_colour:  # an alpha channel, if any, takes no part
+            flat = flat[:, :3].reshape(-1, 1)
+        if np.isnan(flat).all():
+            low, high = np.zeros(flat.shape[1]), np.ones(flat.shape[1])
+        else:
+            low, high = np.nan_to_num(np.nanpercentile(flat, (0.1, 99.9), axis=0))
+        high = np.where(high > low, high, low + 1)  # constant video: black, not a division by zero
+        return cls(
+            np.broadcast_to(low, n_channels).astype(np.float32),
+            np.broadcast_to(high, n_channels).astype(np.float32),
+        )
+
+    def to_rgb(self, frame: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Turn one stored (H, W, C) frame into (H, W, 3) float32 RGB in 0..1.
+
+        One channel is shown as grey; of four, the alpha channel is dropped; two become red and green; of more, the
+        first three are taken. NaN becomes 0.
+        """
+        n_channels = min(frame.shape[-1], 3)
+        stored = frame[..., :n_channels].astype(np.float32)
+        low, high = self.low[:n_channels], self.high[:n_channels]
+        stored -= low
+        stored *= 1 / (high - low)
+        scaled = np.clip(stored, 0, 1, out=stored)
+        if frame.dtype.kind == "f":
+            scaled = np.nan_to_num(scaled, copy=False, nan=0.0)
+        if n_channels == 1:
+            return np.repeat(scaled, 3, axis=-1)
+        if n_channels == 2:
+            return np.concatenate([scaled, np.zeros_like(scaled[..., :1])], axis=-1)
+        return scaled

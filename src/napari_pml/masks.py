@@ -1,0 +1,117 @@
+"""Where the finished masks of one video are kept: a Zarr group, in memory or on disk.
+
+One chunk is one frame, so that writing a frame touches nothing else and the viewer reads only what it shows.
+Compressed masks are small: a thousand frames of 854 x 480 take a few megabytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.storage import LocalStore, MemoryStore
+
+from napari_pml.types import ExportError, FrameMask
+
+NO_MASK = -1
+"""The revision of a frame that has no mask yet."""
+
+
+class MaskStore:
+    """The masks of one video, and of which revision each is; for one writer and many readers.
+
+    The group holds `labels` (T, H, W) uint16, `confidence` (T, h, w) uint8 (1/255 each) and `revision` (T,)
+    int64. A frame's revision is taken away before its pixels are written and set after them, so that a killed
+    process leaves no half-written frame that counts as finished. (Zarr writes every chunk in one piece.)
+
+    Attributes:
+        shape: (T, H, W) of the video.
+        grid: (h, w) of its cells.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], grid: tuple[int, int], path: Path | None = None) -> None:
+        """Make an empty store, or open the one at `path` again.
+
+        Args:
+            shape: (T, H, W) of the video.
+            grid: (h, w) of its cells.
+            path: of the Zarr group; None keeps it in memory.
+
+        Raises:
+            ExportError: `path` holds something else, or masks of another shape, or cannot be written.
+        """
+        self.shape, self.grid = shape, grid
+        n_frames = shape[0]
+        wanted = {
+            "labels": ((1, *shape[1:]), shape, "uint16", 0),
+            "confidence": ((1, *grid), (n_frames, *grid), "uint8", 0),
+            "revision": ((n_frames,), (n_frames,), "int64", NO_MASK),
+        }
+        try:
+            group: Any = zarr.open_group(MemoryStore() if path is None else LocalStore(path), mode="a")
+            for name, (chunks, size, dtype, empty) in wanted.items():
+                if name not in group:
+                    group.create_array(name, shape=size, chunks=chunks, dtype=dtype, fill_value=empty)
+        except (OSError, ValueError) as error:
+            raise ExportError(f"Masks cannot be kept at {path}: {error}. Choose another place.") from error
+        for name, (_, size, dtype, _) in wanted.items():
+            found = (group[name].shape, str(group[name].dtype))
+            if found != (size, dtype):
+                raise ExportError(
+                    f"{path} holds masks of another video: its {name} are {found}, this video needs "
+                    f"{(size, dtype)}. Choose another place."
+                )
+        self._labels, self._confidence, self._revision = (group[name] for name in wanted)
+        self._revisions: NDArray[np.int64] = self._revision[:]
+        self._lock = threading.RLock()
+
+    @property
+    def labels(self) -> Any:
+        """The (T, H, W) uint16 Zarr array that napari shows; 0 where there is no mask yet."""
+        return self._labels
+
+    @property
+    def revisions(self) -> NDArray[np.int64]:
+        """(T,) int64: the revision that each frame's mask was computed from, -1 for none; a copy."""
+        with self._lock:
+            return self._revisions.copy()
+
+    def __contains__(self, t: int) -> bool:
+        """Whether frame `t` has a mask."""
+        return 0 <= t < self.shape[0] and bool(self._revisions[t] != NO_MASK)
+
+    def __getitem__(self, t: int) -> FrameMask:
+        """Return the mask of frame `t`; KeyError if it has none."""
+        with self._lock:
+            if t not in self:
+                raise KeyError(t)
+            confidence = self._confidence[t].astype(np.float32) / 255
+            return FrameMask(t, self._labels[t], confidence, int(self._revisions[t]))
+
+    def put(self, mask: FrameMask) -> None:
+        """Keep a mask instead of the frame's earlier one, if any; ExportError if the disk refuses."""
+        with self._lock:
+            before, after = self.revisions, self.revisions
+            before[mask.t], after[mask.t] = NO_MASK, mask.revision
+            try:
+                if mask.t in self:
+                    self._revision[:] = before
+                self._labels[mask.t] = mask.labels
+                self._confidence[mask.t] = np.rint(mask.confidence * 255).astype(np.uint8)
+                self._revision[:] = after
+            except OSError as error:
+                raise ExportError(f"The mask of frame {mask.t} cannot be kept: {error}.") from error
+            self._revisions = after
+
+    def clear(self) -> None:
+        """Forget all masks."""
+        with self._lock:
+            finished = np.flatnonzero(self._revisions != NO_MASK)
+            self._revisions = np.full_like(self._revisions, NO_MASK)
+            self._revision[:] = self._revisions
+            for t in finished.tolist():
+                self._labels[t] = 0

@@ -1,0 +1,136 @@
+"""PML: segmentation as retrieval in the embedding space (Chen et al., CVPR 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.methods.neighbours import nearest, nearest_in_window, vote
+from napari_pml.methods.references import (
+    CORRECTION_ADVANTAGE,
+    ReferencePixels,
+    annotated_references,
+    dense_references,
+    resembling,
+)
+from napari_pml.types import BACKGROUND, AnnotationError, Annotations, FrameMask, Scores
+
+ADAPTATION_FRAMES = 20
+"""Online adaptation looks at this many finished frames, evenly spread over all that there are: the pool stays
+bounded whatever the length of the video. (The paper's pool grows without end.)"""
+
+
+@dataclass(frozen=True)
+class PmlConfig:
+    """How neighbours are found and what their votes count. `PRESETS` holds the paper's and our own."""
+
+    k: Annotated[int, {"min": 1, "max": 50, "label": "neighbours"}] = 10
+    """Neighbours that vote."""
+    k_strokes: Annotated[int, {"min": 1, "max": 50, "label": "neighbours (strokes)"}] = 10
+    """Neighbours that vote as long as no frame is completely annotated (PML section 3.2: 5 for masks, 1 for clicks)."""
+    votes: Literal["soft", "hard"] = "soft"
+    """soft: nearer neighbours count more, cells on a border count for both sides. hard: one neighbour, one vote."""
+    temperature: Annotated[float, {"min": 0.005, "max": 1.0, "step": 0.005}] = 0.05
+    """Of soft votes: the smaller, the more the very nearest decide."""
+    context_frames: Annotated[int, {"min": 0, "max": 10}] = 3
+    """So many finished frames before this one are further references; their votes count as much as the annotation's."""
+    window: Annotated[int, {"min": 1, "max": 40, "label": "window (cells)"}] = 6
+    """Context is searched at most this many cells away."""
+    adaptation: Annotated[bool, {"label": "online adaptation"}] = False
+    """Pixels of finished frames whose neighbours all agreed become references (PML section 3.2)."""
+    refine: Annotated[bool, {"label": "follow edges"}] = True
+    """Fit the outline to the image's edges."""
+
+
+PRESETS: dict[str, PmlConfig] = {
+    "default": PmlConfig(),
+    "paper": PmlConfig(k=5, k_strokes=1, votes="hard", context_frames=0, adaptation=True),
+}
+"""Named settings: our default, and the paper's (k = 5, hard votes, online adaptation, no context)."""
+
+
+class Pml:
+    """Every cell takes the label of its nearest reference pixels; cost does not grow with the number of objects."""
+
+    def __init__(self, embeddings: VideoEmbeddings, config: PmlConfig):
+        """Retrieve in `embeddings` as `config` says."""
+        self.embeddings, self.config = embeddings, config
+        self.order: Literal["any", "outward"] = (
+            "outward" if config.context_frames or config.adaptation else "any"
+        )
+        self._ids: tuple[int, ...] = (BACKGROUND,)
+        self._references: ReferencePixels | None = None
+        self._k = config.k
+
+    def learn(self, annotations: Annotations) -> None:
+        """Gather the annotated reference pixels.
+
+        Raises:
+            AnnotationError: nothing is annotated.
+        """
+        if not annotations.frames:
+            raise AnnotationError(
+                "Nothing is annotated yet. Paint at least one stroke on an object, or give the mask of a frame."
+            )
+        self._ids = (BACKGROUND, *annotations.object_ids)
+        self._references = annotated_references(annotations, self.embeddings)
+        self._k = self.config.k if annotations.complete else self.config.k_strokes
+
+    def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:
+        """Score the cells of frame t by retrieval, see `Method.segment`."""
+        if self._references is None:
+            raise RuntimeError("learn() comes before segment()")
+        queries = self.embeddings[t]
+        references = self._references
+        if self.config.adaptation and finished:
+            references = ReferencePixels.concatenate([references, *self._unanimous(finished)])
+        cells = queries.flatten(0, 1)
+        # A further component, 1 in every query, takes each reference's handicap off its similarity.
+        similarities, index = nearest(
+            F.pad(cells, (0, 1), value=1.0), torch.cat([references.embeddings, -references.handicaps[:, None]], 1), self._k
+        )
+        votes = self._vote(similarities, *references.at(index))
+        if self.config.context_frames and finished:
+            context = self._context_votes(queries, finished)
+            own_strokes = self._references.embeddings[self._references.frames == t]
+            if len(own_strokes):  # context has no say about what was corrected on this very frame
+                context = torch.where(resembling(cells, own_strokes), votes, context)
+            votes = (votes + context) / 2
+        return Scores(votes.view(-1, *queries.shape[:2]), self._ids)
+
+    def _vote(self, similarities: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        temperature = self.config.temperature if self.config.votes == "soft" else None
+        return vote(similarities, labels, shares, len(self._ids), temperature)
+
+    def _context_votes(self, queries: torch.Tensor, finished: Sequence[FrameMask]) -> torch.Tensor:
+        """Return the (L, h * w) votes of the last finished frames, each cell searching its surroundings there."""
+        masks = [finished[i] for i in range(max(0, len(finished) - self.config.context_frames), len(finished))]
+        context = ReferencePixels.concatenate([self._mask_references(mask) for mask in masks])
+        frames = context.embeddings.view(len(masks), *queries.shape)
+        similarities, index = nearest_in_window(queries, frames, self._k, self.config.window)
+        return self._vote(similarities, *context.at(index))
+
+    def _mask_references(self, mask: FrameMask) -> ReferencePixels:
+        """Every cell of a finished frame as a reference, in row-major order."""
+        known = np.isin(mask.labels, self._ids)  # an object that has been deleted since is background now
+        labels = np.where(known & (mask.labels != 0), mask.labels, np.uint16(BACKGROUND))
+        stride = self.embeddings.embedder.stride
+        return dense_references(
+            mask.t, labels, self.embeddings[mask.t], self._ids, stride, handicap=CORRECTION_ADVANTAGE
+        )
+
+    def _unanimous(self, finished: Sequence[FrameMask]) -> list[ReferencePixels]:
+        """Return the cells of finished frames whose neighbours all agreed."""
+        pick = np.unique(np.linspace(0, len(finished) - 1, ADAPTATION_FRAMES).round().astype(int))
+        parts = []
+        for mask in (finished[i] for i in pick):
+            every = self._mask_references(mask)
+            agreed = torch.from_numpy(mask.confidence.ravel() >= 0.999).to(every.embeddings.device)
+            parts.append(every.select(agreed))
+        return parts

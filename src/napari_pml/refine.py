@@ -1,0 +1,86 @@
+"""From cell scores to pixel labels that follow the edges of the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from napari_pml.grid import upsample
+from napari_pml.types import BACKGROUND, Labels, Scores
+
+SUBSAMPLING = 2
+EPSILON = 1e-4
+LABELS_AT_ONCE = 8
+
+
+def pixel_labels(scores: Scores, rgb: NDArray[np.float32], stride: int, *, follow_edges: bool) -> Labels:
+    """Give every pixel its best label.
+
+    Args:
+        scores: of one frame.
+        rgb: (H, W, 3) float32 in 0..1, the frame.
+        stride: side of a cell in pixels.
+        follow_edges: pass the scores through a guided filter first.
+
+    Returns:
+        (H, W) uint16, 0 = background.
+    """
+    size = rgb.shape[0], rgb.shape[1]
+    guide = GuidedFilter(rgb, radius=stride, device=scores.values.device) if follow_edges else None
+    best = torch.full(size, -torch.inf, device=scores.values.device)
+    winner = torch.zeros(size, dtype=torch.int64, device=scores.values.device)
+    for first in range(0, len(scores.values), LABELS_AT_ONCE):  # bounded memory, however many objects
+        pixels = upsample(scores.values[first : first + LABELS_AT_ONCE], size, stride)
+        if guide is not None:
+            pixels = guide(pixels)
+        value, index = pixels.max(0)
+        better = value > best
+        best = torch.where(better, value, best)
+        winner = torch.where(better, index + first, winner)
+    ids = np.array([0 if i == BACKGROUND else i for i in scores.object_ids], dtype=np.uint16)
+    return ids[winner.cpu().numpy()]
+
+
+class GuidedFilter:
+    """Fast guided filter with a colour guide (He, Sun and Tang, TPAMI 2013; He and Sun, 2015).
+
+    Within every window the output is a linear function of the guide's colour, so edges of the guide become edges of
+    the output. The functions are fitted on a subsampled image and applied at full resolution.
+    """
+
+    def __init__(self, rgb: NDArray[np.float32], radius: int, device: torch.device):
+        """Prepare one image as the guide: (H, W, 3) float32 in 0..1; `radius` of the windows in pixels."""
+        self.guide = torch.from_numpy(rgb).to(device).permute(2, 0, 1)
+        self.small = self._shrink(self.guide)
+        self.radius = max(1, radius // SUBSAMPLING)
+        self.mean = self._box(self.small)
+        products = self.small[:, None] * self.small[None]
+        covariance = self._box(products.flatten(0, 1)).view_as(products) - self.mean[:, None] * self.mean[None]
+        covariance = covariance.permute(2, 3, 0, 1) + EPSILON * torch.eye(3, device=device)
+        self.inverse = torch.linalg.inv(covariance)
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        """Filter (C, H, W) values."""
+        small = self._shrink(values)
+        mean = self._box(small)
+        cross = self._box((small[:, None] * self.small[None]).flatten(0, 1)).view(len(values), 3, *mean.shape[1:])
+        covariance = cross - mean[:, None] * self.mean[None]
+        slope = torch.einsum("hwij,cjhw->cihw", self.inverse, covariance)
+        offset = mean - (slope * self.mean[None]).sum(1)
+        size = self.guide.shape[1:]
+        slope = F.interpolate(self._box(slope.flatten(0, 1))[None], size, mode="bilinear")[0].view(-1, 3, *size)
+        offset = F.interpolate(self._box(offset)[None], size, mode="bilinear")[0]
+        return (slope * self.guide[None]).sum(1) + offset
+
+    def _shrink(self, x: torch.Tensor) -> torch.Tensor:
+        height, width = x.shape[-2:]
+        size = max(1, height // SUBSAMPLING), max(1, width // SUBSAMPLING)
+        return F.interpolate(x[None], size, mode="area")[0]
+
+    def _box(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the mean of (C, h, w) over windows of side 2 * radius + 1, cut at the image's edge."""
+        side, pad = 2 * self.radius + 1, self.radius
+        x = F.avg_pool2d(x[None], (side, 1), stride=1, padding=(pad, 0), count_include_pad=False)
+        return F.avg_pool2d(x, (1, side), stride=1, padding=(0, pad), count_include_pad=False)[0]

@@ -1,0 +1,244 @@
+"""One video being segmented: annotations in, masks out."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
+from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.masks import MaskStore
+from napari_pml.methods.pml import Pml, PmlConfig
+from napari_pml.methods.references import explicit_background
+from napari_pml.propagation import Chain, chains, outward_from, way_to
+from napari_pml.refine import pixel_labels
+from napari_pml.types import BACKGROUND, UNLABELLED, AnnotationError, Annotations, FrameMask
+from napari_pml.video import Video
+
+Result = TypeVar("Result")
+
+STALE = 0
+"""The revision of a mask that is a guess: smaller than that of any annotation."""
+
+
+class FinishedMasks(Sequence[FrameMask]):
+    """The masks of some frames, read from the store when asked for, so that a long video stays out of memory."""
+
+    def __init__(self, masks: MaskStore, frames: Sequence[int]):
+        self._masks, self._frames = masks, frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> FrameMask:  # type: ignore[override]  # a single one at a time
+        return self._masks[self._frames[index]]
+
+
+class Session:
+    """One video being segmented.
+
+    >>> session = Session(open_video("cat.mp4"))
+    >>> session.annotate(0, first_mask, complete=True)
+    >>> for mask in session.propagate():
+    ...     show(mask.t, mask.labels)
+
+    Annotations may change at any time and from any thread; a running `propagate` then ends, and the next one does
+    only what has become stale.
+
+    Attributes:
+        video: what is segmented.
+        annotations: the present snapshot.
+        masks: every finished mask, each with the revision it was computed from.
+        embeddings: the video's embeddings, computed lazily.
+    """
+
+    def __init__(
+        self,
+        video: Video,
+        config: PmlConfig | None = None,
+        *,
+        embedder: str | Embedder = "compact",
+        device: str | None = None,
+        masks: MaskStore | None = None,
+    ):
+        """Begin with nothing annotated.
+
+        Args:
+            video: from `open_video`.
+            config: how to retrieve; `PmlConfig()` by default.
+            embedder: a name, the path of trained weights, or an object with the `Embedder` protocol.
+            device: "cuda", "mps" or "cpu"; by default the best there is.
+            masks: where masks are kept; in memory by default.
+
+        Raises:
+            WeightsError: the embedder cannot be loaded.
+        """
+        self.video = video
+        if isinstance(embedder, str):
+            embedder = load_embedder(embedder, choose_device(device))
+        self.embeddings = VideoEmbeddings(video, embedder)
+        self.masks = masks or MaskStore(video.shape, self.embeddings.grid)
+        self.annotations = Annotations(video.shape)
+        self._config = config or PmlConfig()
+        self._method = Pml(self.embeddings, self._config)
+        self._learned: Annotations | None = None
+        self._computing = threading.RLock()
+
+    @property
+    def embedder(self) -> Embedder:
+        """The network in use."""
+        return self.embeddings.embedder
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self.embedder.device
+
+    @property
+    def config(self) -> PmlConfig:
+        """How to retrieve; setting another makes every mask stale."""
+        return self._config
+
+    @config.setter
+    def config(self, config: PmlConfig) -> None:
+        if config == self._config:
+            return
+        with self._computing:
+            self._config = config
+            self._method = Pml(self.embeddings, config)
+            self._learned = None
+            self.annotations = self.annotations.renewed()
+
+    def annotate(self, t: int, labels: ArrayLike, *, complete: bool = False) -> bool:
+        """Replace the annotation of frame t.
+
+        Args:
+            t: frame number.
+            labels: (H, W) integers: 0 = not annotated, 1..65534 = objects, `BACKGROUND` (65535) = background.
+            complete: unpainted pixels are background; this frame's mask is then exactly what is painted.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            AnnotationError: there is no such frame, or `labels` does not fit.
+        """
+        before = self.annotations
+        self.annotations = before.with_frame(t, labels, complete=complete)
+        return self.annotations is not before
+
+    def segment(self, t: int) -> FrameMask:
+        """Segment one frame now, from the annotations and from the masks that there already are.
+
+        Where a mask builds on others, this one counts as stale, and `propagate` makes it final.
+
+        Raises:
+            AnnotationError: nothing is annotated, or there is no such frame.
+        """
+        annotations = self._annotated(t)
+        way = way_to(t, chains(annotations, t)) if self._method.order == "outward" else range(0)
+        return self._segment(annotations, t, [s for s in way if s in self.masks], final=not way)
+
+    def propagate(self, start: int = 0) -> Iterator[FrameMask]:
+        """Segment every frame whose mask is stale, the frame in view first, then outward in time.
+
+        Ends early when the annotations change. Each mask is in `masks` before it is yielded. A frame may come more
+        than once, as a preview first and in its final form later; the final masks depend on annotations and settings
+        alone, not on `start`.
+
+        Args:
+            start: the frame that the person looks at.
+
+        Raises:
+            AnnotationError: nothing is annotated, or there is no frame `start`.
+        """
+        annotations = self._annotated(start)
+        if self._is_stale(start, annotations):
+            yield self.segment(start)
+        if self._method.order == "any":
+            for t in outward_from(start, len(self.video)):
+                if self.annotations is not annotations:
+                    return
+                if self._is_stale(t, annotations):
+                    yield self._segment(annotations, t, [], final=True)
+            return
+        for chain in chains(annotations, start):
+            for i, t in enumerate(chain.frames):
+                if self.annotations is not annotations:
+                    return
+                if self._is_due(t, chain, annotations):
+                    yield self._segment(annotations, t, chain.frames[:i], final=t not in chain.provisional)
+
+    def stale_frames(self) -> list[int]:
+        """Return the frames without a mask of the present annotations, in order."""
+        return np.flatnonzero(self.masks.revisions < self.annotations.revision).tolist()
+
+    def next_frame_to_annotate(self) -> int | None:
+        """Return the frame whose mask is least certain among those not annotated, or None if there is no mask."""
+        candidates = [t for t in range(len(self.video)) if t in self.masks and t not in self.annotations.frames]
+        return min(candidates, key=lambda t: float(self.masks[t].confidence.mean()), default=None)
+
+    def _annotated(self, t: int) -> Annotations:
+        """Return the present annotations, if there are any, and a frame t."""
+        if not 0 <= t < len(self.video):
+            raise AnnotationError(f"Frame {t} does not exist: the video has frames 0 to {len(self.video) - 1}.")
+        if not self.annotations.frames:
+            raise AnnotationError(
+                "Nothing is annotated yet. Paint at least one stroke on an object, or give the mask of a frame."
+            )
+        return self.annotations
+
+    def _is_stale(self, t: int, annotations: Annotations) -> bool:
+        return bool(self.masks.revisions[t] < annotations.revision)
+
+    def _is_due(self, t: int, chain: Chain, annotations: Annotations) -> bool:
+        """Whether frame t has to be segmented in this chain; a provisional mask is due as long as its goal is."""
+        return self._is_stale(chain.frames[-1] if t in chain.provisional else t, annotations)
+
+    def _segment(self, annotations: Annotations, t: int, finished: Sequence[int], *, final: bool) -> FrameMask:
+        """Segment frame t after `finished` and keep the mask, as stale if it is not `final`."""
+        with self._computing:
+            mask = self._on_any_device(lambda: self._compute(annotations, t, finished))
+            if not final:
+                mask = replace(mask, revision=STALE)
+            self.masks.put(mask)
+        return mask
+
+    def _compute(self, annotations: Annotations, t: int, finished: Sequence[int]) -> FrameMask:
+        stride = self.embedder.stride
+        if t in annotations.complete:
+            labels, confidence = np.zeros_like(annotations.frames[t]), np.ones(self.embeddings.grid, np.float32)
+        else:
+            if self._learned is not annotations:
+                self._method.learn(annotations)
+                self._learned = annotations
+            scores = self._method.segment(t, FinishedMasks(self.masks, finished))
+            labels = pixel_labels(scores, self.video.rgb(t), stride, follow_edges=self._config.refine)
+            confidence = scores.values.amax(0).clamp_max(1).cpu().numpy()
+        if t in annotations.frames:  # what is painted is law
+            painted = explicit_background(annotations, t)
+            labels = np.where(painted == UNLABELLED, labels, np.where(painted == BACKGROUND, 0, painted))
+        return FrameMask(t, labels.astype(np.uint16), confidence, annotations.revision)
+
+    def _on_any_device(self, compute: Callable[[], Result]) -> Result:
+        """Run `compute`; if the GPU's memory does not suffice, go on with the CPU from now on."""
+        try:
+            return compute()
+        except torch.OutOfMemoryError:
+            if self.device.type == "cpu":
+                raise
+            warnings.warn(
+                f"The memory of {self.device} does not suffice for this video; going on with the CPU, which is "
+                f"slower. Close other programs that use the GPU, or choose device='cpu' from the start.",
+                stacklevel=2,
+            )
+        self.embedder.to(torch.device("cpu"))
+        self._learned = None
+        return compute()

@@ -1,0 +1,1 @@
+"""Training an embedder: clips, losses, and the loop."""

@@ -1,0 +1,237 @@
+"""The training loop: embed clips, ask each anchor for its neighbours, make the answer right."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from napari_pml.embedding.compact import CompactNet
+from napari_pml.embedding.weights import bundled, load_weights, save_weights
+from napari_pml.evaluation.davis import find_sequences
+from napari_pml.training.clips import Clip, ClipSampler, sample_anchors
+from napari_pml.training.losses import (
+    modified_triplet_loss,
+    soft_nearest_neighbour_loss,
+    squared_distances,
+)
+from napari_pml.types import WeightsError
+
+CHECKPOINT_EVERY = 100
+"""Steps between checkpoints and rows of the log."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the embedder is trained.
+
+    Attributes:
+        steps: optimiser steps in all.
+        clips_per_step: clips of three frames averaged in one step.
+        height: of the training crop, in pixels.
+        width: of the training crop, in pixels.
+        anchors: per clip (PML section 3.4: 256).
+        margin: alpha of the triplet loss; not given in the paper, 0.7 is a reimplementation's on unit embeddings.
+        temperature: of the soft nearest-neighbour loss.
+        learning_rate: of the trunk, at its peak; falls as (1 - step / steps) ** 0.9.
+        head_factor: the head learns this much faster than the trunk.
+        average: decay of the running average of the weights, which is what is kept in the end.
+        seed: of clips and anchors.
+    """
+
+    steps: int = 3000
+    clips_per_step: int = 2
+    height: int = 240
+    width: int = 320
+    anchors: int = 256
+    margin: float = 0.7
+    temperature: float = 0.07
+    learning_rate: float = 1e-4
+    head_factor: float = 5.0
+    weight_decay: float = 1e-4
+    average: float = 0.998
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step showed: its number (from 1), both losses, and the norm of the gradient before clipping."""
+
+    step: int
+    soft_nearest_neighbour: float
+    modified_triplet: float
+    gradient_norm: float
+
+
+def initial_network(trunk: Path | None, sampler: ClipSampler) -> CompactNet:
+    """Return the network that training starts from.
+
+    Args:
+        trunk: ResNet-18 weights, conv1 to layer3, BatchNorm folded; the head then starts from the principal
+            components of some clips. None starts from the whole bundled network.
+        sampler: of those clips.
+
+    Raises:
+        WeightsError: `trunk` is missing or does not fit.
+    """
+    net = CompactNet()
+    if trunk is None:
+        net.load_state_dict(load_weights(bundled(CompactNet.name), CompactNet.name)[0])
+        return net
+    try:
+        net.trunk.load_state_dict(load_weights(trunk)[0])
+    except RuntimeError as error:
+        raise WeightsError(f"{trunk} is no ResNet-18 (conv1 to layer3, BatchNorm folded): {error}") from error
+    net.start_from_principal_components(torch.cat([next(sampler).frames for _ in range(16)]))
+    return net
+
+
+class Trainer:
+    """A network on its way: everything that a checkpoint holds, and the step that changes it."""
+
+    def __init__(self, data: Path, trunk: Path | None, config: TrainConfig, device: torch.device):
+        """Begin at step 0, see `run_training`."""
+        self.config, self.device = config, device
+        torch.manual_seed(config.seed)
+        self.sampler = ClipSampler(find_sequences(data), (config.height, config.width), CompactNet.stride, config.seed)
+        self.net = initial_network(trunk, self.sampler).to(device, memory_format=torch.channels_last)
+        # Edges and colours of the first stage are as good as they get, and a third of the work of a step.
+        self.net.trunk.conv1.requires_grad_(False)
+        self.net.trunk.layer1.requires_grad_(False)
+        self.average = copy.deepcopy(self.net).requires_grad_(False)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": self.net.trunk.parameters(), "factor": 1.0},
+                {"params": self.net.head.parameters(), "factor": config.head_factor},
+            ],
+            weight_decay=config.weight_decay,
+        )
+        self.step = 0
+
+    def take_step(self) -> StepReport:
+        """Change the weights once, by the mean gradient of some clips."""
+        config = self.config
+        warm_up = min(1.0, (self.step + 1) / 100)
+        rate = config.learning_rate * warm_up * (1 - self.step / config.steps) ** 0.9
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        soft, triplet = 0.0, 0.0
+        self.optimizer.zero_grad(set_to_none=True)
+        for _ in range(config.clips_per_step):
+            losses = self._losses(next(self.sampler))
+            (sum(losses) / config.clips_per_step).backward()  # type: ignore[union-attr]
+            soft += losses[0].item() / config.clips_per_step
+            triplet += losses[1].item() / config.clips_per_step
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        if norm.isfinite():  # a step on a broken gradient would be kept for ever by the optimiser's averages
+            self.optimizer.step()
+        self.step += 1
+        with torch.no_grad():
+            weight = 1 - min(config.average, self.step / (self.step + 10))
+            for kept, new in zip(self.average.parameters(), self.net.parameters(), strict=True):
+                kept.lerp_(new, weight)
+        return StepReport(self.step, soft, triplet, norm.item())
+
+    def _losses(self, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the soft nearest-neighbour and the modified triplet loss of one clip, as scalars."""
+        frames = clip.frames.to(self.device, memory_format=torch.channels_last)
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        with autocast:
+            embeddings = self.net(frames, clip.t.to(self.device))
+        embeddings = embeddings.float().permute(0, 2, 3, 1).flatten(1, 2)
+        anchors = sample_anchors(clip.shares[0], self.config.anchors, self.generator)
+        shares = clip.shares.to(self.device)
+        distances = squared_distances(embeddings[0, anchors.to(self.device)], embeddings[1:].flatten(0, 1))
+        labels = shares[0, anchors.to(self.device)], shares[1:].flatten(0, 1)
+        return (
+            soft_nearest_neighbour_loss(distances, *labels, self.config.temperature),
+            modified_triplet_loss(distances, *labels, self.config.margin),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write everything needed to go on, so that a killed process leaves the last complete checkpoint."""
+        state = {
+            "config": asdict(self.config),
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "sampler": self.sampler.rng.bit_generator.state,
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            WeightsError: it was written under another configuration (the number of steps included).
+        """
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        if state["config"] != asdict(self.config):
+            raise WeightsError(
+                f"{path} was trained with {state['config']}, not with {asdict(self.config)}. "
+                f"Use the same settings to go on, or another folder to start again."
+            )
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.sampler.rng.bit_generator.state = state["sampler"]
+        self.step = state["step"]
+
+
+def run_training(
+    data: Path, out: Path, config: TrainConfig, trunk: Path | None, device: torch.device
+) -> Iterator[StepReport]:
+    """Train in a folder, going on from its checkpoint if it holds one; yields after every step.
+
+    Writes `checkpoint.pt` every hundred steps, `log.csv`, and in the end the averaged weights as
+    `compact.safetensors`.
+
+    Args:
+        data: DAVIS-layout folder with masks.
+        out: folder of the run; made if it does not exist.
+        config: how to train.
+        trunk: ResNet-18 weights to start from; None starts from the whole bundled network.
+        device: where to train.
+
+    Raises:
+        DatasetError: `data` is not laid out like DAVIS.
+        WeightsError: `trunk` or the checkpoint does not fit.
+    """
+    trainer = Trainer(data, trunk, config, device)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint, recent = out / "checkpoint.pt", list[StepReport]()
+    if checkpoint.exists():
+        trainer.resume(checkpoint)
+    while trainer.step < config.steps:
+        recent.append(trainer.take_step())
+        yield recent[-1]
+        if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == config.steps:
+            trainer.save(checkpoint)
+            _log(out / "log.csv", recent)
+            recent.clear()
+    about = {"steps": str(trainer.step), "data": data.resolve().name, "config": json.dumps(asdict(config))}
+    save_weights(trainer.average.state_dict(), out / "compact.safetensors", CompactNet.name, **about)
+
+
+def _log(path: Path, recent: list[StepReport]) -> None:
+    """Append the means over some steps as one row."""
+    columns = [f.name for f in fields(StepReport)]
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if file.tell() == 0:
+            writer.writerow(columns)
+        means = [fmean(getattr(report, name) for report in recent) for name in columns[1:]]
+        writer.writerow([recent[-1].step, *(f"{mean:.4f}" for mean in means)])

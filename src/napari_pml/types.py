@@ -1,0 +1,167 @@
+"""The values that pass between the parts: annotations, masks, scores, and the errors a user may meet.
+
+Everything here is immutable, so that the viewer's thread and the worker's thread may hold the same value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+UNLABELLED = 0
+"""In an annotation: nobody has said what this pixel is."""
+
+BACKGROUND = 65535
+"""In an annotation: this pixel belongs to no object. (In a mask, background is 0.)"""
+
+Labels = NDArray[np.uint16]
+Confidence = NDArray[np.float32]
+
+
+class PmlError(Exception):
+    """Base of every error that a user can cause; its message says what was expected, got, and what to do."""
+
+
+class AnnotationError(PmlError):
+    """An annotation does not fit the video, or there is none."""
+
+
+class VideoError(PmlError):
+    """A video cannot be opened or decoded."""
+
+
+class WeightsError(PmlError):
+    """Network weights are missing, damaged, or belong to another network."""
+
+
+class ExportError(PmlError):
+    """A result cannot be written where it was asked for."""
+
+
+class DatasetError(PmlError):
+    """A folder of training or evaluation videos is not laid out as expected."""
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """An immutable snapshot of everything a person has annotated on one video.
+
+    Attributes:
+        shape: (T, H, W): frames, rows, columns of the video.
+        frames: frame number -> (H, W) uint16, read-only. `UNLABELLED` (0) is not annotated, `BACKGROUND` (65535)
+            is background, 1..65534 are objects. Only frames with an annotation are present.
+        complete: frames on which every pixel is annotated: their unpainted pixels are background, and propagation
+            never overwrites them.
+        revision: grows with every change; a mask computed from a smaller revision is stale.
+    """
+
+    shape: tuple[int, int, int]
+    frames: Mapping[int, Labels] = field(default_factory=lambda: MappingProxyType({}))
+    complete: frozenset[int] = frozenset()
+    revision: int = 0
+
+    def with_frame(self, t: int, labels: ArrayLike, *, complete: bool = False) -> Annotations:
+        """Return a snapshot in which frame `t` is annotated by `labels` alone.
+
+        Args:
+            t: frame number, 0..T-1.
+            labels: (H, W) integers as in `frames`; all 0 and not complete takes the frame's annotation away.
+            complete: unpainted pixels are background.
+
+        Returns:
+            A snapshot with the next revision, or this very object when nothing changes.
+
+        Raises:
+            AnnotationError: `t` is outside the video, or `labels` has another size, type or range.
+        """
+        new = self._checked(t, labels)
+        old = self.frames.get(t)
+        present = complete or bool(new.any())
+        unchanged = old is None if not present else old is not None and np.array_equal(old, new)
+        if unchanged and complete == (t in self.complete):
+            return self
+        frames = {s: a for s, a in self.frames.items() if s != t}
+        if present:
+            frames[t] = new
+        return replace(
+            self,
+            frames=MappingProxyType(dict(sorted(frames.items()))),
+            complete=self.complete | {t} if complete else self.complete - {t},
+            revision=self.revision + 1,
+        )
+
+    def renewed(self) -> Annotations:
+        """Return the same annotations under the next revision, so that every mask counts as stale."""
+        return replace(self, revision=self.revision + 1)
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """The objects annotated on any frame, in increasing order."""
+        ids: set[int] = set()
+        for labels in self.frames.values():
+            ids.update(np.unique(labels).tolist())
+        return tuple(sorted(ids - {UNLABELLED, BACKGROUND}))
+
+    def _checked(self, t: int, labels: ArrayLike) -> Labels:
+        n_frames, *size = self.shape
+        if not 0 <= t < n_frames:
+            raise AnnotationError(f"Frame {t} does not exist: the video has frames 0 to {n_frames - 1}.")
+        array = np.asarray(labels)
+        if array.shape != tuple(size):
+            raise AnnotationError(
+                f"The annotation of frame {t} has shape {array.shape}, but frames of this video are "
+                f"{size[0]} x {size[1]} (rows x columns). Give a label image of exactly that size."
+            )
+        if array.dtype == bool:
+            array = array.astype(np.uint16)
+        if not np.issubdtype(array.dtype, np.integer):
+            raise AnnotationError(
+                f"The annotation of frame {t} holds {array.dtype} values; labels must be whole numbers: "
+                f"0 = not annotated, 1..65534 = objects, {BACKGROUND} = background."
+            )
+        if array.size and (array.min() < 0 or array.max() > BACKGROUND):
+            raise AnnotationError(
+                f"The annotation of frame {t} holds labels from {array.min()} to {array.max()}; "
+                f"they must lie in 0..{BACKGROUND}."
+            )
+        array = array.astype(np.uint16)  # always a copy: the caller's layer may go on changing
+        array.flags.writeable = False
+        return array
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How much each cell of one frame belongs to each label.
+
+    Attributes:
+        values: (O+1, h, w) float32 on the CPU or GPU as a torch tensor; the sum over axis 0 is 1.
+        object_ids: O+1 labels, `BACKGROUND` first, then objects in increasing order.
+    """
+
+    values: torch.Tensor
+    object_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class FrameMask:
+    """The segmentation of one frame.
+
+    Attributes:
+        t: frame number.
+        labels: (H, W) uint16, 0 = background, otherwise the object.
+        confidence: (h, w) float32 in 0..1, the winner's share of the votes in each cell.
+        revision: of the annotations it was computed from.
+    """
+
+    t: int
+    labels: Labels
+    confidence: Confidence
+    revision: int

@@ -1,0 +1,131 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import zarr
+from PIL import Image
+from typer.testing import CliRunner
+
+from napari_pml import open_video
+from napari_pml.cli import app
+from napari_pml.export import read_labels, write_mask_png
+
+
+@pytest.fixture
+def run():
+    def run(*args):
+        return CliRunner().invoke(app, [str(arg) for arg in args])
+
+    return run
+
+
+@pytest.fixture
+def clip(tmp_path, drawn):
+    """A folder of images and the masks of its first and last frame."""
+    frames, masks = drawn
+    (tmp_path / "clip").mkdir()
+    for t, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / f"clip/{t}.png")
+    write_mask_png(masks[0], tmp_path / "first.png")
+    write_mask_png(masks[7], tmp_path / "last.png")
+    return tmp_path / "clip"
+
+
+def test_segment_writes_a_png_for_every_frame_and_an_overlay(run, clip, tmp_path):
+    out = tmp_path / "masks"
+    result = run(
+        "segment", clip, "--annotations", f"0={tmp_path / 'first.png'}", "--annotations", f"7={tmp_path / 'last.png'}",
+        "--out", out, "--overlay", tmp_path / "overlay.mp4", "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in out.iterdir()) == [f"{t:05d}.png" for t in range(8)]
+    assert (read_labels(out / "00007.png") == read_labels(tmp_path / "last.png")).all()
+    assert set(np.unique(read_labels(out / "00004.png"))) == {0, 1, 2}
+    assert open_video(tmp_path / "overlay.mp4").shape == (8, 96, 128)
+
+
+def test_strokes_and_the_papers_settings(run, clip, tmp_path, drawn):
+    strokes = np.zeros((96, 128), np.uint8)
+    strokes[60, 20:40] = 1
+    strokes[90, :] = 255
+    Image.fromarray(strokes).save(tmp_path / "strokes.png")
+    out = tmp_path / "masks.zarr"
+    result = run("segment", clip, "--strokes", tmp_path / "strokes.png", "--out", out, "--preset", "paper")
+    assert result.exit_code == 0, result.output
+    labels = zarr.open_array(out, mode="r")[:]
+    assert (labels[0, 60, 20:40] == 1).all()
+    assert (labels[0, 90] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["{clip}", "--out", "{tmp}/m"], "Nothing is annotated"),
+        (["{clip}", "--out", "{tmp}/m", "--annotations", "0={tmp}/gone.png"], "there is no file"),
+        (["{clip}", "--out", "{tmp}/m", "--annotations", "x={tmp}/first.png"], "expected FRAME=FILE"),
+        (["{clip}", "--out", "{tmp}/m", "--annotations", "9={tmp}/first.png"], "frames 0 to 7"),
+        (["{clip}", "--out", "{tmp}/m", "--annotations", "0={tmp}/small.png"], "96 x 128"),
+        (["{clip}", "--out", "{tmp}/m", "--annotations", "{tmp}/first.png", "--strokes", "{tmp}/first.png"], "both"),
+        (["{clip}", "--out", "{tmp}/m.avi", "--annotations", "{tmp}/first.png"], "not .avi"),
+        (["{tmp}/gone.mp4", "--out", "{tmp}/m", "--annotations", "{tmp}/first.png"], "no file or folder"),
+        (["{clip}", "--out", "{tmp}/m", "--annotations", "{tmp}/first.png", "--embedder", "vgg"], "Choose one of"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_explained_in_one_line(run, clip, tmp_path, args, says):
+    Image.fromarray(np.ones((5, 5), np.uint8)).save(tmp_path / "small.png")
+    result = run("segment", *(arg.format(clip=clip, tmp=tmp_path) for arg in args))
+    assert result.exit_code == 1
+    assert says in result.output
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "m").exists()
+
+
+def test_ctrl_c_leaves_the_finished_frames(tmp_path, drawn):
+    frames = np.concatenate([drawn[0]] * 20).repeat(3, 1).repeat(3, 2)
+    np.save(tmp_path / "first.npy", drawn[1][0].repeat(3, 0).repeat(3, 1))
+    zarr.save_array(tmp_path / "long.zarr", frames)
+    out = tmp_path / "masks"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "napari_pml.cli", "segment", tmp_path / "long.zarr", "--out", out,
+         "--annotations", tmp_path / "first.npy", "--device", "cpu"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"TQDM_DISABLE": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (out / "00003.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "what is finished is kept" in errors
+    finished = list(out.iterdir())
+    assert 4 <= len(finished) < len(frames)
+    assert all(read_labels(path).shape == (288, 384) for path in finished)
+
+
+def test_demo_prints_how_good_it_was(run, tmp_path):
+    result = run("demo", "--out", tmp_path / "demo")
+    assert result.exit_code == 0, result.output
+    score = float(result.output.split("J&F ")[1].split()[0])
+    assert score > 0.8
+    assert {"overlay.mp4", "contact_sheet.png", "masks"} == {p.name for p in (tmp_path / "demo").iterdir()}
+
+
+def test_info_tells_what_a_bug_report_needs(run):
+    output = run("info").output
+    for word in ("napari-pml", "torch", "device", "embedder  compact", "temperature=0.05"):
+        assert word in output
+
+
+def test_train_runs_from_the_command_line(run, tmp_path, drawn):
+    for kind, arrays in (("JPEGImages", drawn[0]), ("Annotations", drawn[1])):
+        folder = tmp_path / "data" / kind / "480p" / "shapes"
+        folder.mkdir(parents=True)
+        for t, array in enumerate(arrays):
+            Image.fromarray(array.astype(np.uint8)).save(folder / f"{t:05d}.png")
+    result = run("train", tmp_path / "data", "--out", tmp_path / "run", "--steps", "1", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "compact.safetensors").exists()

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from napari_pml.embedding.compact import CompactNet
+from napari_pml.embedding.embedder import EMBEDDERS, choose_device, load_embedder
+from napari_pml.embedding.stores import MemoryStore
+from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.embedding.weights import bundled, load_weights, save_weights
+from napari_pml.grid import grid_shape
+from napari_pml.types import WeightsError
+from napari_pml.video import open_video
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module", params=EMBEDDERS)
+def embedder(request):
+    return load_embedder(request.param, CPU)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (61, 83), (8, 8), (1, 1), (240, 426)])
+def test_every_size_gives_unit_vectors_on_the_grid(embedder, size):
+    out = embedder.embed(torch.rand(2, 3, *size), torch.tensor([-1.0, 1.0]))
+    assert out.shape == (2, embedder.dim, *grid_shape(*size, embedder.stride))
+    assert torch.allclose(out.norm(dim=1), torch.ones(1), atol=1e-3)
+
+
+def test_the_same_input_gives_the_same_vectors(embedder):
+    frames, t = torch.rand(1, 3, 64, 64), torch.zeros(1)
+    assert torch.equal(embedder.embed(frames, t), embedder.embed(frames, t))
+
+
+def test_place_and_time_are_seen(embedder):
+    grey = torch.full((1, 3, 96, 96), 0.5)
+    first, last = embedder.embed(grey, torch.tensor([-1.0])), embedder.embed(grey, torch.tensor([1.0]))
+    assert not torch.allclose(first, last, atol=1e-4)
+
+
+@pytest.mark.parametrize("corner", [(28, 28), (28, 100), (92, 28), (92, 100)])
+@pytest.mark.parametrize("size", [(128, 136), (121, 133)])
+def test_a_disc_is_found_where_it_is(embedder, size, corner):
+    """The cells that a disc changes most lie around its centre, to less than half a cell."""
+    y, x = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    noise = torch.rand(3, *size, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.3
+    disc = torch.hypot(y - corner[0] + 0.0, x - corner[1] + 0.0) < 11
+    frames = torch.stack([noise, torch.where(disc, torch.tensor([0.9, 0.2, 0.1])[:, None, None], noise)])
+    plain, changed = embedder.embed(frames, torch.zeros(2))
+    difference = (1 - (plain * changed).sum(0)).clamp_min(0) ** 2
+    stride = embedder.stride
+    rows = torch.arange(difference.shape[0]) * stride + (stride - 1) / 2
+    columns = torch.arange(difference.shape[1]) * stride + (stride - 1) / 2
+    found = (
+        (difference.sum(1) * rows).sum() / difference.sum(),
+        (difference.sum(0) * columns).sum() / difference.sum(),
+    )
+    assert abs(found[0] - corner[0]) < stride / 2
+    assert abs(found[1] - corner[1]) < stride / 2
+
+
+def test_the_bundled_weights_say_what_they_are():
+    path = bundled("compact")
+    assert path.stat().st_size < 15e6
+    state, fingerprint = load_weights(path, "compact")
+    assert all(torch.isfinite(value).all() for value in state.values())
+    assert fingerprint.startswith("compact-")
+    assert path.with_suffix(".md").exists()
+
+
+def test_weights_come_back_as_they_were_written(tmp_path):
+    state = {name: value.half().float() for name, value in CompactNet().state_dict().items()}
+    save_weights(state, tmp_path / "new.safetensors", "compact", steps="1")
+    back, fingerprint = load_weights(tmp_path / "new.safetensors", "compact")
+    assert all(torch.equal(back[name], state[name]) for name in state)
+    assert load_embedder(str(tmp_path / "new.safetensors"), CPU).fingerprint == fingerprint
+    assert [p.name for p in tmp_path.iterdir()] == ["new.safetensors"]
+
+
+def test_unusable_weights_say_why(tmp_path):
+    with pytest.raises(WeightsError, match="no weights at"):
+        load_embedder(str(tmp_path / "gone.safetensors"), CPU)
+    (tmp_path / "broken.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(WeightsError, match="not a readable"):
+        load_embedder(str(tmp_path / "broken.safetensors"), CPU)
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors", metadata={"architecture": "vgg"})
+    with pytest.raises(WeightsError, match="'vgg'"):
+        load_embedder(str(tmp_path / "other.safetensors"), CPU)
+    save_file({"a": torch.zeros(1)}, tmp_path / "unfit.safetensors", metadata={"architecture": "compact"})
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_embedder(str(tmp_path / "unfit.safetensors"), CPU)
+    with pytest.raises(WeightsError, match="Choose one of compact"):
+        load_embedder("vgg", CPU)
+
+
+def test_a_device_can_be_chosen():
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device().type in {"cpu", "cuda", "mps"}
+
+
+def test_the_memory_store_stays_within_its_budget():
+    store = MemoryStore(max_bytes=300)
+    for t in range(5):
+        store.put(t, torch.zeros(100, dtype=torch.uint8))
+        store.get(0)
+    assert store.n_bytes == 300
+    assert [t for t in range(5) if t in store] == [0, 3, 4]
+
+
+def test_embeddings_are_computed_once_and_when_needed(drawn, colour_embedder):
+    embeddings = VideoEmbeddings(open_video(drawn[0]), colour_embedder)
+    assert colour_embedder.calls == 0
+    first = embeddings[3]
+    assert torch.equal(embeddings[3], first)
+    assert colour_embedder.calls == 1
+    assert first.shape == (12, 16, 4)
+    assert 3 in embeddings
+    assert 2 not in embeddings
+
+
+def test_an_odd_video_is_embedded_without_complaint(embedder):
+    frames = np.full((2, 9, 9), np.nan)
+    assert torch.isfinite(VideoEmbeddings(open_video(frames), embedder)[0]).all()

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from napari_pml.methods.neighbours import nearest, nearest_in_window, vote
+
+
+def unit(*shape, seed=0):
+    return torch.nn.functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def test_nearest_is_exact():
+    queries, references = unit(50, 16), unit(200, 16, seed=1)
+    similarities, index = nearest(queries, references, 7)
+    everything = queries @ references.T
+    assert torch.equal(index, everything.topk(7, dim=1).indices)
+    assert similarities == pytest.approx(everything.gather(1, index), abs=1e-5)
+
+
+def test_fewer_references_than_neighbours():
+    assert nearest(unit(5, 4), unit(3, 4), 10)[1].shape == (5, 3)
+
+
+@pytest.mark.parametrize(("h", "w", "radius", "n_frames"), [(5, 7, 2, 1), (16, 16, 3, 2), (9, 23, 6, 3), (1, 1, 4, 1)])
+def test_the_window_search_equals_a_full_search_without_what_is_too_far(h, w, radius, n_frames):
+    queries, references = unit(h, w, 8), unit(n_frames, h, w, 8, seed=1)
+    k = 4
+    similarities, index = nearest_in_window(queries, references, k, radius)
+
+    y, x = (c.flatten() for c in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))
+    far = ((y[:, None] - y[None]).abs() > radius) | ((x[:, None] - x[None]).abs() > radius)
+    everything = queries.flatten(0, 1) @ references.flatten(0, 2).T
+    everything = everything.masked_fill(far.repeat(1, n_frames), -torch.inf)
+    n = min(k, n_frames * h * w)
+    expected = everything.topk(n, dim=1)
+    exists = expected.values > -torch.inf
+    assert torch.allclose(similarities[:, :n], expected.values, atol=1e-5)
+    assert torch.equal(index[:, :n][exists], expected.indices[exists])
+
+
+LABELS = torch.tensor([[[1, 0], [0, 1], [0, 0]]])
+SHARES = torch.tensor([[[0.75, 0.25], [0.5, 0.5], [1.0, 0.0]]])
+
+
+def test_hard_votes_count_heads():
+    similarities = torch.tensor([[0.9, 0.1, 0.1]])
+    assert vote(similarities, LABELS, SHARES, 2, None)[:, 0].tolist() == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_soft_votes_weigh_by_similarity_and_share():
+    similarities = torch.tensor([[0.5, 0.5, 0.5]])
+    assert vote(similarities, LABELS, SHARES, 2, 0.1)[:, 0].tolist() == pytest.approx([1.75 / 3, 1.25 / 3])
+    similarities = torch.tensor([[0.9, 0.1, 0.1]])
+    assert vote(similarities, LABELS, SHARES, 2, 0.01)[:, 0].tolist() == pytest.approx([0.25, 0.75], abs=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.1])
+def test_what_is_no_neighbour_has_no_vote(temperature):
+    similarities = torch.tensor([[0.5, -torch.inf, -torch.inf]])
+    result = vote(similarities, LABELS, torch.tensor([[[1.0, 0], [1, 0], [1, 0]]]), 2, temperature)
+    assert result[:, 0].tolist() == [0, 1]
+    nobody = torch.full((1, 3), -torch.inf)
+    assert vote(nobody, LABELS, SHARES, 2, temperature).sum() == 0

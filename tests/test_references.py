@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.methods.references import annotated_references, dense_references
+from napari_pml.types import BACKGROUND, Annotations
+from napari_pml.video import open_video
+
+
+def place(h, w):
+    """An embedding that is the cell's own number, so that references can be traced back."""
+    return torch.arange(h * w, dtype=torch.float32).view(h, w, 1)
+
+
+def test_cells_on_a_border_belong_to_both_sides():
+    labels = np.full((16, 16), BACKGROUND, np.uint16)
+    labels[:, 10:] = 3
+    found = dense_references(5, labels, place(2, 2), (BACKGROUND, 3), 8)
+    assert found.embeddings[:, 0].tolist() == [0, 1, 2, 3]
+    assert found.cells.tolist() == [0, 1, 2, 3]
+    assert found.frames.tolist() == [5] * 4
+    assert found.labels.tolist() == [[0, 1], [1, 0], [0, 1], [1, 0]]
+    assert found.shares.tolist() == [[1, 0], [0.75, 0.25], [1, 0], [0.75, 0.25]]
+
+
+def test_a_single_painted_pixel_is_a_reference():
+    labels = np.zeros((16, 16), np.uint16)
+    labels[9, 3] = 2
+    found = dense_references(0, labels, place(2, 2), (BACKGROUND, 1, 2), 8)
+    assert found.cells.tolist() == [2]
+    assert found.labels[0, 0] == 2
+    assert found.shares.tolist() == [[1, 0]]
+
+
+def test_an_object_smaller_than_a_cell_is_not_lost():
+    labels = np.full((16, 16), BACKGROUND, np.uint16)
+    labels[0:2, 0:2] = 1
+    labels[12, 12] = 2
+    found = dense_references(0, labels, place(2, 2), (BACKGROUND, 1, 2), 8)
+    assert found.labels[:, 0].tolist() == [1, 0, 0, 2]
+
+
+def test_hundreds_of_objects_in_one_image():
+    labels = np.arange(1, 401, dtype=np.uint16).reshape(20, 20).repeat(8, 0).repeat(8, 1)
+    found = dense_references(0, labels, place(20, 20), (BACKGROUND, *range(1, 401)), 8)
+    assert found.labels[:, 0].tolist() == list(range(1, 401))
+
+
+@pytest.fixture
+def embeddings(drawn, colour_embedder):
+    return VideoEmbeddings(open_video(drawn[0]), colour_embedder)
+
+
+def stroke(masks, label, t=0):
+    y, x = (int(c.mean()) for c in np.nonzero(masks[t] == label))
+    labels = np.zeros(masks[t].shape, np.uint16)
+    labels[y, x - 4 : x + 4] = label
+    return labels
+
+
+def test_one_stroke_implies_background_where_things_look_different(drawn, embeddings):
+    masks = drawn[1]
+    annotations = Annotations(embeddings.video.shape).with_frame(0, stroke(masks, 1))
+    found = annotated_references(annotations, embeddings)
+    implied = found.cells[found.labels[:, 0] == 0]
+    assert len(implied) > 20
+    in_cells = masks[0].reshape(12, 8, 16, 8).transpose(0, 2, 1, 3).reshape(192, 64)
+    assert not (in_cells[implied] == 1).all(1).any()
+
+
+def test_a_complete_frame_needs_nothing_implied(drawn, embeddings):
+    annotations = Annotations(embeddings.video.shape).with_frame(0, drawn[1][0], complete=True)
+    found = annotated_references(annotations, embeddings)
+    assert found.cells.tolist() == list(range(12 * 16))
+
+
+def test_background_alone_implies_nothing(drawn, embeddings):
+    labels = np.zeros((96, 128), np.uint16)
+    labels[:8, :8] = BACKGROUND
+    found = annotated_references(Annotations(embeddings.video.shape).with_frame(0, labels), embeddings)
+    assert found.cells.tolist() == [0]

@@ -1,0 +1,40 @@
+import numpy as np
+import torch
+from conftest import jaccard
+
+from napari_pml.grid import pixel_counts
+from napari_pml.refine import pixel_labels
+from napari_pml.types import BACKGROUND, Scores
+
+
+def scores_of(labels, ids):
+    counts = pixel_counts(labels, ids, 8)
+    h, w = labels.shape[0] // 8, labels.shape[1] // 8
+    return Scores((counts / counts.sum(1, keepdim=True)).T.reshape(len(ids), h, w), ids)
+
+
+def test_following_edges_brings_the_outline_closer(drawn):
+    frame, mask = drawn[0][2] / np.float32(255), drawn[1][2]
+    ids = (BACKGROUND, 1, 2)
+    scores = scores_of(np.where(mask == 0, BACKGROUND, mask).astype(np.uint16), ids)
+    plain = pixel_labels(scores, frame, 8, follow_edges=False)
+    refined = pixel_labels(scores, frame, 8, follow_edges=True)
+    for label in (1, 2):
+        assert jaccard(plain == label, mask == label) > 0.85
+        assert jaccard(refined == label, mask == label) > jaccard(plain == label, mask == label)
+
+
+def test_many_labels_are_the_same_as_few():
+    """Labels are worked through in groups; the result must not know."""
+    mask = np.arange(1, 31, dtype=np.uint16).reshape(5, 6).repeat(16, 0).repeat(16, 1)
+    ids = (BACKGROUND, *range(1, 31))
+    grey = np.zeros((*mask.shape, 3), np.float32)
+    assert (pixel_labels(scores_of(mask, ids), grey, 8, follow_edges=False) == mask).all()
+
+
+def test_a_flat_image_changes_nothing_but_smoothness():
+    values = torch.zeros(2, 4, 4)
+    values[0], values[1, :, 2:] = 0.5, 1
+    labels = pixel_labels(Scores(values, (BACKGROUND, 9)), np.zeros((32, 32, 3), np.float32), 8, follow_edges=True)
+    assert (labels[:, :12] == 0).all()
+    assert (labels[:, 20:] == 9).all()

@@ -1,0 +1,211 @@
+import numpy as np
+import pytest
+import torch
+from conftest import jaccard
+
+from napari_pml import BACKGROUND, PRESETS, MaskStore, PmlConfig, PmlError, Session, open_video
+
+
+@pytest.fixture
+def make(drawn, colour_embedder):
+    def make(config=None, **kwargs):
+        return Session(open_video(drawn[0]), config, embedder=colour_embedder, **kwargs)
+
+    return make
+
+
+def stroke(masks, label, t=0):
+    """A short line through the middle of an object."""
+    y, x = (int(c.mean()) for c in np.nonzero(masks[t] == label))
+    labels = np.zeros(masks[t].shape, np.uint16)
+    labels[y, x - 6 : x + 6] = label
+    return labels
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_first_mask_becomes_a_segmentation_of_the_video(make, drawn, preset):
+    session = make(PRESETS[preset])
+    session.annotate(0, drawn[1][0], complete=True)
+    masks = {mask.t: mask for mask in session.propagate()}
+    assert sorted(masks) == list(range(8))
+    for t, mask in masks.items():
+        for label in (1, 2):
+            assert jaccard(mask.labels == label, drawn[1][t] == label) > 0.85, (t, label)
+        assert mask.labels.dtype == np.uint16
+        assert 0 <= mask.confidence.min() <= mask.confidence.max() <= 1
+
+
+def test_a_complete_frame_keeps_its_mask_to_the_pixel(make, drawn):
+    session = make()
+    session.annotate(3, drawn[1][3], complete=True)
+    list(session.propagate())
+    assert (session.masks[3].labels == drawn[1][3]).all()
+
+
+def test_one_stroke_and_no_background_gives_a_sensible_mask(make, drawn):
+    session = make()
+    session.annotate(4, stroke(drawn[1], 1, 4))
+    assert jaccard(session.segment(4).labels == 1, drawn[1][4] == 1) > 0.8
+
+
+def test_painted_pixels_stay_as_painted(make, drawn):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    wrong = np.zeros((96, 128), np.uint16)
+    wrong[5:7, 5:40] = 7
+    wrong[58:62, 40:44] = BACKGROUND
+    session.annotate(4, wrong)
+    labels = session.segment(4).labels
+    assert (labels[5:7, 5:40] == 7).all()
+    assert (labels[58:62, 40:44] == 0).all()
+
+
+def test_an_object_may_be_added_at_any_frame(make, drawn):
+    session = make()
+    session.annotate(0, np.where(drawn[1][0] == 1, 1, 0), complete=True)
+    list(session.propagate())
+    assert 2 not in session.masks[7].labels
+    session.annotate(5, stroke(drawn[1], 2, 5))
+    list(session.propagate(5))
+    assert jaccard(session.masks[7].labels == 2, drawn[1][7] == 2) > 0.8
+
+
+def test_taking_a_stroke_away_takes_its_effect_away(make, drawn):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    before = {m.t: m.labels for m in session.propagate()}
+    session.annotate(5, stroke(drawn[1], 2, 5) * 2)
+    list(session.propagate())
+    session.annotate(5, np.zeros((96, 128), int))
+    after = {m.t: m.labels for m in session.propagate()}
+    assert all((before[t] == after[t]).all() for t in before)
+
+
+def test_the_frame_in_view_comes_first(make, drawn):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    order = [m.t for m in session.propagate(6)]
+    assert order[0] == 6
+    assert set(order) == set(range(8))
+    assert session.stale_frames() == []
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_masks_do_not_depend_on_the_frame_in_view(make, drawn, preset):
+    results = []
+    for start in (0, 5):
+        session = make(PRESETS[preset])
+        session.annotate(0, drawn[1][0], complete=True)
+        session.annotate(7, drawn[1][7], complete=True)
+        list(session.propagate(start))
+        results.append(session.masks.labels[:])
+    assert (results[0] == results[1]).all()
+
+
+def test_a_propagation_ends_when_annotations_change(make, drawn):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    running = session.propagate()
+    next(running)
+    next(running)
+    session.annotate(5, stroke(drawn[1], 2, 5))
+    assert list(running) == []
+    assert len(session.stale_frames()) == 8
+
+
+def test_the_next_propagation_does_only_what_is_left(make, drawn, colour_embedder):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    running = session.propagate()
+    done = [next(running).t for _ in range(3)]
+    running.close()
+    assert session.stale_frames() == [t for t in range(8) if t not in done]
+    assert [m.t for m in session.propagate()] == [t for t in range(8) if t not in done]
+    assert colour_embedder.calls == 8  # each frame was embedded once
+
+
+def test_a_correction_embeds_nothing_again(make, drawn, colour_embedder):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    list(session.propagate())
+    session.annotate(5, stroke(drawn[1], 2, 5))
+    list(session.propagate())
+    assert colour_embedder.calls == 8
+
+
+def test_other_settings_make_every_mask_stale(make, drawn):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    list(session.propagate())
+    session.config = PmlConfig(k=1)
+    assert len(session.stale_frames()) == 8
+    assert len(list(session.propagate())) == 8
+
+
+def test_the_least_certain_frame_is_the_next_to_annotate(make, drawn):
+    session = make()
+    assert session.next_frame_to_annotate() is None
+    session.annotate(0, drawn[1][0], complete=True)
+    masks = {m.t: m.confidence.mean() for m in session.propagate() if m.t != 0}
+    assert session.next_frame_to_annotate() == min(masks, key=masks.get)
+
+
+def test_nothing_annotated_says_what_to_do(make):
+    with pytest.raises(PmlError, match="Paint at least one stroke"):
+        next(make().propagate())
+    with pytest.raises(PmlError, match="Paint at least one stroke"):
+        make().segment(0)
+
+
+def test_a_frame_that_is_not_there(make, drawn):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    with pytest.raises(PmlError, match="frames 0 to 7"):
+        session.segment(8)
+    with pytest.raises(PmlError, match="frames 0 to 7"):
+        next(session.propagate(99))
+
+
+def test_a_refused_annotation_leaves_the_others(make, drawn):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    with pytest.raises(PmlError, match="96 x 128"):
+        session.annotate(1, np.zeros((5, 5), int))
+    assert list(session.annotations.frames) == [0]
+
+
+def test_masks_are_kept_on_disk_where_that_is_asked_for(make, drawn, tmp_path):
+    session = make(masks=MaskStore((8, 96, 128), (12, 16), tmp_path / "masks.zarr"))
+    session.annotate(0, drawn[1][0], complete=True)
+    list(session.propagate())
+    again = MaskStore((8, 96, 128), (12, 16), tmp_path / "masks.zarr")
+    assert (again[5].labels == session.masks[5].labels).all()
+
+
+def test_when_the_gpu_is_full_the_cpu_goes_on(make, drawn, colour_embedder):
+    class FullGpu:
+        type = "cuda"
+
+        def __str__(self):
+            return "cuda"
+
+    def embed(frames, t, embed=colour_embedder.embed):
+        if colour_embedder.device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return embed(frames, t)
+
+    colour_embedder.device = FullGpu()
+    colour_embedder.embed = embed
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    with pytest.warns(UserWarning, match="going on with the CPU"):
+        masks = list(session.propagate())
+    assert len(masks) == 8
+    assert session.device.type == "cpu"
+
+
+def test_a_one_frame_video_and_a_one_pixel_video(colour_embedder):
+    for shape in ((1, 20, 30), (3, 1, 1)):
+        session = Session(open_video(np.random.default_rng(0).random(shape)), embedder=colour_embedder)
+        session.annotate(0, np.ones(shape[1:], int))
+        assert all((m.labels == 1).all() for m in session.propagate())

@@ -200,9 +200,7 @@ def test_overlay_video_has_all_frames_in_even_size(masks, drawn, tmp_path):
     inside = drawn[1][0, :95, :127] == 2
     before, after = frames[0][inside].mean(axis=0), written.read(0)[:95, :127][inside].mean(axis=0)
     assert after[2] < before[2] - 30  # the blue square under green
-    np.testing.assert_allclose(
-        written.read(7)[:95, :127].mean(axis=(0, 1)), frames[7].mean(axis=(0, 1)), atol=6
-    )
+    np.testing.assert_allclose(written.read(7)[:95, :127].mean(axis=(0, 1)), frames[7].mean(axis=(0, 1)), atol=6)
     with av.open(str(tmp_path / "overlay.mp4")) as container:
         assert container.streams.video[0].pix_fmt == "yuv420p"
 
@@ -225,9 +223,7 @@ def test_overlay_video_is_mp4_and_leaves_nothing_after_an_error(masks, drawn, tm
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("n", "columns", "size"), [(5, 3, (960, 480)), (100, 4, (1280, 480)), (1, 4, (320, 240))]
-)
+@pytest.mark.parametrize(("n", "columns", "size"), [(5, 3, (960, 480)), (100, 4, (1280, 480)), (1, 4, (320, 240))])
 def test_contact_sheet(n, columns, size, masks, drawn, tmp_path):
     contact_sheet(open_video(drawn[0]), masks, tmp_path / "sheet.png", columns, n)
     with Image.open(tmp_path / "sheet.png") as sheet:

@@ -5,7 +5,9 @@ import torch
 from napari_pml.grid import IntensityScale, cell_coordinates, grid_shape, pad_to_cells, pixel_counts, upsample
 
 
-@pytest.mark.parametrize(("size", "grid"), [((8, 8), (1, 1)), ((9, 16), (2, 2)), ((1, 1), (1, 1)), ((480, 854), (60, 107))])
+@pytest.mark.parametrize(
+    ("size", "grid"), [((8, 8), (1, 1)), ((9, 16), (2, 2)), ((1, 1), (1, 1)), ((480, 854), (60, 107))]
+)
 def test_cells_cover_the_image(size, grid):
     assert grid_shape(*size, 8) == grid
     padded = pad_to_cells(torch.rand(1, 3, *size), 8)

@@ -77,9 +77,7 @@ def test_boundary_accuracy_is_that_of_dilated_boundaries(seed):
     truth = np.hypot(y - 60, x - 100) < 50
     mask = (np.hypot(y - 62, x - 96) < 50) ^ (rng.random(size) < 0.002)
     mask[:, -10:] = True  # touches the border of the image
-    assert boundary_accuracy(mask, truth) == pytest.approx(
-        reference_boundary_accuracy(mask, truth), abs=1e-12
-    )
+    assert boundary_accuracy(mask, truth) == pytest.approx(reference_boundary_accuracy(mask, truth), abs=1e-12)
 
 
 def test_statistics():
@@ -137,8 +135,6 @@ def test_published_numbers_are_reproduced(method, sequence, data_folder):
     def masks(folder):
         return [np.minimum(read_labels(path), 1) for path in sorted(folder.glob("*.png"))]
 
-    evaluation = evaluate_masks(
-        masks(golden / "results" / method / sequence), masks(golden / "Annotations" / sequence)
-    )
+    evaluation = evaluate_masks(masks(golden / "results" / method / sequence), masks(golden / "Annotations" / sequence))
     np.testing.assert_allclose(evaluation.region[0], np.array(published["J"], float), atol=0.0005 + 1e-9)
     np.testing.assert_allclose(evaluation.boundary[0], np.array(published["F"], float), atol=0.0005 + 1e-9)

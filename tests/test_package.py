@@ -1,5 +1,7 @@
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import napari_pml
 from napari_pml.cli import Preset
@@ -35,3 +37,13 @@ def test_the_engine_runs_without_napari_and_qt():
 
 def test_the_command_line_knows_every_preset():
     assert set(Preset) == set(PRESETS)
+
+
+def test_the_wheel_holds_manifest_and_weights(tmp_path):
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=root, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in ("napari.yaml", "py.typed", "embedding/bundled/compact.safetensors", "embedding/bundled/compact.md"):
+        assert f"napari_pml/{name}" in names
+    assert wheel.stat().st_size < 15e6

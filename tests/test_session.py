@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import jaccard
 
+from conftest import jaccard
 from napari_pml import BACKGROUND, PRESETS, MaskStore, PmlConfig, PmlError, Session, open_video
 
 

@@ -100,9 +100,7 @@ def test_threads_read_the_same_frames(tmp_path):
 def test_a_phone_video_stands_upright(tmp_path):
     path = write_video(tmp_path / "phone.mp4")
     content = bytearray(path.read_bytes())
-    matrix = (
-        content.index(b"tkhd") + 4 + 40
-    )  # ISO/IEC 14496-12, section 8.3.2: display a quarter turn clockwise
+    matrix = content.index(b"tkhd") + 4 + 40  # ISO/IEC 14496-12, section 8.3.2: display a quarter turn clockwise
     content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
     video = open_video(path)

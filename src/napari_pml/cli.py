@@ -77,10 +77,14 @@ def segment(
     ] = None,
     strokes: Annotated[
         list[str] | None,
-        typer.Option(help=f"FRAME=STROKES, a label image in which 0 is unknown and {BACKGROUND} (8 bit: 255) background."),
+        typer.Option(
+            help=f"FRAME=STROKES, a label image in which 0 is unknown and {BACKGROUND} (8 bit: 255) background."
+        ),
     ] = None,
     preset: Annotated[Preset, typer.Option(help="Our settings, or the paper's.")] = Preset.default,
-    overlay: Annotated[Path | None, typer.Option(help="Also write the video with the masks drawn over it (.mp4).")] = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Also write the video with the masks drawn over it (.mp4).")
+    ] = None,
     embedder: Embedder = "compact",
     device: Device = None,
 ) -> None:
@@ -120,7 +124,9 @@ def segment(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the video, its overlay and a contact sheet.")] = Path("pml-demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the video, its overlay and a contact sheet.")] = Path(
+        "pml-demo"
+    ),
     device: Device = None,
 ) -> None:
     """Make a short clip with known masks, segment it from its first mask, and say how well that went."""
@@ -143,7 +149,7 @@ def demo(
             raise typer.Exit(130)
         export_overlay(session.video, session.masks, out / "overlay.mp4")
         contact_sheet(session.video, session.masks, out / "contact_sheet.png")
-        result = evaluate_masks(session.masks.labels[:], truth)
+        result = evaluate_masks(list(session.masks.labels[:]), list(truth))
         typer.echo(
             f"J&F {result.j_and_f:.3f} (J {result.j_mean:.3f}, F {result.f_mean:.3f}) over {len(result.object_ids)} "
             f"objects, {len(frames) / seconds:.1f} frames per second with embedding"

@@ -151,7 +151,5 @@ def _place(cutout: Image.Image, anchor: Point, pose: Pose, size: tuple[int, int]
         along, across, anchor[0] - along * x - across * y,
         -across, along, anchor[1] + across * x - along * y,
     )  # fmt: skip
-    layer = cutout.transform(
-        (width, height), Image.Transform.AFFINE, photo_from_layer, Image.Resampling.BILINEAR
-    )
+    layer = cutout.transform((width, height), Image.Transform.AFFINE, photo_from_layer, Image.Resampling.BILINEAR)
     return layer.reduce(SUPERSAMPLING)

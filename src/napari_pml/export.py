@@ -87,9 +87,7 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
                 is_indexed = image.mode == "P"
                 array = np.asarray(image.convert("L") if image.mode in ("1", "LA") else image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise AnnotationError(
-            f"{path} cannot be read as a label image: {error}. Give a PNG or TIFF."
-        ) from error
+        raise AnnotationError(f"{path} cannot be read as a label image: {error}. Give a PNG or TIFF.") from error
     if array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8:
         array = _palette_indices(array[..., :3], path)
     if array.ndim != 2 or array.dtype.kind not in "bui" or array.min() < 0 or array.max() > 65535:
@@ -176,9 +174,7 @@ def export_overlay(video: Video, masks: MaskStore, path: Path) -> None:
         stream.width, stream.height = width + width % 2, height + height % 2  # the codecs want even numbers
         stream.pix_fmt = "yuv420p"
         for t in range(len(video)):
-            painted = np.pad(
-                _painted(video, masks, t), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"
-            )
+            painted = np.pad(_painted(video, masks, t), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(painted, format="rgb24")))
         container.mux(stream.encode())
 
@@ -233,9 +229,7 @@ def _export_tiff(masks: MaskStore, path: Path) -> None:
 def _export_zarr(masks: MaskStore, path: Path) -> None:
     with _written(path) as unfinished:
         chunks = (1, *masks.shape[1:])
-        array = zarr.create_array(
-            str(unfinished), shape=masks.shape, chunks=chunks, dtype=np.uint16, overwrite=True
-        )
+        array = zarr.create_array(str(unfinished), shape=masks.shape, chunks=chunks, dtype=np.uint16, overwrite=True)
         for t in _finished(masks):
             array[t] = masks[t].labels
 
@@ -262,9 +256,7 @@ def _palette_indices(colours: NDArray[np.uint8], path: Path) -> NDArray[np.uint1
     palette = davis_palette() @ weights
     codes = colours @ weights
     order = np.argsort(palette)
-    places: NDArray[np.uint16] = order.astype(np.uint16)[
-        np.searchsorted(palette, codes, sorter=order).clip(max=255)
-    ]
+    places: NDArray[np.uint16] = order.astype(np.uint16)[np.searchsorted(palette, codes, sorter=order).clip(max=255)]
     if (palette[places] != codes).any():
         wrong = colours[palette[places] != codes][0].tolist()
         raise AnnotationError(

@@ -50,7 +50,7 @@ def pixel_counts(labels: Labels, ids: Sequence[int], stride: int) -> torch.Tenso
     Returns:
         (h * w, len(ids)) float32 counts, cells in row-major order.
     """
-    h, w = grid_shape(*labels.shape, stride)
+    h, w = grid_shape(labels.shape[0], labels.shape[1], stride)
     column = np.zeros(65536, dtype=np.int64)
     column[list(ids)] = np.arange(1, len(ids) + 1)
     column[UNLABELLED] = 0

@@ -39,8 +39,9 @@ def pixel_labels(scores: Scores, rgb: NDArray[np.float32], stride: int, *, follo
         better = value > best
         best = torch.where(better, value, best)
         winner = torch.where(better, index + first, winner)
-    ids = np.array([0 if i == BACKGROUND else i for i in scores.object_ids], dtype=np.uint16)
-    return ids[winner.cpu().numpy()]
+    ids: Labels = np.array([0 if i == BACKGROUND else i for i in scores.object_ids], dtype=np.uint16)
+    labels: Labels = ids[winner.cpu().numpy()]
+    return labels
 
 
 class GuidedFilter:

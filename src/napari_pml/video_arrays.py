@@ -191,6 +191,4 @@ def _image_header(path: Path) -> tuple[tuple[int, int], str]:
 
 
 def _unreadable(path: Path, error: Exception, part: str = "") -> VideoError:
-    return VideoError(
-        f"{part}{path.name} cannot be read: {error}. Copy it again, or save it in another format."
-    )
+    return VideoError(f"{part}{path.name} cannot be read: {error}. Copy it again, or save it in another format.")

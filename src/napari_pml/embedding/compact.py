@@ -61,7 +61,8 @@ class CompactNet(nn.Module):
 
     def forward(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Embed (B, 3, H, W) frames in 0..1, sides multiples of 8, at times t (B,) in -1..1, as (B, 128, h, w)."""
-        return self.head(self.features(frames), t)
+        embeddings: torch.Tensor = self.head(self.features(frames), t)
+        return embeddings
 
     @torch.no_grad()
     def start_from_principal_components(self, frames: torch.Tensor) -> None:

@@ -54,12 +54,13 @@ class CompactEmbedder:
     dim = CompactNet.dim
     stride = CompactNet.stride
 
-    def __init__(self, device: torch.device, weights: Path = bundled(CompactNet.name)):
+    def __init__(self, device: torch.device, weights: Path | None = None):
         """Load weights, by default the bundled ones.
 
         Raises:
             WeightsError: `weights` does not exist, is damaged, or belongs to another network.
         """
+        weights = weights or bundled(CompactNet.name)
         state, self.fingerprint = load_weights(weights, CompactNet.name)
         self._net = CompactNet()
         try:
@@ -71,14 +72,15 @@ class CompactEmbedder:
     def to(self, device: torch.device) -> None:
         """Move to another device."""
         self.device = device
-        self._net.to(device, memory_format=torch.channels_last).eval()
+        self._net.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stub
 
     @torch.inference_mode()
     def embed(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Embed frames, see `Embedder.embed`."""
         frames = pad_to_cells(frames.to(self.device), self.stride).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
-            return self._net(frames, t.to(self.device)).float()
+            embeddings: torch.Tensor = self._net(frames, t.to(self.device))
+        return embeddings.float()
 
 
 EMBEDDERS: dict[str, Callable[[torch.device], Embedder]] = {"compact": CompactEmbedder}

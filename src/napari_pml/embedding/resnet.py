@@ -30,6 +30,8 @@ class ResNet18Trunk(nn.Module):
     output i is centred on pixel 8 i + 4; without that, masks are off by half a cell.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
     widths = (128, 256)
     """Channels of the stride-8 and of the stride-16 features."""
 

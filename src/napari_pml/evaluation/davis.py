@@ -1,4 +1,4 @@
-"""Folders laid out like DAVIS: JPEGImages/<resolution>/<sequence>/*.jpg beside Annotations/<resolution>/<sequence>/*.png."""
+"""Folders laid out like DAVIS: JPEGImages/<resolution>/<sequence>/*.jpg, Annotations likewise with *.png."""
 
 from __future__ import annotations
 

@@ -61,9 +61,7 @@ class Pml:
     def __init__(self, embeddings: VideoEmbeddings, config: PmlConfig):
         """Retrieve in `embeddings` as `config` says."""
         self.embeddings, self.config = embeddings, config
-        self.order: Literal["any", "outward"] = (
-            "outward" if config.context_frames or config.adaptation else "any"
-        )
+        self.order: Literal["any", "outward"] = "outward" if config.context_frames or config.adaptation else "any"
         self._ids: tuple[int, ...] = (BACKGROUND,)
         self._references: ReferencePixels | None = None
         self._k = config.k
@@ -93,7 +91,9 @@ class Pml:
         cells = queries.flatten(0, 1)
         # A further component, 1 in every query, takes each reference's handicap off its similarity.
         similarities, index = nearest(
-            F.pad(cells, (0, 1), value=1.0), torch.cat([references.embeddings, -references.handicaps[:, None]], 1), self._k
+            F.pad(cells, (0, 1), value=1.0),
+            torch.cat([references.embeddings, -references.handicaps[:, None]], 1),
+            self._k,
         )
         votes = self._vote(similarities, *references.at(index))
         if self.config.context_frames and finished:

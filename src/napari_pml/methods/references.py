@@ -14,7 +14,6 @@ from napari_pml.grid import pixel_counts
 from napari_pml.methods.neighbours import nearest
 from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, Labels
 
-
 CORRECTION_ADVANTAGE = 0.1
 """In similarity: so much less alike may a stroke be than a pixel of a complete frame, and still outdo it."""
 
@@ -112,7 +111,7 @@ def annotated_references(annotations: Annotations, embeddings: VideoEmbeddings) 
     """
     ids = (BACKGROUND, *annotations.object_ids)
     stride = embeddings.embedder.stride
-    handicap = {t: CORRECTION_ADVANTAGE for t in annotations.complete}
+    handicap = dict.fromkeys(annotations.complete, CORRECTION_ADVANTAGE)
     parts = [
         dense_references(t, explicit_background(annotations, t), embeddings[t], ids, stride, handicap.get(t, 0.0))
         for t in annotations.frames
@@ -170,4 +169,5 @@ def resembling(cells: torch.Tensor, examples: torch.Tensor) -> torch.Tensor:
         (h * w,) bool.
     """
     likeness = nearest(cells, examples, 1)[0][:, 0]
-    return likeness >= float(threshold_otsu(likeness.cpu().numpy()))
+    threshold: float = threshold_otsu(likeness.cpu().numpy())
+    return likeness >= threshold

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,13 +80,11 @@ class ClipSampler(IterableDataset[Clip]):
         mirror = self.rng.random() < 0.5
         size = self.size[::-1]
 
-        def cut(image: Image.Image, how: Image.Resampling) -> NDArray[np.generic]:
-            out = np.asarray(image.resize(size, how, box=box))
+        def cut(array: NDArray[Any], how: Image.Resampling) -> NDArray[Any]:
+            out = np.asarray(Image.fromarray(array).resize(size, how, box=box))
             return out[:, ::-1] if mirror else out
 
-        cut_frames = [cut(Image.fromarray(f), Image.Resampling.BICUBIC) for f in frames]
-        cut_masks = [cut(Image.fromarray(m), Image.Resampling.NEAREST).astype(np.uint16) for m in masks]
-        return cut_frames, cut_masks
+        return [cut(f, Image.Resampling.BICUBIC) for f in frames], [cut(m, Image.Resampling.NEAREST) for m in masks]
 
     def _photometric(self, frames: list[NDArray[np.uint8]]) -> torch.Tensor:
         """Change brightness, contrast and colour of the clip, and a little of each frame; sometimes grey or blurred."""

@@ -101,7 +101,8 @@ class Trainer:
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
         self.sampler = ClipSampler(find_sequences(data), (config.height, config.width), CompactNet.stride, config.seed)
-        self.net = initial_network(trunk, self.sampler).to(device, memory_format=torch.channels_last)
+        self.net = initial_network(trunk, self.sampler).to(device)
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
         # Edges and colours of the first stage are as good as they get, and a third of the work of a step.
         self.net.trunk.conv1.requires_grad_(False)
         self.net.trunk.layer1.requires_grad_(False)

@@ -16,7 +16,7 @@ def place(h, w):
 def test_cells_on_a_border_belong_to_both_sides():
     labels = np.full((16, 16), BACKGROUND, np.uint16)
     labels[:, 10:] = 3
-    found = dense_references(5, labels, place(2, 2), (BACKGROUND, 3), 8)
+    found = dense_references(5, labels, place(2, 2), (BACKGROUND, 3), 8, painted=True)
     assert found.embeddings[:, 0].tolist() == [0, 1, 2, 3]
     assert found.cells.tolist() == [0, 1, 2, 3]
     assert found.frames.tolist() == [5] * 4
@@ -27,7 +27,7 @@ def test_cells_on_a_border_belong_to_both_sides():
 def test_a_single_painted_pixel_is_a_reference():
     labels = np.zeros((16, 16), np.uint16)
     labels[9, 3] = 2
-    found = dense_references(0, labels, place(2, 2), (BACKGROUND, 1, 2), 8)
+    found = dense_references(0, labels, place(2, 2), (BACKGROUND, 1, 2), 8, painted=True)
     assert found.cells.tolist() == [2]
     assert found.labels[0, 0] == 2
     assert found.shares.tolist() == [[1, 0]]
@@ -37,13 +37,13 @@ def test_an_object_smaller_than_a_cell_is_not_lost():
     labels = np.full((16, 16), BACKGROUND, np.uint16)
     labels[0:2, 0:2] = 1
     labels[12, 12] = 2
-    found = dense_references(0, labels, place(2, 2), (BACKGROUND, 1, 2), 8)
+    found = dense_references(0, labels, place(2, 2), (BACKGROUND, 1, 2), 8, painted=True)
     assert found.labels[:, 0].tolist() == [1, 0, 0, 2]
 
 
 def test_hundreds_of_objects_in_one_image():
     labels = np.arange(1, 401, dtype=np.uint16).reshape(20, 20).repeat(8, 0).repeat(8, 1)
-    found = dense_references(0, labels, place(20, 20), (BACKGROUND, *range(1, 401)), 8)
+    found = dense_references(0, labels, place(20, 20), (BACKGROUND, *range(1, 401)), 8, painted=True)
     assert found.labels[:, 0].tolist() == list(range(1, 401))
 
 

@@ -33,7 +33,7 @@ def nearest(queries: torch.Tensor, references: torch.Tensor, k: int) -> tuple[to
         )
         return torch.from_numpy(similarities), torch.from_numpy(indices)
     rows = max(1, 2**28 // len(references))  # at most 1 GiB of similarities at a time
-    parts = [torch.topk(part @ references.T, k, dim=1) for part in torch.split(queries, rows)]
+    parts = [torch.topk(part @ references.T, k, dim=1) for part in queries.split(rows)]
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
 
 

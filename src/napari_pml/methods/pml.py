@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.methods.neighbours import nearest, nearest_in_window, vote
 from napari_pml.methods.references import (
-    CORRECTION_ADVANTAGE,
+    ALIKE,
     ReferencePixels,
     annotated_references,
     dense_references,
-    resembling,
+    likeness,
 )
 from napari_pml.types import BACKGROUND, AnnotationError, Annotations, FrameMask, Scores
 
@@ -98,9 +98,9 @@ class Pml:
         votes = self._vote(similarities, *references.at(index))
         if self.config.context_frames and finished:
             context = self._context_votes(queries, finished)
-            own_strokes = self._references.embeddings[self._references.frames == t]
-            if len(own_strokes):  # context has no say about what was corrected on this very frame
-                context = torch.where(resembling(cells, own_strokes), votes, context)
+            strokes = self._references.select((self._references.frames == t) & self._references.painted)
+            if len(strokes):  # context has no say about what was corrected on this very frame
+                context = torch.where(likeness(cells, strokes.embeddings) == ALIKE, votes, context)
             votes = (votes + context) / 2
         return Scores(votes.view(-1, *queries.shape[:2]), self._ids)
 
@@ -121,9 +121,7 @@ class Pml:
         known = np.isin(mask.labels, self._ids)  # an object that has been deleted since is background now
         labels = np.where(known & (mask.labels != 0), mask.labels, np.uint16(BACKGROUND))
         stride = self.embeddings.embedder.stride
-        return dense_references(
-            mask.t, labels, self.embeddings[mask.t], self._ids, stride, handicap=CORRECTION_ADVANTAGE
-        )
+        return dense_references(mask.t, labels, self.embeddings[mask.t], self._ids, stride, painted=False)
 
     def _unanimous(self, finished: Sequence[FrameMask]) -> list[ReferencePixels]:
         """Return the cells of finished frames whose neighbours all agreed."""

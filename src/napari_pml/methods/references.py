@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from skimage.filters import threshold_otsu
+from scipy.ndimage import distance_transform_edt
+from skimage.filters import threshold_multiotsu
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.grid import pixel_counts
@@ -16,6 +17,14 @@ from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, Labels
 
 CORRECTION_ADVANTAGE = 0.1
 """In similarity: so much less alike may a stroke be than a pixel of a complete frame, and still outdo it."""
+
+DISTANCE_COST = 1.0
+"""In similarity: a cell that is the frame's diagonal away from every stroke looks so much less like the object.
+Measured on one stroke along the middle of the object, mean J of 17 frames: 64.6 with a single Otsu threshold, 69.8
+with the lower of two, 71.4 with this cost."""
+
+UNLIKE, ALIKE = 0, 2
+"""The outer classes of `likeness`."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class ReferencePixels:
         frames: (N,) int64 frame numbers.
         cells: (N,) int64 cell numbers, row by row.
         handicaps: (N,) float32, taken off the similarity of each in the search.
+        painted: (N,) bool, whether a person painted it on a frame that is not complete.
     """
 
     embeddings: torch.Tensor
@@ -38,6 +48,7 @@ class ReferencePixels:
     frames: torch.Tensor
     cells: torch.Tensor
     handicaps: torch.Tensor
+    painted: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -59,7 +70,7 @@ class ReferencePixels:
 
 
 def dense_references(
-    t: int, labels: Labels, embeddings: torch.Tensor, ids: Sequence[int], stride: int, handicap: float = 0.0
+    t: int, labels: Labels, embeddings: torch.Tensor, ids: Sequence[int], stride: int, *, painted: bool
 ) -> ReferencePixels:
     """Turn every labelled cell of one frame into a reference.
 
@@ -72,7 +83,7 @@ def dense_references(
         embeddings: (h, w, D) float32 of the frame.
         ids: object ids, `BACKGROUND` first.
         stride: side of a cell in pixels.
-        handicap: of all these references.
+        painted: these are strokes, which outdo the pixels of complete and of finished frames.
     """
     counts = pixel_counts(labels, ids, stride)
     unseen = counts.any(0)
@@ -94,7 +105,8 @@ def dense_references(
         shares=(values / values.sum(1, keepdim=True)).to(device),
         frames=torch.full_like(cells, t).to(device),
         cells=cells.to(device),
-        handicaps=torch.full((len(cells),), handicap, device=device),
+        handicaps=torch.full((len(cells),), 0.0 if painted else CORRECTION_ADVANTAGE, device=device),
+        painted=torch.full((len(cells),), painted, device=device),
     )
 
 
@@ -111,16 +123,13 @@ def annotated_references(annotations: Annotations, embeddings: VideoEmbeddings) 
     """
     ids = (BACKGROUND, *annotations.object_ids)
     stride = embeddings.embedder.stride
-    handicap = dict.fromkeys(annotations.complete, CORRECTION_ADVANTAGE)
-    parts = [
-        dense_references(t, explicit_background(annotations, t), embeddings[t], ids, stride, handicap.get(t, 0.0))
-        for t in annotations.frames
-    ]
-    painted = ReferencePixels.concatenate(parts)
-    implied = [
-        implied_background(painted, t, embeddings[t]) for t in annotations.frames if t not in annotations.complete
-    ]
-    return ReferencePixels.concatenate([painted, *implied])
+    parts = []
+    for t in annotations.frames:
+        labels = explicit_background(annotations, t)
+        parts.append(dense_references(t, labels, embeddings[t], ids, stride, painted=t not in annotations.complete))
+    given = ReferencePixels.concatenate(parts)
+    incomplete = sorted(annotations.frames.keys() - annotations.complete)
+    return ReferencePixels.concatenate([given, *(implied_background(given, t, embeddings[t]) for t in incomplete)])
 
 
 def explicit_background(annotations: Annotations, t: int) -> Labels:
@@ -131,19 +140,22 @@ def explicit_background(annotations: Annotations, t: int) -> Labels:
     return labels
 
 
-def implied_background(painted: ReferencePixels, t: int, embeddings: torch.Tensor) -> ReferencePixels:
-    """Find cells of a partly annotated frame that are surely no annotated object.
+def implied_background(given: ReferencePixels, t: int, embeddings: torch.Tensor) -> ReferencePixels:
+    """Find cells of a partly annotated frame that are surely no annotated object: unlike them, and far from strokes.
 
     Args:
-        painted: all painted references.
+        given: all annotated references.
         t: frame number.
         embeddings: (h, w, D) float32 of frame t.
     """
     flat = embeddings.flatten(0, 1)
-    objects = painted.select(painted.labels[:, 0] > 0)
-    # If only background is painted, nothing is known of anything else.
-    free = ~resembling(flat, objects.embeddings) if len(objects) else flat.new_zeros(len(flat), dtype=torch.bool)
-    free[painted.cells[painted.frames == t]] = False
+    objects = given.select(given.labels[:, 0] > 0)
+    free = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    if len(objects):  # if only background is painted, nothing is known of anything else
+        here = objects.cells[objects.frames == t]
+        remoteness = DISTANCE_COST * _distance(here, *embeddings.shape[:2]) if len(here) else 0.0
+        free = likeness(flat, objects.embeddings, remoteness) == UNLIKE
+    free[given.cells[given.frames == t]] = False
     cells = free.nonzero()[:, 0]
     share = torch.tensor([1.0, 0.0], device=flat.device)
     return ReferencePixels(
@@ -153,21 +165,34 @@ def implied_background(painted: ReferencePixels, t: int, embeddings: torch.Tenso
         frames=torch.full_like(cells, t),
         cells=cells,
         handicaps=torch.zeros(len(cells), device=flat.device),
+        painted=torch.zeros(len(cells), dtype=torch.bool, device=flat.device),
     )
 
 
-def resembling(cells: torch.Tensor, examples: torch.Tensor) -> torch.Tensor:
-    """Divide the cells of a frame into those that look like some examples and those that do not.
+def likeness(cells: torch.Tensor, examples: torch.Tensor, cost: torch.Tensor | float = 0.0) -> torch.Tensor:
+    """Divide the cells of a frame into those unlike some examples (0), those between (1), and those alike (2).
 
-    Every cell is as like the examples as the most similar of them; Otsu's threshold splits the cells in two.
+    A cell's likeness is its similarity to the most similar example, less a cost; the classes are those of Otsu's
+    method with two thresholds (Liao, Chen and Chung, 2001). On a frame without contrast every cell is alike.
 
     Args:
         cells: (h * w, D) float32.
         examples: (N, D) float32, N > 0.
+        cost: (h * w,) float32.
 
     Returns:
-        (h * w,) bool.
+        (h * w,) int64, `UNLIKE`, between, or `ALIKE`.
     """
-    likeness = nearest(cells, examples, 1)[0][:, 0]
-    threshold: float = threshold_otsu(likeness.cpu().numpy())
-    return likeness >= threshold
+    values = nearest(cells, examples, 1)[0][:, 0] - cost
+    if len(torch.unique(values)) < 3:
+        return torch.full_like(values, ALIKE, dtype=torch.int64)
+    thresholds = torch.from_numpy(threshold_multiotsu(values.cpu().numpy(), classes=3)).to(values)
+    return torch.bucketize(values, thresholds, right=True)
+
+
+def _distance(cells: torch.Tensor, h: int, w: int) -> torch.Tensor:
+    """Return how far each of h * w cells is from the nearest of `cells`, as a share of the diagonal, (h * w,)."""
+    elsewhere = np.ones(h * w, bool)
+    elsewhere[cells.cpu().numpy()] = False
+    distance = distance_transform_edt(elsewhere.reshape(h, w)) / np.hypot(h, w)
+    return torch.from_numpy(distance.astype(np.float32).ravel()).to(cells.device)

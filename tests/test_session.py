@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -209,3 +211,31 @@ def test_a_one_frame_video_and_a_one_pixel_video(colour_embedder):
         session = Session(open_video(np.random.default_rng(0).random(shape)), embedder=colour_embedder)
         session.annotate(0, np.ones(shape[1:], int))
         assert all((m.labels == 1).all() for m in session.propagate())
+
+
+def test_masks_of_an_earlier_session_are_stale(make, drawn, tmp_path):
+    path = tmp_path / "masks.zarr"
+    session = make(masks=MaskStore((8, 96, 128), (12, 16), path))
+    for t in (0, 3, 5):
+        session.annotate(t, drawn[1][t], complete=True)
+    list(session.propagate())
+    again = make(masks=MaskStore((8, 96, 128), (12, 16), path))
+    again.annotate(0, drawn[1][0], complete=True)
+    assert again.stale_frames() == list(range(8))
+
+
+def test_strokes_from_many_threads_are_all_kept(make):
+    session = make()
+
+    def paint(t):
+        for label in range(1, 20):
+            session.annotate(t, np.full((96, 128), label))
+
+    threads = [threading.Thread(target=paint, args=(t,)) for t in range(8)]
+    threads.append(threading.Thread(target=lambda: [setattr(session, "config", PmlConfig(k=k)) for k in range(1, 20)]))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(session.annotations.frames) == list(range(8))
+    assert session.annotations.revision == 8 * 19 + 19

@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore, MemoryStore
 
-from napari_pml.types import ExportError, FrameMask
+from napari_pml.types import Confidence, ExportError, FrameMask
 
 NO_MASK = -1
 """The revision of a frame that has no mask yet."""
@@ -87,10 +87,15 @@ class MaskStore:
     def __getitem__(self, t: int) -> FrameMask:
         """Return the mask of frame `t`; KeyError if it has none."""
         with self._lock:
+            return FrameMask(t, self._labels[t], self.confidence(t), int(self._revisions[t]))
+
+    def confidence(self, t: int) -> Confidence:
+        """Return the (h, w) confidence of frame `t` alone; KeyError if it has no mask."""
+        with self._lock:
             if t not in self:
                 raise KeyError(t)
-            confidence = self._confidence[t].astype(np.float32) / 255
-            return FrameMask(t, self._labels[t], confidence, int(self._revisions[t]))
+            confidence: Confidence = self._confidence[t].astype(np.float32) / 255
+            return confidence
 
     def put(self, mask: FrameMask) -> None:
         """Keep a mask instead of the frame's earlier one, if any; ExportError if the disk refuses."""

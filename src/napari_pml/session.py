@@ -85,11 +85,13 @@ class Session:
             embedder = load_embedder(embedder, choose_device(device))
         self.embeddings = VideoEmbeddings(video, embedder)
         self.masks = masks or MaskStore(video.shape, self.embeddings.grid)
-        self.annotations = Annotations(video.shape)
+        # Whatever is in the store already is older than any annotation to come.
+        self.annotations = Annotations(video.shape, revision=max(STALE, int(self.masks.revisions.max())))
         self._config = config or PmlConfig()
         self._method = Pml(self.embeddings, self._config)
         self._learned: Annotations | None = None
-        self._computing = threading.RLock()
+        self._computing = threading.Lock()
+        self._annotating = threading.Lock()
 
     @property
     def embedder(self) -> Embedder:
@@ -110,7 +112,7 @@ class Session:
     def config(self, config: PmlConfig) -> None:
         if config == self._config:
             return
-        with self._computing:
+        with self._computing, self._annotating:
             self._config = config
             self._method = Pml(self.embeddings, config)
             self._learned = None
@@ -130,9 +132,10 @@ class Session:
         Raises:
             AnnotationError: there is no such frame, or `labels` does not fit.
         """
-        before = self.annotations
-        self.annotations = before.with_frame(t, labels, complete=complete)
-        return self.annotations is not before
+        with self._annotating:
+            before = self.annotations
+            self.annotations = before.with_frame(t, labels, complete=complete)
+            return self.annotations is not before
 
     def segment(self, t: int) -> FrameMask:
         """Segment one frame now, from the annotations and from the masks that there already are.
@@ -183,7 +186,7 @@ class Session:
     def next_frame_to_annotate(self) -> int | None:
         """Return the frame whose mask is least certain among those not annotated, or None if there is no mask."""
         candidates = [t for t in range(len(self.video)) if t in self.masks and t not in self.annotations.frames]
-        return min(candidates, key=lambda t: float(self.masks[t].confidence.mean()), default=None)
+        return min(candidates, key=lambda t: float(self.masks.confidence(t).mean()), default=None)
 
     def _annotated(self, t: int) -> Annotations:
         """Return the present annotations, if there are any, and a frame t."""

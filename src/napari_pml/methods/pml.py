@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -40,7 +40,7 @@ class PmlConfig:
     """Of soft votes: the smaller, the more the very nearest decide."""
     context_frames: Annotated[int, {"min": 0, "max": 10}] = 3
     """So many finished frames before this one are further references; their votes count as much as the annotation's."""
-    window: Annotated[int, {"min": 1, "max": 40, "label": "window (cells)"}] = 6
+    window: Annotated[int, {"min": 1, "max": 40, "label": "window (cells)"}] = 9
     """Context is searched at most this many cells away."""
     adaptation: Annotated[bool, {"label": "online adaptation"}] = False
     """Pixels of finished frames whose neighbours all agreed become references (PML section 3.2)."""
@@ -64,6 +64,7 @@ class Pml:
         self.order: Literal["any", "outward"] = "outward" if config.context_frames or config.adaptation else "any"
         self._ids: tuple[int, ...] = (BACKGROUND,)
         self._references: ReferencePixels | None = None
+        self._annotated: Collection[int] = ()
         self._k = config.k
 
     def learn(self, annotations: Annotations) -> None:
@@ -77,6 +78,7 @@ class Pml:
                 "Nothing is annotated yet. Paint at least one stroke on an object, or give the mask of a frame."
             )
         self._ids = (BACKGROUND, *annotations.object_ids)
+        self._annotated = annotations.frames.keys()
         self._references = annotated_references(annotations, self.embeddings)
         self._k = self.config.k if annotations.complete else self.config.k_strokes
 
@@ -128,6 +130,8 @@ class Pml:
         pick = np.unique(np.linspace(0, len(finished) - 1, ADAPTATION_FRAMES).round().astype(int))
         parts = []
         for mask in (finished[i] for i in pick):
+            if mask.t in self._annotated:
+                continue  # its pixels are in the pool already
             every = self._mask_references(mask)
             agreed = torch.from_numpy(mask.confidence.ravel() >= 0.999).to(every.embeddings.device)
             parts.append(every.select(agreed))

@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 from napari_pml.grid import upsample
 from napari_pml.types import BACKGROUND, Labels, Scores
 
-SUBSAMPLING = 2
+SUBSAMPLING = 4
+"""Of the guided filter. A third of the time of 2, for 0.1 points of J less and 0.2 of F more on the dev sequences."""
+
 EPSILON = 1e-4
+"""Of the guided filter: variance of intensity below which a window counts as flat."""
+
 LABELS_AT_ONCE = 8
+"""Labels brought to pixels together: bounds the memory, however many objects there are."""
 
 
 def pixel_labels(scores: Scores, rgb: NDArray[np.float32], stride: int, *, follow_edges: bool) -> Labels:

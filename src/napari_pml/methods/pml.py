@@ -30,22 +30,55 @@ bounded whatever the length of the video. (The paper's pool grows without end.)"
 class PmlConfig:
     """How neighbours are found and what their votes count. `PRESETS` holds the paper's and our own."""
 
-    k: Annotated[int, {"min": 1, "max": 50, "label": "neighbours"}] = 10
-    """Neighbours that vote."""
-    k_strokes: Annotated[int, {"min": 1, "max": 50, "label": "neighbours (strokes)"}] = 10
-    """Neighbours that vote as long as no frame is completely annotated (PML section 3.2: 5 for masks, 1 for clicks)."""
-    votes: Literal["soft", "hard"] = "soft"
-    """soft: nearer neighbours count more, cells on a border count for both sides. hard: one neighbour, one vote."""
-    temperature: Annotated[float, {"min": 0.005, "max": 1.0, "step": 0.005}] = 0.05
-    """Of soft votes: the smaller, the more the very nearest decide."""
-    context_frames: Annotated[int, {"min": 0, "max": 10}] = 3
-    """So many finished frames before this one are further references; their votes count as much as the annotation's."""
-    window: Annotated[int, {"min": 1, "max": 40, "label": "window (cells)"}] = 9
-    """Context is searched at most this many cells away."""
-    adaptation: Annotated[bool, {"label": "online adaptation"}] = False
-    """Pixels of finished frames whose neighbours all agreed become references (PML section 3.2)."""
-    refine: Annotated[bool, {"label": "follow edges"}] = True
-    """Fit the outline to the image's edges."""
+    k: Annotated[int, {"min": 1, "max": 50, "label": "neighbours", "tooltip": "So many nearest references vote."}] = 10
+    k_strokes: Annotated[
+        int,
+        {
+            "min": 1,
+            "max": 50,
+            "label": "neighbours (strokes)",
+            "tooltip": "So many vote as long as no frame is complete (the paper: 5 for masks, 1 for clicks).",
+        },
+    ] = 10
+    votes: Annotated[
+        Literal["soft", "hard"],
+        {"tooltip": "soft: nearer neighbours count more, borders count for both sides; hard: one neighbour, one vote."},
+    ] = "soft"
+    temperature: Annotated[
+        float,
+        {
+            "min": 0.005,
+            "max": 1.0,
+            "step": 0.005,
+            "tooltip": "Of soft votes: the smaller, the more the very nearest decide.",
+        },
+    ] = 0.05
+    context_frames: Annotated[
+        int,
+        {
+            "min": 0,
+            "max": 10,
+            "label": "context (frames)",
+            "tooltip": "So many finished frames are references too, and have half of the votes together.",
+        },
+    ] = 3
+    window: Annotated[
+        int,
+        {
+            "min": 1,
+            "max": 40,
+            "label": "window (cells)",
+            "tooltip": "Context is searched so far around each cell of 8 pixels; more for fast objects.",
+        },
+    ] = 12
+    adaptation: Annotated[
+        bool,
+        {
+            "label": "online adaptation",
+            "tooltip": "Pixels of finished frames on which all neighbours agreed become references (PML section 3.2).",
+        },
+    ] = False
+    refine: Annotated[bool, {"label": "follow edges", "tooltip": "Fit the outline to the edges of the image."}] = True
 
 
 PRESETS: dict[str, PmlConfig] = {

@@ -1,0 +1,124 @@
+"""The one background job of the viewer: a generator that runs in a worker thread and shows what it yields.
+
+napari's own generator workers are not used: they take a RuntimeError (a GPU out of memory) for a sign that
+the worker was deleted, and then never say that they are finished. One lasting thread also keeps torch from
+building its pool of threads anew for every stroke.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from napari.utils.notifications import notification_manager, show_error
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QApplication
+
+from napari_pml.types import PmlError
+
+Job = Callable[[], Iterator[Any]]
+
+_PAUSE_MS = 30  # a drag of the mouse makes many events; a person does not notice this wait
+
+
+@dataclass(eq=False)
+class _Task:
+    job: Job
+    receive: Callable[[Any], None]
+    ended: Callable[[], None]
+    stopped: bool = False
+
+
+class _Failure:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+_END = object()
+
+
+class Background(QObject):
+    """Runs one job at a time; a new one replaces the one before."""
+
+    _arrived = Signal(object, object)  # task, value: from the worker thread to the main thread
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="napari-pml")
+        self._task: _Task | None = None
+        self._future: Future[None] | None = None
+        self._later: Callable[[], None] | None = None
+        self._timer = QTimer(self, singleShot=True, interval=_PAUSE_MS)
+        self._timer.timeout.connect(self._now)
+        self._arrived.connect(self._on_arrived)
+        QApplication.instance().aboutToQuit.connect(self.drain)
+
+    def start(self, job: Job, receive: Callable[[Any], None], ended: Callable[[], None]) -> None:
+        """Run `job` in the worker thread, once the job before it has stopped at its next yield.
+
+        Args:
+            job: generator function.
+            receive: called in the main thread with every value the job yields.
+            ended: called in the main thread when the job ended, failed or was cancelled, not when replaced.
+        """
+        self.quit()
+        self._task = _Task(job, receive, ended)
+        self._future = self._pool.submit(self._run, self._task)
+
+    def quit(self) -> None:
+        """Ask the job to stop at its next yield; what it has yielded stays."""
+        if self._task is not None:
+            self._task.stopped = True
+
+    def drain(self) -> None:
+        """Stop the job and wait until it is gone; nothing arrives any more from it."""
+        self.quit()
+        self._task = self._later = None
+        if self._future is not None:
+            wait([self._future])
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when nobody has called `soon` for a moment."""
+        self._later = callback
+        self._timer.start()
+
+    def _now(self) -> None:
+        if self._later is not None:
+            self._later()
+
+    def _run(self, task: _Task) -> None:
+        """In the worker thread."""
+        try:
+            if not task.stopped:
+                with closing(task.job()) as values:
+                    for value in values:
+                        self._arrived.emit(task, value)
+                        if task.stopped:
+                            break
+        except Exception as error:
+            self._arrived.emit(task, _Failure(error))
+        finally:
+            self._arrived.emit(task, _END)
+
+    def _on_arrived(self, task: _Task, value: Any) -> None:
+        """In the main thread."""
+        if self._task is None:  # drained
+            return
+        if isinstance(value, _Failure):
+            report(value.error)
+        elif value is not _END:
+            task.receive(value)
+        elif task is self._task:
+            self._task = None
+            task.ended()
+
+
+def report(error: Exception) -> None:
+    """Tell the person about an error: what they can mend in plain words, anything else with its traceback."""
+    if isinstance(error, PmlError):
+        show_error(str(error))
+    else:
+        notification_manager.receive_error(type(error), error, error.__traceback__)

@@ -1,0 +1,39 @@
+"""One colour for every object, the same in strokes, masks and buttons."""
+
+from __future__ import annotations
+
+import colorsys
+
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_pml.types import BACKGROUND, UNLABELLED
+
+RGBA = tuple[float, float, float, float]
+
+_FIRST = ("#ff40c8", "#40a9ff", "#ffd84a", "#52d869", "#ff5148", "#3fe0d6", "#ff9a3c", "#9d7bff")
+_GREY = "#c8c8c8"
+_GOLDEN_RATIO = 0.618034  # steps of this fraction of the hue circle never come near an earlier hue for long
+_MANY = 1000  # objects with a colour of their own in a layer; the others share one
+
+
+def colour_of(label: int) -> RGBA:
+    """Return the opaque colour of an object, neutral grey for `BACKGROUND`, transparent for no label."""
+    if label == UNLABELLED:
+        return 0.0, 0.0, 0.0, 0.0
+    if label == BACKGROUND:
+        return _from_hex(_GREY)
+    if label <= len(_FIRST):
+        return _from_hex(_FIRST[label - 1])
+    red, green, blue = colorsys.hsv_to_rgb(label * _GOLDEN_RATIO % 1, 0.55 + 0.4 * (label % 2), 1.0)
+    return red, green, blue, 1.0
+
+
+def object_colormap() -> DirectLabelColormap:
+    """Return a new colormap for one Labels layer; never shared, since it holds the layer's selection."""
+    colours: dict[int | None, RGBA] = {label: colour_of(label) for label in (*range(_MANY), BACKGROUND)}
+    return DirectLabelColormap(color_dict={**colours, None: colour_of(_MANY)})
+
+
+def _from_hex(text: str) -> RGBA:
+    red, green, blue = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return red, green, blue, 1.0

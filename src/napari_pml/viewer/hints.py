@@ -1,0 +1,34 @@
+"""What to do next, in a sentence."""
+
+from __future__ import annotations
+
+from napari_pml.viewer.controller import Controller
+
+
+def hint(controller: Controller) -> str:
+    """Return the sentence that helps a person on from here."""
+    track = controller.track
+    if track is None:
+        return controller.problem or (
+            "Open a video first: drop a file or a folder of images into the viewer, or try File > Open Sample."
+        )
+    if not track.is_drawn_on:
+        return "Choose an object and paint a stroke on it. A few pixels are enough."
+    if track.session is None:
+        return "Getting ready: loading the network..."
+    if controller.work.propagating:
+        return "Go on painting if you like: the video follows."
+    if not track.has_background:
+        return "Now choose Background and paint a stroke beside the object."
+    if track.frames_done < len(track.session.video):
+        return "Add strokes where the mask is wrong, or propagate to the whole video."
+    return "Done. A stroke on any frame corrects the whole video: propagate again afterwards."
+
+
+def status(controller: Controller) -> str:
+    """Return which network runs where."""
+    session = controller.track and controller.track.session
+    if not session:
+        return ""
+    device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}.get(session.device.type, session.device.type)
+    return f"{device}, {session.embedder.name}"

@@ -1,0 +1,134 @@
+"""Making the layers that the plugin adds, and handling annotation layers of every kind alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import zarr
+from napari.layers import Image, Labels, Layer, Points, Shapes
+
+from napari_pml.viewer.colours import colour_of, object_colormap
+from napari_pml.viewer.prompts import LABEL, video_shape
+
+Kind = Literal["brush", "points", "shapes"]
+Callback = Callable[[Any], None]
+
+LAYER_OF: dict[Kind, type[Layer]] = {"brush": Labels, "points": Points, "shapes": Shapes}
+_NAMES: dict[Kind, str] = {"brush": "strokes", "points": "points", "shapes": "shapes"}
+_DRAWING_MODES = {Labels: "paint", Points: "add", Shapes: "add_polygon_lasso"}
+_EVENTS: dict[type[Layer], tuple[tuple[str, ...], ...]] = {  # see `watch`
+    Labels: (("paint",), ("set_data", "reload"), ("selected_label",)),
+    Points: (("data", "features", "size"), (), ("current_properties",)),
+    Shapes: (("data", "features", "edge_width"), (), ("current_properties",)),
+}
+_ROLE = "napari-pml"  # key in a layer's metadata: which part it has for which image layer
+_TILE = 512  # pixels; a brush writes whole tiles, the display reads whole frames: neither may take long
+
+
+def new_annotation_layer(kind: Kind, image: Image, label: int) -> Layer:
+    """Return an empty layer to draw annotations of `image` in, ready to mark `label`."""
+    shape = video_shape(image)
+    options = _placed_like(image, _NAMES[kind]) | {"opacity": 0.8}
+    if kind == "brush":
+        tiles = zarr.create_array(  # in memory, and only where something is painted
+            store=zarr.storage.MemoryStore(),
+            shape=shape,
+            chunks=(1, min(shape[1], _TILE), min(shape[2], _TILE)),
+            dtype="uint16",
+            compressors=None,
+        )
+        layer: Layer = Labels(tiles, colormap=object_colormap(), **options)
+        layer.brush_size = max(3, round(min(shape[1:]) / 40))
+    else:
+        features = {LABEL: np.empty(0, np.int64)}
+        layer = LAYER_OF[kind](ndim=3, features=features, feature_defaults={LABEL: label}, **options)
+        if isinstance(layer, Shapes):
+            layer.current_edge_width = max(1, round(min(shape[1:]) / 80))
+        else:
+            layer.current_size = max(3, round(min(shape[1:]) / 60))
+    choose_label(layer, label)
+    return layer
+
+
+def new_mask_layer(masks: Any, image: Image) -> Labels:
+    """Return the layer that shows `masks`, (T, H, W) uint16, over `image`; nobody can paint in it."""
+    layer = Labels(masks, colormap=object_colormap(), opacity=0.5, **_placed_like(image, "masks"))
+    layer.editable = False
+    return layer
+
+
+def role_of(layer: Layer, image: Image) -> str | None:
+    """Return "strokes", "points", "shapes" or "masks" if the plugin made `layer` for `image`, else None."""
+    role, name = layer.metadata.get(_ROLE, (None, None))
+    return role if name == image.name else None
+
+
+def is_mask_layer(layer: Layer) -> bool:
+    """Tell whether a layer shows results of the plugin."""
+    return layer.metadata.get(_ROLE, (None, None))[0] == "masks"
+
+
+def make_annotating(layer: Layer) -> None:
+    """Give a layer from elsewhere the objects' colours, or the feature that says which object something marks."""
+    if isinstance(layer, Labels):
+        layer.colormap = object_colormap()
+    elif LABEL not in layer.features:
+        layer.features = layer.features.assign(**{LABEL: np.ones(len(layer.data), np.int64)})
+
+
+def choose_label(layer: Layer, label: int) -> None:
+    """Draw as object `label` in a layer from now on; what is drawn already stays as it is."""
+    if isinstance(layer, Labels):
+        layer.selected_label = label
+        return
+    layer.selected_data = set()
+    layer.feature_defaults = {**layer.feature_defaults.iloc[0].to_dict(), LABEL: label}
+    layer.current_face_color = colour_of(label)
+    if isinstance(layer, Shapes):
+        layer.current_edge_color = colour_of(label)
+
+
+def chosen_label(layer: Layer) -> int:
+    """Return the object that a layer draws as."""
+    if isinstance(layer, Labels):
+        return int(layer.selected_label)
+    return int(layer.feature_defaults[LABEL].iloc[0])
+
+
+def start_drawing(layer: Layer) -> None:
+    """Put a layer in its drawing mode, unless the person already uses one of its tools."""
+    if str(layer.mode) in ("pan_zoom", "transform"):
+        layer.mode = _DRAWING_MODES[_kind_of(layer)]
+
+
+def watch(layer: Layer, edited: Callback, redrawn: Callback, chosen: Callback) -> None:
+    """Call back when annotations in a layer change, when they may have, and when another label is chosen.
+
+    Undo in a Labels layer says no more than that it was drawn anew, as happens on every step in time too.
+    """
+    for names, callback in zip(_EVENTS[_kind_of(layer)], (edited, redrawn, chosen), strict=True):
+        for name in names:
+            getattr(layer.events, name).connect(callback)
+
+
+def unwatch(layer: Layer, *callbacks: Callback) -> None:
+    """Undo `watch`."""
+    for names, callback in zip(_EVENTS[_kind_of(layer)], callbacks, strict=True):
+        for name in names:
+            getattr(layer.events, name).disconnect(callback)
+
+
+def _kind_of(layer: Layer) -> type[Layer]:
+    return next(kind for kind in _EVENTS if isinstance(layer, kind))
+
+
+def _placed_like(image: Image, role: str) -> dict[str, Any]:
+    """Return what a new layer needs to lie exactly over `image` and to be recognised later."""
+    same = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+    return {
+        "name": f"{image.name} {role}",
+        "metadata": {_ROLE: (role, image.name)},
+        **{name: getattr(image, name) for name in same},
+    }

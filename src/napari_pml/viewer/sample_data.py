@@ -1,0 +1,13 @@
+"""The clip under File > Open Sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def demo_clip() -> list[tuple[Any, dict[str, Any], str]]:
+    """Return a short video to try the plugin on."""
+    from napari_pml.demo import make_clip
+
+    frames, _ = make_clip()
+    return [(frames, {"name": "demo clip", "rgb": True}, "image")]

@@ -1,0 +1,170 @@
+"""What belongs to one image layer: the layers its annotations are drawn in, its session, and its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+
+from napari_pml.types import BACKGROUND, UNLABELLED
+from napari_pml.viewer.prompts import annotation, contents, video_shape
+
+if TYPE_CHECKING:
+    from napari_pml import Session
+
+
+_SESSIONS: WeakKeyDictionary[Image, Session] = WeakKeyDictionary()
+"""Who closes the panel and opens it again finds the masks as they were."""
+
+
+def why_unsuitable(image: Image) -> str | None:
+    """Explain why an image layer is no video, or return None if it is one."""
+    shape = tuple((image.data[0] if image.multiscale else image.data).shape)
+    if image.ndim == 3:
+        return None
+    if image.ndim < 3:
+        return (
+            f"'{image.name}' is a single image of shape {shape}. A video has a time axis in front: "
+            f"(time, rows, columns). Open all frames as one stack."
+        )
+    return (
+        f"'{image.name}' has {image.ndim} axes {shape}; a video has three (time, rows, columns), and colour "
+        f"as RGB. Split the channels into layers, or choose one z plane."
+    )
+
+
+class Track:
+    """One video in the viewer.
+
+    Attributes:
+        image: the layer that shows the video.
+        sources: layers whose content is its annotation.
+        masks: the layer that shows the result, once there is one.
+        session: None until it was opened in the background.
+        complete: frames whose unpainted pixels are background.
+        objects: known objects, annotated or only chosen.
+    """
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.sources: list[Layer] = []
+        self.masks: Labels | None = None
+        self.session = _SESSIONS.get(image)
+        self.complete = set(self.session.annotations.complete) if self.session else set()
+        self.objects: set[int] = {1}
+        self._drawn: dict[Layer, dict[int, bytes]] = {}  # frames on which a source has or had something
+        self._labels: dict[int, set[int]] = {}  # what the session was told about each frame
+        # frames that the session has to hear about
+        self._news = set(self.session.annotations.frames) if self.session else set()
+        self._views: dict[Layer, int] = {}  # the frame in which each source was last drawn
+
+    def open_session(self, view: int) -> Iterator[Session]:
+        """Yield a new session for the video, and embed frame `view`; a job for the background."""
+        from napari_pml import Session, open_video  # imports torch: not when the viewer starts
+
+        data = self.image.data[0] if self.image.multiscale else self.image.data
+        session = Session(open_video(data, channel_axis=3 if self.image.rgb else None))
+        _SESSIONS[self.image] = session
+        yield session
+        _ = session.embeddings[view]  # so that the first stroke need not wait for it
+
+    def add_source(self, layer: Layer, empty: bool = False) -> None:
+        """Take a layer's content as annotations; it need not be looked through if it is known to be empty."""
+        self.sources.append(layer)
+        self._drawn[layer] = {} if empty else contents(layer, self.image)
+        self._news |= self._drawn[layer].keys()
+
+    def remove_source(self, layer: Layer) -> None:
+        """Take a layer's content as annotations no longer."""
+        self.sources.remove(layer)
+        self._news |= self._drawn.pop(layer).keys()
+
+    def note_edit(self, layer: Layer, view: int) -> None:
+        """Remember that something was drawn in a source while frame `view` was looked at."""
+        before = self._drawn[layer]
+        if not isinstance(layer, Labels):
+            self._drawn[layer] = now = contents(layer, self.image)
+            self._news |= {t for t in before.keys() | now.keys() if before.get(t) != now.get(t)}
+        elif layer.n_edit_dimensions == 2:
+            before[view] = b""
+            self._news.add(view)
+        else:
+            before |= contents(layer, self.image)
+            self._news |= before.keys()
+
+    def note_redraw(self, layer: Layer, view: int) -> bool:
+        """Remember that a Labels source was drawn anew; return False if merely another frame came into view.
+
+        Undo and redo may have changed any frame that was ever painted.
+        """
+        stepped = self._views.get(layer) != view
+        self._views[layer] = view
+        if not stepped:
+            self._news |= self._drawn[layer].keys() | {view}
+        return not stepped
+
+    def look_at(self, view: int) -> None:
+        """Remember that frame `view` is looked at in every source."""
+        self._views = dict.fromkeys(self.sources, view)
+
+    def note_label(self, label: int) -> None:
+        """Remember an object that was chosen, so that it can be chosen again."""
+        if label not in (UNLABELLED, BACKGROUND):
+            self.objects.add(label)
+
+    def mark_complete(self, t: int, complete: bool) -> None:
+        """Say whether the unpainted pixels of frame `t` are background."""
+        (self.complete.add if complete else self.complete.discard)(t)
+        self._news.add(t)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something that the session does not know yet."""
+        return bool(self._news)
+
+    def tell_session(self) -> bool:
+        """Bring the session's annotations up to date with the layers; return whether anything changed.
+
+        Raises:
+            AnnotationError: a layer holds something that cannot be an annotation.
+        """
+        changed = False
+        while self._news:
+            t = self._news.pop()
+            labels = annotation(t, self.sources, self.image)
+            self._labels[t] = set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) - {UNLABELLED}
+            self.objects |= self._labels[t] - {BACKGROUND}
+            changed |= self.session.annotate(t, labels, complete=t in self.complete)
+        return changed
+
+    @property
+    def is_drawn_on(self) -> bool:
+        """Whether something is drawn that the session knows or will soon hear about."""
+        return bool(self._news) or self.is_annotated
+
+    @property
+    def is_annotated(self) -> bool:
+        """Whether the session knows of any annotation."""
+        return self.session is not None and bool(self.session.annotations.frames)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there is a mask of any frame."""
+        return bool((self.session.masks.revisions >= 0).any())
+
+    @property
+    def has_background(self) -> bool:
+        """Whether the session knows some background."""
+        return bool(self.complete) or any(BACKGROUND in labels for labels in self._labels.values())
+
+    def is_stale(self, t: int) -> bool:
+        """Whether frame `t` has no mask of the present annotations."""
+        return bool(self.session.masks.revisions[t] < self.session.annotations.revision)
+
+    @property
+    def frames_done(self) -> int:
+        """How many frames have a mask of the present annotations."""
+        return video_shape(self.image)[0] - len(self.session.stale_frames())

@@ -1,0 +1,197 @@
+"""What the person sees: one panel beside the viewer."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from napari.layers import Image, Layer
+from qtpy.QtCore import QEvent, QSignalBlocker, Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_pml.viewer.background import Background
+from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.hints import hint, status
+from napari_pml.viewer.layers import Kind
+from napari_pml.viewer.object_bar import ObjectBar
+from napari_pml.viewer.settings_form import SettingsForm
+from napari_pml.viewer.track import why_unsuitable
+
+
+class SegmentationWidget(QWidget):
+    """Choose a video, paint strokes, propagate."""
+
+    def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: F821, UP037  (napari reads this name)
+        """Show the panel for a viewer."""
+        super().__init__()
+        # napari passes a proxy whose layers are other objects than those in its events
+        viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        self.background = Background()
+        self.controller = Controller(viewer, self.background, self.refresh)
+        self._viewer = viewer
+        self._shown_sources: list[tuple[Layer, str, bool]] = []
+        self._build()
+        self.destroyed.connect(partial(_shut, self.controller, self.background))
+        for event in ("inserted", "removed", "reordered", "renamed"):
+            getattr(viewer.layers.events, event).connect(self._list_images)
+        self._list_images()
+
+    def _build(self) -> None:
+        controller = self.controller
+        self.images = QComboBox()
+        self.images.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.images.setMinimumContentsLength(8)
+        self.images.setToolTip("The image layer to segment: (time, rows, columns), grey or RGB")
+        self.images.currentIndexChanged.connect(lambda: controller.choose_image(self.images.currentData()))
+
+        self.hint = QLabel(wordWrap=True)
+        self.objects = ObjectBar()
+        self.objects.chosen.connect(controller.choose_label)
+        self.tools = QWidget()
+        tools = QHBoxLayout(self.tools)
+        tools.setContentsMargins(0, 0, 0, 0)
+        self._tool_buttons: dict[Kind, QPushButton] = {}
+        for kind, tip in (
+            ("brush", "Paint strokes, fill areas, erase (a Labels layer)"),
+            ("points", "Click on objects (a Points layer)"),
+            ("shapes", "Outline areas, draw lines (a Shapes layer)"),
+        ):
+            button = self._tool_buttons[kind] = QPushButton(kind.capitalize(), toolTip=tip, checkable=True)
+            button.clicked.connect(partial(self._draw_with, kind))
+            tools.addWidget(button)
+        self.complete = QCheckBox("This frame is complete")
+        self.complete.setToolTip("Everything unpainted on this frame is background")
+        self.complete.clicked.connect(controller.mark_complete)
+
+        self.propagate = QPushButton("Propagate", toolTip="Segment the whole video, from this frame outward")
+        self.propagate.clicked.connect(controller.propagate)
+        self.cancel = QPushButton("Cancel", toolTip="Stop; finished frames stay")
+        self.cancel.clicked.connect(controller.work.cancel)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.propagate)
+        buttons.addWidget(self.cancel)
+        self.progress = QProgressBar(textVisible=False)
+        self.progress_text = QLabel()
+        self.suggest = QPushButton("Go to the least certain frame")
+        self.suggest.setToolTip("A stroke there helps most")
+        self.suggest.clicked.connect(controller.go_to_suggestion)
+
+        self.sources = QListWidget()
+        self.sources.itemChanged.connect(
+            lambda item: controller.use_layer(
+                item.data(Qt.ItemDataRole.UserRole), item.checkState() == Qt.CheckState.Checked
+            )
+        )
+        self.sources.setSizeAdjustPolicy(QListWidget.SizeAdjustPolicy.AdjustToContents)
+        source_box = QCollapsible("Annotation layers", expandedIcon="▼", collapsedIcon="▶")
+        source_box.addWidget(self.sources)
+        source_box.layout().setContentsMargins(0, 0, 0, 0)
+        self.settings = SettingsForm()
+        self.settings.changed.connect(controller.configure)
+        self.status = QLabel(wordWrap=True)
+
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Video", self.images)
+        content = QWidget()
+        layout = QVBoxLayout(content)
+        layout.addLayout(form)
+        layout.addWidget(self.hint)
+        for widget in (self.objects, self.tools, self.complete):
+            layout.addWidget(widget)
+        layout.addLayout(buttons)
+        layout.addWidget(self.progress)
+        layout.addWidget(self.progress_text)
+        for widget in (self.suggest, source_box, self.settings, self.status):
+            layout.addWidget(widget)
+        layout.addStretch()
+        scroll = QScrollArea(widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        self.setMinimumWidth(280)
+
+    def _list_images(self, event: object = None) -> None:
+        """Offer every image layer, and choose a suitable one if none is chosen."""
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        chosen = self.images.currentData()
+        if chosen not in images or why_unsuitable(chosen):
+            videos = [image for image in images if not why_unsuitable(image)]
+            chosen = next(iter(videos + images), None)
+        with QSignalBlocker(self.images):
+            self.images.clear()
+            for image in images:
+                self.images.addItem(image.name, image)
+            self.images.setCurrentIndex(images.index(chosen) if images else -1)
+        self.controller.choose_image(chosen)
+
+    def _draw_with(self, kind: Kind, _pressed: bool) -> None:
+        self.controller.draw_with(kind)
+        self.refresh()  # the button of the tool in use stays down when pressed again
+
+    def refresh(self) -> None:
+        """Show everything as it is now."""
+        controller, track = self.controller, self.controller.track
+        self.hint.setText(hint(controller))
+        self.status.setText(status(controller))
+        for widget in (self.objects, self.tools, self.complete):
+            widget.setEnabled(track is not None)
+        self.objects.show_objects(track.objects if track else {1}, controller.label)
+        self.complete.setChecked(track is not None and controller.frame in track.complete)
+        propagating = controller.work.propagating
+        self.propagate.setEnabled(track is not None and track.is_drawn_on and not propagating)
+        self.cancel.setEnabled(propagating)
+        self.suggest.setEnabled(track is not None and track.masks is not None and not propagating)
+        for kind, button in self._tool_buttons.items():
+            button.setChecked(kind == controller.tool)
+        self._show_progress()
+        self._list_sources()
+
+    def _show_progress(self) -> None:
+        progress = self.controller.work.progress
+        self.progress.setVisible(progress is not None)
+        self.progress_text.setVisible(progress is not None)
+        if progress is not None:
+            self.progress.setMaximum(progress.total)
+            self.progress.setValue(progress.done)
+            self.progress_text.setText(str(progress))
+
+    def _list_sources(self) -> None:
+        track, layers = self.controller.track, self.controller.candidates()
+        shown = [(layer, layer.name, layer in track.sources) for layer in layers]
+        if shown == self._shown_sources:
+            return
+        self._shown_sources = shown
+        with QSignalBlocker(self.sources):
+            self.sources.clear()
+            for layer, name, used in shown:
+                item = QListWidgetItem(name, self.sources)
+                item.setData(Qt.ItemDataRole.UserRole, layer)
+                item.setCheckState(Qt.CheckState.Checked if used else Qt.CheckState.Unchecked)
+
+    def changeEvent(self, event: QEvent) -> None:
+        """When napari takes the panel out of the window, it is not wanted any more."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            _shut(self.controller, self.background)
+
+
+def _shut(controller: Controller, background: Background) -> None:
+    controller.close()
+    background.drain()

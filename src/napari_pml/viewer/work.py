@@ -1,0 +1,116 @@
+"""What is computed: a session is opened, the frame in view segmented, the whole video propagated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from napari_pml.viewer.progress import Progress
+from napari_pml.viewer.track import Track
+
+if TYPE_CHECKING:
+    from napari_pml import FrameMask, PmlConfig
+
+
+class Runner(Protocol):
+    """What is needed of `Background`."""
+
+    def start(
+        self, job: Callable[[], Iterator[Any]], receive: Callable[[Any], None], ended: Callable[[], None]
+    ) -> None:
+        """Run a job in place of the one before."""
+
+    def quit(self) -> None:
+        """Stop the job at its next yield."""
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back when things have been quiet for a moment."""
+
+
+class Work:
+    """One job at a time; each new one replaces the one before.
+
+    Attributes:
+        propagating: whether the whole video is being segmented; a new stroke then only makes it start again.
+        progress: of the last propagation.
+        config: the settings that were chosen, or None for the session's own.
+    """
+
+    def __init__(
+        self, runner: Runner, arrived: Callable[[Track, int | None], None], changed: Callable[[], None]
+    ) -> None:
+        """Begin idle.
+
+        Args:
+            runner: runs the jobs.
+            arrived: called when frame t of a track has a new mask, or with None when all masks are gone.
+            changed: called when the attributes may have changed.
+        """
+        self._runner, self._arrived, self._changed = runner, arrived, changed
+        self.propagating = False
+        self.progress: Progress | None = None
+        self.config: PmlConfig | None = None
+        self._opening: Track | None = None
+
+    def open(self, track: Track, t: int, then: Callable[[], None]) -> None:
+        """Make a track's session and embed the frame in view, unless that is under way: it takes seconds."""
+        if track is self._opening:
+            return
+
+        def received(session: Any) -> None:
+            track.session = session
+            then()
+
+        self._start(partial(track.open_session, t), received, opening=track)
+
+    def segment(self, track: Track, t: int) -> None:
+        """Segment the frame in view and, when propagating, all others."""
+        session, whole, config = track.session, self.propagating, self.config
+
+        def job() -> Iterator[FrameMask]:
+            if config is not None:
+                session.config = config
+            if whole:
+                yield from session.propagate(t)
+            else:
+                yield session.segment(t)
+
+        if whole:
+            self.progress = Progress(len(session.video), track.frames_done)
+        self._start(job, lambda mask: self._received(track, mask))
+
+    def clear(self, track: Track) -> None:
+        """Throw a track's masks away."""
+        session = track.session
+
+        def job() -> Iterator[None]:
+            session.masks.clear()
+            yield
+
+        self.propagating, self.progress = False, None
+        self._start(job, lambda _: self._arrived(track, None))
+
+    def cancel(self) -> None:
+        """Stop; finished frames stay."""
+        self.propagating = False
+        self._runner.quit()
+        self._changed()
+
+    def _start(
+        self, job: Callable[[], Iterator[Any]], receive: Callable[[Any], None], opening: Track | None = None
+    ) -> None:
+        self._opening = opening
+        self._runner.start(job, receive, self._ended)
+        self._changed()
+
+    def _received(self, track: Track, mask: FrameMask) -> None:
+        if self.progress is not None:
+            self.progress.done = track.frames_done
+        self._arrived(track, mask.t)
+        self._changed()
+
+    def _ended(self) -> None:
+        self._opening = None
+        self.propagating = False
+        self._changed()

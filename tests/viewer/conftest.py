@@ -1,0 +1,48 @@
+"""Fixtures of the viewer's tests."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.settings import get_settings
+from stand_ins import FakeSession, FakeVideo, Runner
+
+import napari_pml
+from napari_pml.viewer.controller import Controller
+
+get_settings(path=None)  # a developer's own napari settings must not change the results, nor be changed
+
+
+@pytest.fixture
+def runner() -> Runner:
+    return Runner()
+
+
+@pytest.fixture
+def fake_engine(monkeypatch):
+    monkeypatch.setitem(vars(napari_pml), "Session", FakeSession)
+    monkeypatch.setitem(vars(napari_pml), "open_video", lambda array, channel_axis: FakeVideo(array))
+
+
+@pytest.fixture
+def movie() -> np.ndarray:
+    """Six frames of a bright square (200) that moves right over a dark ground (20), and a grey one (80)."""
+    frames = np.full((6, 24, 40), 20, np.uint8)
+    for t, frame in enumerate(frames):
+        frame[4:12, 2 + 3 * t : 12 + 3 * t] = 200
+        frame[16:22, 20:30] = 80
+    return frames
+
+
+@pytest.fixture
+def viewer(movie) -> ViewerModel:
+    viewer = ViewerModel()
+    viewer.add_image(movie, name="clip")
+    viewer.dims.set_point(0, 0)
+    return viewer
+
+
+@pytest.fixture
+def controller(viewer, runner) -> Controller:
+    controller = Controller(viewer, runner, lambda: None)
+    controller.choose_image(viewer.layers["clip"])
+    return controller

@@ -1,0 +1,180 @@
+"""Several videos, every kind of image, layers that come and go; without a window."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from actions import begin, shown, stroke
+from napari.components import ViewerModel
+from napari.layers import Labels, Points
+from stand_ins import FakeSession, FakeVideo
+
+from napari_pml.viewer.controller import Controller
+
+pytestmark = pytest.mark.usefixtures("fake_engine")
+
+
+def test_another_video_and_back(controller, viewer, movie):
+    begin(controller)
+    session = controller.track.session
+    viewer.add_image(movie[::-1], name="other")
+    controller.choose_image(viewer.layers["other"])
+    assert controller.track.session is None
+    controller.choose_label(1)
+    stroke(viewer, 1, 0, 8, 20, "other strokes")
+    assert controller.track.session.annotations.object_ids == (1,)
+    assert set(session.annotations.frames) == {0}
+    controller.choose_image(viewer.layers["clip"])
+    assert controller.track.session is session
+    stroke(viewer, 2, 0, 19, 25)
+    assert session.annotations.object_ids == (1, 2)
+
+
+def test_closing_the_panel_and_opening_it_again_finds_everything(controller, viewer, runner):
+    begin(controller)
+    controller.propagate()
+    controller.mark_complete(True)
+    controller.close()
+    strokes = viewer.layers["clip strokes"]
+    strokes.data[1, :3, :3] = 2  # while nobody listens
+    again = Controller(viewer, runner, lambda: None)
+    again.choose_image(viewer.layers["clip"])
+    assert [layer.name for layer in viewer.layers] == ["clip", "clip masks", "clip strokes"]
+    assert again.track.session is controller.track.session
+    assert again.track.session.annotations.object_ids == (1, 2)
+    assert again.track.complete == {0}
+    assert shown(viewer, 5).any()
+
+
+def test_after_closing_nothing_happens_any_more(controller, viewer):
+    begin(controller)
+    before = controller.track.session.annotations
+    controller.close()
+    stroke(viewer, 2, 0, 19, 25)
+    viewer.add_points(ndim=3)
+    viewer.dims.set_point(0, 3)
+    assert controller.track.session.annotations is before
+
+
+@pytest.mark.parametrize("name", ["clip", "clip masks", "clip strokes"])
+def test_removing_a_layer_during_work(controller, viewer, runner, name):
+    begin(controller)
+    runner.hold = True
+    controller.propagate()
+    runner.step()
+    viewer.layers.remove(name)
+    runner.hold = False
+    assert not controller.work.propagating
+    viewer.dims.set_point(0, 2)
+    if name == "clip":
+        assert controller.track is None
+    if name == "clip strokes":
+        assert not controller.track.session.annotations.frames
+    if name == "clip masks":
+        stroke(viewer, 2, 2, 19, 25)
+        assert set(np.unique(shown(viewer, 2))) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (lambda a: np.repeat(a[..., None], 3, -1), {"rgb": True}),
+        (lambda a: da.from_array(a, chunks=(1, 24, 40)), {}),
+        (lambda a: zarr.array(a, chunks=(1, 24, 40)), {}),
+        (lambda a: [a, a[:, ::2, ::2]], {"multiscale": True}),
+    ],
+    ids=["rgb", "dask", "zarr", "multiscale"],
+)
+def test_every_kind_of_image(viewer, runner, movie, kind, options, monkeypatch):
+    opened = []
+    monkeypatch.setattr("napari_pml.open_video", lambda *data, channel_axis: opened.append((*data, channel_axis)))
+    monkeypatch.setattr("napari_pml.Session", lambda video: FakeSession(FakeVideo(movie)))
+    image = viewer.add_image(kind(movie), name="kind", **options)
+    controller = Controller(viewer, runner, lambda: None)
+    controller.choose_image(image)
+    controller.choose_label(1)
+    assert viewer.layers["kind strokes"].data.shape == movie.shape
+    assert opened[0][0].shape[:3] == movie.shape
+    assert opened[0][1] == (3 if options.get("rgb") else None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "explanation"),
+    [((24, 40), "single image of shape .* time axis"), ((2, 6, 24, 40), "4 axes .* choose one z plane")],
+)
+def test_an_image_that_is_no_video_is_explained(controller, viewer, shape, explanation):
+    image = viewer.add_image(np.zeros(shape), name="wrong")
+    controller.choose_image(image)
+    assert controller.track is None
+    with pytest.raises(AssertionError, match=explanation):
+        raise AssertionError(controller.problem)
+    controller.choose_label(1)
+    controller.draw_with("points")
+    controller.propagate()
+    assert len(viewer.layers) == 2
+
+
+def test_new_layers_lie_exactly_over_a_scaled_image(runner, movie):
+    viewer = ViewerModel()
+    image = viewer.add_image(movie, name="clip", scale=(2, 0.5, 0.5), translate=(0, 7, 9))
+    controller = Controller(viewer, runner, lambda: None)
+    controller.choose_image(image)
+    begin_at = image.data_to_world((1, 8, 9))
+    viewer.dims.set_point(0, begin_at[0])
+    assert controller.frame == 1
+    controller.draw_with("points")
+    points = viewer.layers["clip points"]
+    points.add(points.world_to_data(begin_at))
+    masks = viewer.layers["clip masks"]
+    np.testing.assert_allclose(masks.extent.world, image.extent.world)
+    assert controller.track.session.annotations.frames[1][8, 9] == 1
+
+
+def test_a_label_beyond_the_range_is_reported_and_the_rest_goes_on(controller, viewer, monkeypatch):
+    messages = []
+    monkeypatch.setattr("napari_pml.viewer.controller.show_error", messages.append)
+    begin(controller)
+    wrong = np.zeros((6, 24, 40), np.int32)
+    wrong[0, 0, 0] = 70000
+    layer = viewer.add_labels(wrong, name="wrong")
+    controller.use_layer(layer, True)
+    assert "'wrong'" in messages[0]
+    controller.use_layer(layer, False)
+    stroke(viewer, 2, 0, 19, 25)
+    assert controller.track.session.annotations.object_ids == (1, 2)
+
+
+def test_painting_over_several_frames_at_once(controller, viewer):
+    controller.choose_label(1)
+    viewer.layers["clip strokes"].n_edit_dimensions = 3
+    viewer.dims.set_point(0, 2)
+    stroke(viewer, 1, 2, 8, 12)
+    assert set(controller.track.session.annotations.frames) == {1, 2, 3}
+
+
+def test_playing_through_the_video_does_not_reread_every_stroke(controller, viewer, monkeypatch):
+    begin(controller)
+    controller.propagate()
+    read = []
+    monkeypatch.setattr("napari_pml.viewer.track.annotation", lambda t, *_: read.append(t))
+    for t in (1, 2, 3):
+        viewer.dims.set_point(0, t)
+    assert read == []
+
+
+def test_each_tool_has_one_layer(controller, viewer):
+    controller.draw_with("brush")
+    controller.draw_with("points")
+    assert [type(layer) for layer in viewer.layers] == [type(viewer.layers[0]), Labels, Points]
+    controller.draw_with("brush")
+    assert viewer.layers.selection.active.name == "clip strokes"
+    assert len(viewer.layers) == 3
+
+
+def test_undo_in_a_layer_from_elsewhere_that_was_just_ticked(controller, viewer):
+    layer = viewer.add_labels(np.zeros((6, 24, 40), np.uint8), name="mine")
+    stroke(viewer, 1, 0, 8, 6, "mine")
+    controller.use_layer(layer, True)
+    assert controller.track.session.annotations.object_ids == (1,)
+    layer.undo()
+    assert controller.track.session.annotations.object_ids == ()

@@ -1,0 +1,242 @@
+"""A real window, a real mouse, and for the first journey the real network too."""
+
+import sys
+import time
+from subprocess import run
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QEvent, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
+from stand_ins import FakeSession
+
+from napari_pml.demo import make_clip
+from napari_pml.types import BACKGROUND, VideoError
+
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture
+def open_panel(make_napari_viewer, qtbot):
+    """Open a window with a video and the panel beside it."""
+
+    def open_it(video: np.ndarray, **options):
+        viewer = make_napari_viewer(show=True)
+        viewer.add_image(video, name="clip", **options)
+        viewer.dims.set_point(0, 0)
+        _, panel = viewer.window.add_plugin_dock_widget("napari-pml")
+        qtbot.wait(200)  # the canvas gives the panel room; only then is it known where things are
+        viewer.reset_view()
+        return viewer, panel
+
+    return open_it
+
+
+def drag(viewer, *path: tuple[float, float]) -> None:
+    """Press the left button at the first (row, column), move along the path, release at its end."""
+    canvas = viewer.window._qt_viewer.canvas
+    to_canvas = canvas.view.transform * canvas.view.scene.transform
+    points = [QPointF(*map(float, to_canvas.map((x, y))[:2])) for y, x in path]
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    kinds = QEvent.Type
+
+    def send(kind, point, button, buttons):
+        event = QMouseEvent(kind, point, QPointF(canvas.native.mapToGlobal(point.toPoint())), button, buttons,
+                            Qt.KeyboardModifier.NoModifier)  # fmt: skip
+        QApplication.sendEvent(canvas.native, event)
+        QApplication.processEvents()  # or napari takes several moves for one
+
+    send(kinds.MouseMove, points[0], none, none)
+    send(kinds.MouseButtonPress, points[0], left, left)
+    for point in points[1:]:
+        send(kinds.MouseMove, point, none, left)
+    send(kinds.MouseButtonRelease, points[-1], left, none)
+
+
+def iou(viewer, t: int, truth: np.ndarray, label: int = 1) -> float:
+    mask = np.asarray(viewer.layers["clip masks"].data[t]) == label
+    return (mask & truth).sum() / (mask | truth).sum()
+
+
+def idle(panel) -> bool:
+    """Whether everything that was drawn has been worked through."""
+    background = panel.background
+    return background._task is None and not background._timer.isActive()
+
+
+def test_the_journey_of_a_stroke(open_panel, qtbot):
+    frames, masks = make_clip(n_frames=8)
+    viewer, panel = open_panel(frames, rgb=True)
+    controller = panel.controller
+
+    panel.objects._buttons[1].click()
+    assert "stroke" in panel.hint.text()
+    drag(viewer, (160, 60), (200, 70), (205, 110))
+    drag(viewer, (95, 82), (115, 90))
+    panel.objects._background.click()
+    drag(viewer, (60, 200), (150, 220), (215, 230))
+    drag(viewer, (20, 20), (100, 20))
+    qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
+    assert iou(viewer, 0, masks[0] == 1) > 0.65
+    assert "CPU" in panel.status.text() or "GPU" in panel.status.text()
+
+    qtbot.mouseClick(panel.propagate, Qt.MouseButton.LeftButton)
+    assert panel.cancel.isEnabled()
+    qtbot.wait_until(lambda: not controller.work.propagating, timeout=PATIENCE_MS)
+    assert panel.progress_text.text() == "8 of 8 frames"
+    assert np.mean([iou(viewer, t, masks[t] == 1) for t in range(8)]) > 0.65
+
+    strokes = viewer.layers["clip strokes"]
+    revision = controller.track.session.annotations.revision
+    for _ in range(2):
+        qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not (np.asarray(strokes.data[0]) == BACKGROUND).any()
+    qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
+    assert controller.track.session.annotations.revision > revision
+    assert not (controller.track.session.annotations.frames[0] == BACKGROUND).any()
+
+
+@pytest.fixture
+def slow_engine(fake_engine, monkeypatch):
+    """The stand-in, which now takes its time like the real one."""
+    segment = FakeSession.segment
+
+    def slowly(self, t):
+        time.sleep(0.1)
+        return segment(self, t)
+
+    monkeypatch.setattr(FakeSession, "segment", slowly)
+
+
+@pytest.fixture
+def annotated(open_panel, slow_engine, movie, qtbot):
+    """A window in which object 1 and background have been painted on frame 0."""
+    viewer, panel = open_panel(movie)
+    panel.objects._buttons[1].click()
+    viewer.layers["clip strokes"].brush_size = 2
+    drag(viewer, (6, 4), (9, 9))
+    panel.objects._background.click()
+    drag(viewer, (14, 4), (14, 30))
+    qtbot.wait_until(lambda: "clip masks" in viewer.layers, timeout=PATIENCE_MS)
+    qtbot.wait_until(lambda: iou(viewer, 0, movie[0] == 200) == 1, timeout=PATIENCE_MS)
+    return viewer, panel
+
+
+def test_cancel_in_the_middle_keeps_what_is_finished(annotated, movie, qtbot):
+    viewer, panel = annotated
+    session = panel.controller.track.session
+    panel.propagate.click()
+    qtbot.wait_until(lambda: panel.progress.value() == 3, timeout=PATIENCE_MS)
+    panel.cancel.click()
+    qtbot.wait(400)
+    assert not panel.controller.work.propagating
+    assert 2 <= len(session.stale_frames()) <= 3
+    assert iou(viewer, 1, movie[1] == 200) == 1
+    assert panel.propagate.isEnabled()
+
+
+def test_a_stroke_during_propagation_changes_the_whole_video(annotated, movie, qtbot):
+    viewer, panel = annotated
+    panel.propagate.click()
+    qtbot.wait_until(lambda: panel.progress.value() == 2, timeout=PATIENCE_MS)
+    panel.objects._add.click()
+    drag(viewer, (19, 22), (19, 28))
+    qtbot.wait_until(lambda: not panel.controller.work.propagating, timeout=PATIENCE_MS)
+    assert panel.controller.track.session.stale_frames() == []
+    assert all(iou(viewer, t, movie[t] == 80, label=2) == 1 for t in range(6))
+
+
+@pytest.mark.parametrize("removed", ["image", "masks", "strokes", "panel", "window"])
+def test_taking_something_away_during_work(annotated, qtbot, removed):
+    viewer, panel = annotated
+    background = panel.background
+    panel.propagate.click()
+    qtbot.wait_until(lambda: panel.progress.value() == 2, timeout=PATIENCE_MS)
+    if removed == "window":
+        viewer.close()
+    elif removed == "panel":
+        viewer.window.remove_dock_widget(panel)
+        assert background._future.done()
+    else:
+        viewer.layers.remove("clip" if removed == "image" else f"clip {removed}")
+    qtbot.wait_until(background._future.done, timeout=PATIENCE_MS)
+    qtbot.wait(100)
+    if removed == "panel":
+        _, again = viewer.window.add_plugin_dock_widget("napari-pml")
+        assert again is not panel
+        assert again.controller.track.session is panel.controller.track.session
+
+
+def test_the_panel_says_what_to_do_first(make_napari_viewer, fake_engine, movie):
+    viewer = make_napari_viewer()
+    _, panel = viewer.window.add_plugin_dock_widget("napari-pml")
+    assert "Open a video" in panel.hint.text()
+    assert not panel.propagate.isEnabled()
+    viewer.add_image(movie[0], name="photo")
+    assert "time axis" in panel.hint.text()
+    viewer.add_image(movie, name="clip")
+    assert panel.images.currentText() == "clip"
+    assert "paint a stroke" in panel.hint.text()
+    viewer.layers["clip"].name = "movie"
+    assert panel.images.currentText() == "movie"
+
+
+def test_the_check_boxes_follow_the_layers(annotated):
+    viewer, panel = annotated
+    viewer.add_points([[0, 19, 25]], features={"label": [2]}, name="from elsewhere")
+    item = panel.sources.item(1)
+    assert (item.text(), item.checkState()) == ("from elsewhere", Qt.CheckState.Unchecked)
+    item.setCheckState(Qt.CheckState.Checked)
+    assert viewer.layers["from elsewhere"] in panel.controller.track.sources
+
+
+def test_settings_reach_the_session(annotated, monkeypatch):
+    _, panel = annotated
+    configs = []
+    monkeypatch.setattr(panel.controller.work, "segment", lambda *_: configs.append(panel.controller.work.config))
+    panel.settings.expand(animate=False)
+    panel.settings._preset.value = "paper"
+    panel.settings._fields["k"].value = 7
+    assert [config.k for config in configs] == [5, 7]
+    assert panel.settings._preset.value == "own"
+    panel.settings._preset.value = "default"
+    assert configs[-1] == type(configs[-1])()
+
+
+def test_a_mistake_is_reported_in_plain_words_and_work_goes_on(open_panel, fake_engine, movie, qtbot, monkeypatch):
+    messages = []
+    monkeypatch.setattr("napari_pml.viewer.background.show_error", messages.append)
+    monkeypatch.setattr("napari_pml.open_video", lambda *_, **__: (_ for _ in ()).throw(VideoError("no video")))
+    viewer, panel = open_panel(movie)
+    panel.objects._buttons[1].click()
+    qtbot.wait_until(lambda: messages == ["no video"], timeout=PATIENCE_MS)
+    drag(viewer, (6, 4), (9, 9))
+    qtbot.wait_until(lambda: len(messages) == 2, timeout=PATIENCE_MS)
+
+
+def test_an_unexpected_error_in_the_worker_is_shown_with_its_traceback(annotated, qtbot, monkeypatch):
+    _, panel = annotated
+    errors = []
+    monkeypatch.setattr(
+        "napari_pml.viewer.background.notification_manager.receive_error", lambda *error: errors.append(error)
+    )
+
+    def out_of_memory(self, t):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(FakeSession, "segment", out_of_memory)
+    panel.propagate.click()
+    qtbot.wait_until(lambda: bool(errors), timeout=PATIENCE_MS)
+    kind, error, traceback = errors[0]
+    assert (kind, str(error)) == (RuntimeError, "out of memory")
+    assert traceback is not None
+    qtbot.wait_until(panel.propagate.isEnabled, timeout=PATIENCE_MS)
+
+
+def test_opening_the_panel_does_not_import_torch():
+    code = (
+        "import sys, napari_pml.viewer.widget, napari_pml.viewer.readers, napari_pml.viewer.sample_data;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert run([sys.executable, "-c", code], check=False).returncode == 0

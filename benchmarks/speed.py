@@ -39,9 +39,8 @@ def seconds(function: Callable[[], object], repeats: int = 7) -> float:
 
 
 def show(name: str, time_: float, reference: str, reference_time: float) -> None:
-    print(
-        f"{name:44} {1000 * time_:8.1f} ms   {time_ / reference_time:6.2f} x {reference} ({1000 * reference_time:.1f} ms)"
-    )
+    beside = f"{time_ / reference_time:6.2f} x {reference} ({1000 * reference_time:.1f} ms)"
+    print(f"{name:44} {1000 * time_:8.1f} ms   {beside}")
 
 
 @torch.inference_mode()

@@ -34,16 +34,17 @@ def pixel_labels(scores: Scores, rgb: NDArray[np.float32], stride: int, *, follo
     """
     size = rgb.shape[0], rgb.shape[1]
     guide = GuidedFilter(rgb, radius=stride, device=scores.values.device) if follow_edges else None
-    best = torch.full(size, -torch.inf, device=scores.values.device)
+    best, total = (torch.zeros(size, device=scores.values.device) for _ in range(2))
     winner = torch.zeros(size, dtype=torch.int64, device=scores.values.device)
-    for first in range(0, len(scores.values), LABELS_AT_ONCE):  # bounded memory, however many objects
+    for first in range(1, len(scores.values), LABELS_AT_ONCE):  # bounded memory, however many objects
         pixels = upsample(scores.values[first : first + LABELS_AT_ONCE], size, stride)
         if guide is not None:
             pixels = guide(pixels)
+        total += pixels.sum(0)
         value, index = pixels.max(0)
-        better = value > best
-        best = torch.where(better, value, best)
-        winner = torch.where(better, index + first, winner)
+        winner = torch.where(value > best, index + first, winner)
+        best = torch.maximum(best, value)
+    winner[1 - total >= best] = 0  # both steps are linear and keep constants: background is what is left
     ids: Labels = np.array([0 if i == BACKGROUND else i for i in scores.object_ids], dtype=np.uint16)
     labels: Labels = ids[winner.cpu().numpy()]
     return labels

@@ -105,10 +105,10 @@ class Annotations:
     @property
     def object_ids(self) -> tuple[int, ...]:
         """The objects annotated on any frame, in increasing order."""
-        ids: set[int] = set()
+        seen = np.zeros(BACKGROUND + 1, bool)
         for labels in self.frames.values():
-            ids.update(np.unique(labels).tolist())
-        return tuple(sorted(ids - {UNLABELLED, BACKGROUND}))
+            seen[labels] = True
+        return tuple((np.flatnonzero(seen[1:BACKGROUND]) + 1).tolist())
 
     def _checked(self, t: int, labels: ArrayLike) -> Labels:
         n_frames, *size = self.shape

@@ -22,8 +22,12 @@ from napari_pml.methods.references import (
 from napari_pml.types import BACKGROUND, AnnotationError, Annotations, FrameMask, Scores
 
 ADAPTATION_FRAMES = 20
-"""Online adaptation looks at this many finished frames, evenly spread over all that there are: the pool stays
-bounded whatever the length of the video. (The paper's pool grows without end.)"""
+ADAPTATION_PIXELS = 1000
+"""Online adaptation takes at most so many pixels of so many finished frames, evenly spread over all that there are:
+the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
+
+UNANIMOUS = 0.999
+"""A cell's confidence from which on its neighbours all agreed; confidences are kept in steps of 1/255."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,7 @@ class Pml:
             if mask.t in self._annotated:
                 continue  # its pixels are in the pool already
             every = self._mask_references(mask)
-            agreed = torch.from_numpy(mask.confidence.ravel() >= 0.999).to(every.embeddings.device)
-            parts.append(every.select(agreed))
+            agreed = np.flatnonzero(mask.confidence.ravel() >= UNANIMOUS)
+            agreed = agreed[:: max(1, -(-len(agreed) // ADAPTATION_PIXELS))]
+            parts.append(every.select(torch.from_numpy(agreed).to(every.embeddings.device)))
         return parts

@@ -49,7 +49,7 @@ def main() -> None:
     print(f"{device}, {torch.get_num_threads()} threads, frames of {WIDTH} x {HEIGHT}")
     embedder = load_embedder("compact", device)
     h, w = grid_shape(HEIGHT, WIDTH, embedder.stride)
-    k, config = 10, PmlConfig()
+    config = PmlConfig()
 
     frame, t = torch.rand(1, 3, HEIGHT, WIDTH), torch.zeros(1)
     trunk = CompactNet().trunk.to(device).to(memory_format=torch.channels_last).eval()
@@ -60,14 +60,16 @@ def main() -> None:
     queries = F.normalize(torch.randn(h, w, embedder.dim, device=device), dim=-1)
     flat = queries.flatten(0, 1)
     product = seconds(lambda: flat @ flat.T)
-    show(f"retrieve among {h * w} references", seconds(lambda: nearest(flat, flat, k)), "matrix product", product)
+    show(
+        f"retrieve among {h * w} references", seconds(lambda: nearest(flat, flat, config.k)), "matrix product", product
+    )
     context = queries.expand(config.context_frames, h, w, -1).contiguous()
     n_window = config.context_frames * (TILE + 2 * config.window) ** 2
     part = flat[:n_window]
     window = seconds(lambda: flat @ part.T)
     show(
         f"retrieve in windows of {config.context_frames} frames",
-        seconds(lambda: nearest_in_window(queries, context, k, config.window)),
+        seconds(lambda: nearest_in_window(queries, context, config.k, config.window)),
         "matrix product",
         window,
     )

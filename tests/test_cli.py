@@ -73,10 +73,13 @@ def test_strokes_and_the_papers_settings(run, clip, tmp_path, drawn):
         (["{clip}", "--out", "{tmp}/m.avi", "--annotations", "{tmp}/first.png"], "not .avi"),
         (["{tmp}/gone.mp4", "--out", "{tmp}/m", "--annotations", "{tmp}/first.png"], "no file or folder"),
         (["{clip}", "--out", "{tmp}/m", "--annotations", "{tmp}/first.png", "--embedder", "vgg"], "Choose one of"),
+        (["{clip}", "--out", "{tmp}/m", "--annotations", "{tmp}/first.png", "--device", "gpu"], "cannot be used"),
+        (["{clip}", "--out", "{tmp}/m", "--strokes", "{tmp}/white.png"], "only background"),
     ],
 )  # fmt: skip
 def test_mistakes_are_explained_in_one_line(run, clip, tmp_path, args, says):
     Image.fromarray(np.ones((5, 5), np.uint8)).save(tmp_path / "small.png")
+    Image.fromarray(np.full((96, 128), 255, np.uint8)).save(tmp_path / "white.png")
     result = run("segment", *(arg.format(clip=clip, tmp=tmp_path) for arg in args))
     assert result.exit_code == 1
     assert says in result.output
@@ -97,6 +100,7 @@ def test_ctrl_c_leaves_the_finished_frames(tmp_path, drawn):
     deadline = time.monotonic() + 120
     while not (out / "00003.png").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert (out / "00003.png").exists()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

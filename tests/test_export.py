@@ -192,7 +192,7 @@ def test_overlay_separates_objects_that_touch_and_knows_many():
 def test_overlay_video_has_all_frames_in_even_size(masks, drawn, tmp_path):
     frames = drawn[0][:, :95, :127]
     odd = MaskStore((8, 95, 127), (12, 16))
-    odd.put(FrameMask(0, masks[0].labels[:95, :127], masks[0].confidence, 0))
+    odd.put(FrameMask(0, masks[0].labels[:95, :127], masks[0].confidence, 1))
     export_overlay(open_video(frames), odd, tmp_path / "overlay.mp4")
     written = open_video(tmp_path / "overlay.mp4")
     assert written.shape == (8, 96, 128)

@@ -38,7 +38,25 @@ def test_an_object_smaller_than_a_cell_is_not_lost():
     labels[0:2, 0:2] = 1
     labels[12, 12] = 2
     found = dense_references(0, labels, place(2, 2), (BACKGROUND, 1, 2), 8, painted=True)
-    assert found.labels[:, 0].tolist() == [1, 0, 0, 2]
+    assert found.cells.tolist() == [0, 1, 2, 3, 0, 3]
+    assert found.labels[:, 0].tolist() == [0, 0, 0, 0, 1, 2]
+
+
+def test_strokes_that_share_a_cell_all_have_a_reference():
+    labels = np.zeros((8, 8), np.uint16)
+    labels[0, :4], labels[1, :3], labels[2, :2], labels[3, :1] = 1, 2, 3, 4
+    found = dense_references(0, labels, place(1, 1), (BACKGROUND, 1, 2, 3, 4), 8, painted=True)
+    assert sorted(found.labels[:, 0].tolist()) == [1, 2, 3, 4]
+
+
+def test_a_frame_of_two_tones_is_no_error(colour_embedder):
+    frames = np.zeros((2, 64, 64), np.uint8)
+    frames[:, :, 32:] = 255
+    embeddings = VideoEmbeddings(open_video(frames), colour_embedder)
+    labels = np.zeros((64, 64), np.uint16)
+    labels[30:34, 40:50] = 1
+    found = annotated_references(Annotations((2, 64, 64)).with_frame(0, labels), embeddings)
+    assert (found.labels[:, 0] == 1).any()
 
 
 def test_hundreds_of_objects_in_one_image():

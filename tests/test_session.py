@@ -239,3 +239,42 @@ def test_strokes_from_many_threads_are_all_kept(make):
         thread.join()
     assert list(session.annotations.frames) == list(range(8))
     assert session.annotations.revision == 8 * 19 + 19
+
+
+def test_looking_at_a_finished_frame_leaves_it_finished(make, drawn):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    list(session.propagate())
+    assert (session.segment(4).labels == session.masks[4].labels).all()
+    assert session.stale_frames() == []
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("seed", range(6))
+def test_stops_and_detours_do_not_change_the_masks(make, drawn, preset, seed):
+    """Random annotations, some erased again, propagations stopped anywhere: the end is that of a straight run."""
+    rng = np.random.default_rng(seed)
+    session, straight = make(PRESETS[preset]), make(PRESETS[preset])
+    session.annotate(0, drawn[1][0], complete=True)
+    for _ in range(6):
+        t = int(rng.integers(8))
+        action = rng.choice(["complete", "stroke", "erase", "look"])
+        if action == "complete":
+            session.annotate(t, drawn[1][t], complete=True)
+        elif action == "stroke":
+            session.annotate(t, stroke(drawn[1], int(rng.integers(1, 3)), t))
+        elif action == "erase" and len(session.annotations.frames) > 1:
+            session.annotate(t, np.zeros((96, 128), int))
+        if not session.annotations.frames:
+            session.annotate(0, drawn[1][0], complete=True)
+        session.segment(int(rng.integers(8)))
+        running = session.propagate(int(rng.integers(8)))
+        for _ in range(rng.integers(6)):
+            next(running, None)
+        running.close()
+    list(session.propagate(int(rng.integers(8))))
+    for t, labels in session.annotations.frames.items():
+        straight.annotate(t, labels, complete=t in session.annotations.complete)
+    list(straight.propagate())
+    assert session.stale_frames() == []
+    assert (session.masks.labels[:] == straight.masks.labels[:]).all()

@@ -112,6 +112,11 @@ def segment(
             session.annotate(t, read_labels(path), complete=True)
         for t, path in painted.items():
             session.annotate(t, read_labels(path, strokes=True))
+        if not session.annotations.object_ids:
+            raise AnnotationError(
+                "No object is annotated, only background. Objects are 1, 2, ...; "
+                f"in an image of strokes {BACKGROUND} (8 bit: 255) is background."
+            )
         finished = segment_with_progress(session, min(masks | painted), out)
         if out.suffix:
             export_masks(session.masks, out)
@@ -216,7 +221,7 @@ def segment_with_progress(session: Session, start: int, out: Path) -> int:
     Args:
         session: with annotations.
         start: the frame to begin with.
-        out: folder for a PNG of every mask; one with a suffix is left to be written in the end.
+        out: folder for a PNG of every final mask; a .tif or .zarr is left to be written in the end.
 
     Returns:
         How many frames have their final mask.
@@ -230,7 +235,8 @@ def segment_with_progress(session: Session, start: int, out: Path) -> int:
     bar = tqdm(total=n, unit="frame")
     try:
         for mask in session.propagate(start):
-            if not out.suffix:
+            is_final = mask.revision == session.annotations.revision
+            if is_final and not out.suffix:
                 write_mask_png(mask.labels, out / f"{mask.t:05d}.png")
             bar.update(n - len(session.stale_frames()) - bar.n)
     except KeyboardInterrupt:

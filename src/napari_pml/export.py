@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from napari_pml.masks import MaskStore
-from napari_pml.types import BACKGROUND, AnnotationError, ExportError, Labels
+from napari_pml.types import BACKGROUND, STALE, AnnotationError, ExportError, Labels
 from napari_pml.video import Video
+from napari_pml.video_arrays import TIFF_SUFFIXES
 
 OPACITY = 0.45
 """Of an object's colour in an overlay; its outline is opaque."""
@@ -113,7 +114,7 @@ def check_destination(masks: Path, overlay: Path | None = None) -> None:
     Raises:
         ExportError: a suffix is not understood, or a `.zarr` exists already.
     """
-    if masks.suffix.lower() not in ("", ".tif", ".tiff", ".zarr"):
+    if masks.suffix.lower() not in ("", *TIFF_SUFFIXES, ".zarr"):
         raise ExportError(f"Masks are written as .tif, .zarr or a folder of PNGs (no suffix), not {masks.suffix}.")
     if masks.suffix.lower() == ".zarr" and masks.exists():
         raise ExportError(f"{masks} exists already. Choose another name, or remove it first.")
@@ -135,7 +136,7 @@ def export_masks(masks: MaskStore, path: Path) -> None:
     check_destination(path)
     if path.suffix.lower() == ".zarr":
         _export_zarr(masks, path)
-    elif path.suffix:
+    elif path.suffix.lower() in TIFF_SUFFIXES:
         _export_tiff(masks, path)
     else:
         for t in _finished(masks):
@@ -214,13 +215,16 @@ def _written(path: Path) -> Iterator[Path]:
 
 
 def _finished(masks: MaskStore) -> list[int]:
-    return [t for t in range(masks.shape[0]) if t in masks]
+    """Return the frames with a mask that is not a mere guess."""
+    return [int(t) for t in np.flatnonzero(masks.revisions > STALE)]
 
 
 def _export_tiff(masks: MaskStore, path: Path) -> None:
     largest = max((int(masks[t].labels.max()) for t in _finished(masks)), default=0)
     dtype = np.uint8 if largest < 256 else np.uint16
-    pages = (masks.labels[t].astype(dtype) for t in range(masks.shape[0]))
+    finished = set(_finished(masks))
+    empty = np.zeros(masks.shape[1:], dtype)
+    pages = (masks.labels[t].astype(dtype) if t in finished else empty for t in range(masks.shape[0]))
     n_bytes = int(np.prod(masks.shape)) * np.dtype(dtype).itemsize
     with _written(path) as unfinished, tifffile.TiffWriter(unfinished, bigtiff=n_bytes > 2**31) as tiff:
         tiff.write(pages, shape=masks.shape, dtype=dtype, compression="zlib", metadata={"axes": "TYX"})
@@ -235,7 +239,7 @@ def _export_zarr(masks: MaskStore, path: Path) -> None:
 
 
 def _painted(video: Video, masks: MaskStore, t: int) -> NDArray[np.uint8]:
-    labels = masks[t].labels if t in masks else np.zeros(video.shape[1:], np.uint16)
+    labels = masks[t].labels if masks.revisions[t] > STALE else np.zeros(video.shape[1:], np.uint16)
     return overlay_frame(video.rgb(t), labels)
 
 

@@ -15,17 +15,15 @@ from numpy.typing import ArrayLike
 from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.masks import MaskStore
+from napari_pml.methods.method import Method
 from napari_pml.methods.pml import Pml, PmlConfig
 from napari_pml.methods.references import explicit_background
 from napari_pml.propagation import Chain, chains, outward_from, way_to
 from napari_pml.refine import pixel_labels
-from napari_pml.types import BACKGROUND, UNLABELLED, AnnotationError, Annotations, FrameMask
+from napari_pml.types import BACKGROUND, STALE, UNLABELLED, AnnotationError, Annotations, FrameMask
 from napari_pml.video import Video
 
 Result = TypeVar("Result")
-
-STALE = 0
-"""The revision of a mask that is a guess: smaller than that of any annotation."""
 
 
 class FinishedMasks(Sequence[FrameMask]):
@@ -88,7 +86,7 @@ class Session:
         # Whatever is in the store already is older than any annotation to come.
         self.annotations = Annotations(video.shape, revision=max(STALE, int(self.masks.revisions.max())))
         self._config = config or PmlConfig()
-        self._method = Pml(self.embeddings, self._config)
+        self._method: Method = Pml(self.embeddings, self._config)
         self._learned: Annotations | None = None
         self._computing = threading.Lock()
         self._annotating = threading.Lock()
@@ -146,6 +144,8 @@ class Session:
             AnnotationError: nothing is annotated, or there is no such frame.
         """
         annotations = self._annotated(t)
+        if not self._is_stale(t, annotations):
+            return self.masks[t]
         way = way_to(t, chains(annotations, t)) if self._method.order == "outward" else range(0)
         return self._segment(annotations, t, [s for s in way if s in self.masks], final=not way)
 

@@ -22,6 +22,9 @@ UNLABELLED = 0
 BACKGROUND = 65535
 """In an annotation: this pixel belongs to no object. (In a mask, background is 0.)"""
 
+STALE = 0
+"""The revision of a mask that is a guess: smaller than that of any annotation."""
+
 Labels = NDArray[np.uint16]
 Confidence = NDArray[np.float32]
 
@@ -40,6 +43,10 @@ class VideoError(PmlError):
 
 class WeightsError(PmlError):
     """Network weights are missing, damaged, or belong to another network."""
+
+
+class DeviceError(PmlError):
+    """PyTorch cannot compute on the device asked for."""
 
 
 class ExportError(PmlError):

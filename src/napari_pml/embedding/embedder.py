@@ -11,7 +11,7 @@ import torch
 from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.weights import bundled, load_weights
 from napari_pml.grid import pad_to_cells
-from napari_pml.types import WeightsError
+from napari_pml.types import DeviceError, WeightsError
 
 
 class Embedder(Protocol):
@@ -107,8 +107,19 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
 
 
 def choose_device(wanted: str | None = None) -> torch.device:
-    """Return the device asked for, or the best one there is: CUDA, then Apple's MPS, then the CPU."""
+    """Return the device asked for, or the best one there is: CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        DeviceError: PyTorch cannot use the device asked for.
+    """
     if wanted is not None:
+        try:
+            torch.empty(0, device=wanted)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise DeviceError(
+                f"The device {wanted!r} cannot be used ({reason}). Leave it out, or use 'cpu'."
+            ) from error
         return torch.device(wanted)
     if torch.cuda.is_available():
         return torch.device("cuda")

@@ -1,6 +1,6 @@
-"""Exact search for the k nearest neighbours, and the vote that they take. Embeddings have length 1 throughout,
+"""Exact search for the k nearest neighbours, and the vote that they take.
 
-so that the nearest in squared Euclidean distance d is the most similar, s = 1 - d / 2.
+Embeddings have length 1, so that the nearest in squared Euclidean distance d is the most similar, s = 1 - d / 2.
 """
 
 from __future__ import annotations
@@ -57,38 +57,48 @@ def nearest_in_window(
     side = TILE + 2 * radius
     spare = rows * TILE - h, columns * TILE - w
     padded = F.pad(references, (0, 0, radius, radius + spare[1], radius, radius + spare[0]))
-    windows = padded.unfold(1, side, TILE).unfold(2, side, TILE)  # (M, rows, columns, D, side, side)
-    windows = windows.permute(1, 2, 3, 0, 4, 5).reshape(rows * columns, dim, n_frames * side * side)
-    tiles = F.pad(queries, (0, 0, 0, spare[1], 0, spare[0])).view(rows, TILE, columns, TILE, dim)
-    tiles = tiles.transpose(1, 2).reshape(rows * columns, TILE * TILE, dim)
+    tiles = F.pad(queries, (0, 0, 0, spare[1], 0, spare[0])).view(rows, TILE, columns, TILE, dim).transpose(1, 2)
+    near, exists, position = _windows(h, w, radius, queries.device)
 
-    outside, position = _windows(h, w, radius, queries.device)
-    similarities = (tiles @ windows).view(rows * columns, TILE * TILE, n_frames, side * side)
-    similarities = similarities.masked_fill_(outside[:, :, None], -torch.inf).flatten(2)
-    best, index = similarities.topk(min(k, similarities.shape[-1]), dim=-1)
-    frame, cell = index // (side * side), index % (side * side)
-    where = frame * (h * w) + position.gather(1, cell.flatten(1)).view_as(cell)
+    found = []
+    for row in range(rows):  # one row of tiles at a time bounds the memory
+        windows = padded[:, row * TILE : row * TILE + side].unfold(2, side, TILE)  # (M, side, columns, D, side)
+        windows = windows.permute(2, 0, 1, 4, 3).reshape(columns, n_frames * side * side, dim)
+        similarities = tiles[row].reshape(columns, TILE * TILE, dim) @ windows.transpose(1, 2)
+        outside = ~(near & exists[row][:, None])[:, :, None]
+        similarities = (
+            similarities.view(columns, TILE * TILE, n_frames, -1).masked_fill_(outside, -torch.inf).flatten(2)
+        )
+        best, index = similarities.topk(min(k, similarities.shape[-1]), dim=-1)
+        frame, cell = index // (side * side), index % (side * side)
+        where = frame * (h * w) + position[row].gather(1, cell.flatten(1)).view_as(cell)
+        found.append((best, where))
 
-    def to_frame(x: torch.Tensor) -> torch.Tensor:
-        x = x.view(rows, columns, TILE, TILE, -1).transpose(1, 2).reshape(rows * TILE, columns * TILE, -1)
-        return x[:h, :w].flatten(0, 1)
+    def to_frame(parts: list[torch.Tensor]) -> torch.Tensor:
+        x = torch.stack(parts).view(rows, columns, TILE, TILE, -1).transpose(1, 2)
+        return x.reshape(rows * TILE, columns * TILE, -1)[:h, :w].flatten(0, 1)
 
-    return to_frame(best), to_frame(where)
+    return to_frame([best for best, _ in found]), to_frame([where for _, where in found])
 
 
 @lru_cache(maxsize=8)
-def _windows(h: int, w: int, radius: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """For every tile: which window cells lie outside (tiles, TILE * TILE, side * side), and their cell numbers."""
+def _windows(h: int, w: int, radius: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Describe the windows of all tiles.
+
+    Returns:
+        (TILE * TILE, side * side) bool, which of a tile's window lies within the radius of each of its cells;
+        (rows, columns, side * side) bool, which cells of each tile's window exist, and their int64 cell numbers.
+    """
     rows, columns = -(-h // TILE), -(-w // TILE)
     offset = torch.arange(TILE + 2 * radius, device=device) - radius
     inner = torch.arange(TILE, device=device)
     near = (inner[:, None] - offset[None]).abs() <= radius  # (TILE, side), the same for rows and columns
-    near_both = (near[:, None, :, None] & near[None, :, None, :]).flatten(2).flatten(0, 1)
+    near = (near[:, None, :, None] & near[None, :, None, :]).flatten(2).flatten(0, 1)
     y = torch.arange(rows, device=device)[:, None] * TILE + offset
     x = torch.arange(columns, device=device)[:, None] * TILE + offset
-    exists = (((y >= 0) & (y < h))[:, None, :, None] & ((x >= 0) & (x < w))[None, :, None, :]).flatten(2).flatten(0, 1)
-    position = (y.clamp(0, h - 1)[:, None, :, None] * w + x.clamp(0, w - 1)[None, :, None, :]).flatten(2).flatten(0, 1)
-    return ~(near_both[None] & exists[:, None]), position
+    exists = (((y >= 0) & (y < h))[:, None, :, None] & ((x >= 0) & (x < w))[None, :, None, :]).flatten(2)
+    position = (y.clamp(0, h - 1)[:, None, :, None] * w + x.clamp(0, w - 1)[None, :, None, :]).flatten(2)
+    return near, exists, position
 
 
 def vote(

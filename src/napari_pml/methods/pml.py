@@ -19,9 +19,9 @@ from napari_pml.methods.references import (
     dense_references,
     likeness,
 )
-from napari_pml.types import BACKGROUND, AnnotationError, Annotations, FrameMask, Scores
+from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores
 
-ADAPTATION_FRAMES = 20
+ADAPTATION_FRAMES = 8
 ADAPTATION_PIXELS = 1000
 """Online adaptation takes at most so many pixels of so many finished frames, evenly spread over all that there are:
 the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
@@ -81,7 +81,7 @@ class PmlConfig:
             "label": "online adaptation",
             "tooltip": "Pixels of finished frames on which all neighbours agreed become references (PML section 3.2).",
         },
-    ] = False
+    ] = True
     refine: Annotated[bool, {"label": "follow edges", "tooltip": "Fit the outline to the edges of the image."}] = True
 
 
@@ -105,15 +105,7 @@ class Pml:
         self._k = config.k
 
     def learn(self, annotations: Annotations) -> None:
-        """Gather the annotated reference pixels.
-
-        Raises:
-            AnnotationError: nothing is annotated.
-        """
-        if not annotations.frames:
-            raise AnnotationError(
-                "Nothing is annotated yet. Paint at least one stroke on an object, or give the mask of a frame."
-            )
+        """Gather the reference pixels of at least one annotated frame."""
         self._ids = (BACKGROUND, *annotations.object_ids)
         self._annotated = annotations.frames.keys()
         self._references = annotated_references(annotations, self.embeddings)
@@ -159,8 +151,10 @@ class Pml:
         """Every cell of a finished frame as a reference, in row-major order."""
         known = np.isin(mask.labels, self._ids)  # an object that has been deleted since is background now
         labels = np.where(known & (mask.labels != 0), mask.labels, np.uint16(BACKGROUND))
+        embeddings = self.embeddings[mask.t]
         stride = self.embeddings.embedder.stride
-        return dense_references(mask.t, labels, self.embeddings[mask.t], self._ids, stride, painted=False)
+        found = dense_references(mask.t, labels, embeddings, self._ids, stride, painted=False)
+        return found.select(slice(embeddings.shape[0] * embeddings.shape[1]))
 
     def _unanimous(self, finished: Sequence[FrameMask]) -> list[ReferencePixels]:
         """Return the cells of finished frames whose neighbours all agreed."""

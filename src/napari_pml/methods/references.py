@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from skimage.filters import threshold_multiotsu
 
@@ -60,8 +61,8 @@ class ReferencePixels:
         """Return labels and shares, both (..., 2), of the references numbered `index` (...)."""
         return self.labels[index], self.shares[index]
 
-    def select(self, which: torch.Tensor) -> ReferencePixels:
-        """Return the references chosen by `which`: (N,) bool, or numbers."""
+    def select(self, which: torch.Tensor | slice) -> ReferencePixels:
+        """Return the references chosen by `which`: (N,) bool, numbers, or a slice."""
         return ReferencePixels(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
     @staticmethod
@@ -77,8 +78,8 @@ def dense_references(
 ) -> ReferencePixels:
     """Turn every labelled cell of one frame into a reference.
 
-    A label that is commonest in none of its cells, as a small object between larger ones may be, is given the cell
-    that it fills most: no stroke goes without a reference.
+    A label that is commonest in none of its cells, as a small object between larger ones may be, gets a reference of
+    its own, behind the others, in the cell where it has most pixels: no stroke goes without one.
 
     Args:
         t: frame number.
@@ -89,18 +90,17 @@ def dense_references(
         painted: these are strokes, which outdo the pixels of complete and of finished frames.
     """
     counts = pixel_counts(labels, ids, stride)
-    unseen = counts.any(0)
-    unseen[counts.argmax(1)[counts.any(1)]] = False
-    unseen_labels = unseen.nonzero()[:, 0]
-    best_cells = counts[:, unseen_labels].argmax(0)
-    counts[best_cells] = 0
-    counts[best_cells, unseen_labels] = 1
-
     top = counts.topk(min(2, len(ids)), dim=1)
     cells = (top.values[:, 0] > 0).nonzero()[:, 0]
-    values, winners = top.values[cells], top.indices[cells]
-    if len(ids) == 1:
-        values, winners = (torch.nn.functional.pad(x, (0, 1)) for x in (values, winners))
+    values, winners = (F.pad(x[cells], (0, 2 - x.shape[1])) for x in (top.values, top.indices))
+
+    seen = torch.zeros(len(ids), dtype=torch.bool)
+    seen[winners[:, 0]] = True
+    unseen = (counts.any(0) & ~seen).nonzero()[:, 0]
+    cells = torch.cat([cells, counts[:, unseen].argmax(0)])
+    winners = torch.cat([winners, torch.stack([unseen, torch.zeros_like(unseen)], 1)])
+    values = torch.cat([values, torch.tensor([1.0, 0.0]).expand(len(unseen), 2)])
+
     device = embeddings.device
     return ReferencePixels(
         embeddings=embeddings.flatten(0, 1)[cells.to(device)],
@@ -188,9 +188,10 @@ def likeness(cells: torch.Tensor, examples: torch.Tensor, cost: torch.Tensor | f
         (h * w,) int64, `UNLIKE`, between, or `ALIKE`.
     """
     values = nearest(cells, examples, 1)[0][:, 0] - cost
-    if len(torch.unique(values)) < 3:
+    try:
+        thresholds = torch.from_numpy(threshold_multiotsu(values.cpu().numpy(), classes=3)).to(values)
+    except ValueError:  # fewer than three different values
         return torch.full_like(values, ALIKE, dtype=torch.int64)
-    thresholds = torch.from_numpy(threshold_multiotsu(values.cpu().numpy(), classes=3)).to(values)
     return torch.bucketize(values, thresholds, right=True)
 
 

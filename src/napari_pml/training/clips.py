@@ -14,7 +14,10 @@ from torch.utils.data import IterableDataset
 
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.grid import pixel_counts
-from napari_pml.types import BACKGROUND
+from napari_pml.types import BACKGROUND, DatasetError
+
+MAX_TRIES = 1000
+"""Random clips that are looked at in search of one with a visible object."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,14 @@ class ClipSampler(IterableDataset[Clip]):
     """An endless stream of random clips from sequences with masks."""
 
     def __init__(self, sequences: list[Sequence], size: tuple[int, int], stride: int, seed: int):
-        """Draw clips of `size` (height, width) pixels, a multiple of `stride`, reproducibly from `seed`."""
+        """Draw clips of `size` (height, width) pixels, a multiple of `stride`, reproducibly from `seed`.
+
+        Raises:
+            DatasetError: no sequence has three frames.
+        """
         self.sequences = [s for s in sequences if len(s.frames) >= 3]
+        if not self.sequences:
+            raise DatasetError("No sequence has three frames or more; a training clip is three frames of one video.")
         self.size = size
         self.stride = stride
         self.rng = np.random.default_rng(seed)
@@ -47,11 +56,11 @@ class ClipSampler(IterableDataset[Clip]):
 
     def __next__(self) -> Clip:
         """Return a clip on which some object is visible on the grid in the anchor frame and in the pool."""
-        while True:
+        for _ in range(MAX_TRIES):
             sequence = self.sequences[self.rng.integers(len(self.sequences))]
             times = self.rng.choice(len(sequence.frames), 3, replace=False)
             masks = [sequence.mask(t) for t in times]
-            ids = sorted(set(np.unique(masks[0]).tolist()) - {0, 255})
+            ids = sorted(set(np.unique(masks[0]).tolist()) - {0})
             if not ids:
                 continue
             frames = [np.asarray(Image.open(sequence.frames[t]).convert("RGB")) for t in times]
@@ -62,6 +71,10 @@ class ClipSampler(IterableDataset[Clip]):
             if (winner[0] > 0).any() and (winner[1:] > 0).any() and (winner[0] == 0).any():
                 t = torch.tensor(times / (len(sequence.frames) - 1) * 2 - 1, dtype=torch.float32)
                 return Clip(self._photometric(frames), t, shares)
+        raise DatasetError(
+            f"In {MAX_TRIES} random clips no object was seen in the first frame and again in another one. "
+            f"Are the masks empty, or the objects smaller than {self.stride} pixels?"
+        )
 
     def _crop(
         self, frames: list[NDArray[np.uint8]], masks: list[NDArray[np.uint16]]

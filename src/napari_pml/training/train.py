@@ -42,6 +42,7 @@ class TrainConfig:
         temperature: of the soft nearest-neighbour loss.
         learning_rate: of the trunk, at its peak; falls as (1 - step / steps) ** 0.9.
         head_factor: the head learns this much faster than the trunk.
+        weight_decay: of AdamW.
         average: decay of the running average of the weights, which is what is kept in the end.
         seed: of clips and anchors.
     """
@@ -127,7 +128,7 @@ class Trainer:
         soft, triplet = 0.0, 0.0
         self.optimizer.zero_grad(set_to_none=True)
         for _ in range(config.clips_per_step):
-            losses = self._losses(next(self.sampler))
+            losses = self.losses(next(self.sampler))
             (sum(losses) / config.clips_per_step).backward()  # type: ignore[union-attr]
             soft += losses[0].item() / config.clips_per_step
             triplet += losses[1].item() / config.clips_per_step
@@ -141,7 +142,7 @@ class Trainer:
                 kept.lerp_(new, weight)
         return StepReport(self.step, soft, triplet, norm.item())
 
-    def _losses(self, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the soft nearest-neighbour and the modified triplet loss of one clip, as scalars."""
         frames = clip.frames.to(self.device, memory_format=torch.channels_last)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")

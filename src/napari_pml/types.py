@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,7 @@ class Annotations:
         """Return the same annotations under the next revision, so that every mask counts as stale."""
         return replace(self, revision=self.revision + 1)
 
-    @property
+    @cached_property
     def object_ids(self) -> tuple[int, ...]:
         """The objects annotated on any frame, in increasing order."""
         seen = np.zeros(BACKGROUND + 1, bool)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from napari_pml.grid import IntensityScale
 from napari_pml.types import VideoError
@@ -124,6 +124,18 @@ class LayerData:
         self.shape: tuple[int, ...] = (len(video), *first.shape)
         self.dtype = first.dtype
         self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read the whole video, for `np.asarray` and for saving the layer."""
+        if copy is False:
+            raise ValueError("The frames of a video are read when they are needed: an array of them is always a copy.")
+        frames = np.empty(self.shape, dtype or self.dtype)
+        for t in range(len(self)):
+            frames[t] = self._frame(t)
+        return frames
 
     def __getitem__(self, key: Any) -> NDArray[np.generic]:
         """Index like a numpy array; the first axis understands whole numbers, slices and lists of numbers."""

@@ -13,7 +13,7 @@ from napari.utils.notifications import show_error
 from napari_pml.types import UNLABELLED, PmlError
 from napari_pml.viewer import layers
 from napari_pml.viewer.layers import Kind
-from napari_pml.viewer.prompts import can_annotate, video_shape
+from napari_pml.viewer.prompts import can_annotate, video_data
 from napari_pml.viewer.track import Track, why_unsuitable
 from napari_pml.viewer.work import Runner, Work
 
@@ -60,9 +60,8 @@ class Controller:
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.viewer.layers.selection.events.active.disconnect(self._on_active)
         self.viewer.dims.events.current_step.disconnect(self._on_step)
-        for track in self._tracks.values():
-            for layer in list(track.sources):
-                self._release(track, layer)
+        for track in list(self._tracks.values()):
+            self._forget(track)
 
     # What the person chooses
 
@@ -70,9 +69,7 @@ class Controller:
     def frame(self) -> int:
         """The frame of the chosen video that is in view."""
         assert self.track is not None
-        n_frames = video_shape(self.track.image)[0]
-        position = self.track.image.world_to_data(self.viewer.dims.point)[0]
-        return min(max(round(float(position)), 0), n_frames - 1)
+        return self.track.frame_at(self.viewer.dims.point)
 
     def choose_image(self, image: Image | None) -> None:
         """Work on another video; strokes and results of the one before stay and are found again later."""
@@ -98,7 +95,7 @@ class Controller:
         for layer in self.track.sources:
             layers.choose_label(layer, label)
         active = self.viewer.layers.selection.active
-        if active in self.track.sources:
+        if active in self.track.sources and layers.can_hold(active, label):
             layers.start_drawing(active)
         else:
             self.draw_with("brush")
@@ -116,7 +113,8 @@ class Controller:
         """Go on with a brush, points or shapes: in the layer for that, which is made if there is none."""
         if self.track is None:
             return
-        layer = next((s for s in self.track.sources if isinstance(s, layers.LAYER_OF[kind])), None)
+        fitting = (s for s in self.track.sources if isinstance(s, layers.LAYER_OF[kind]))
+        layer = next((s for s in fitting if layers.can_hold(s, self.label)), None)
         if layer is None:
             layer = layers.new_annotation_layer(kind, self.track.image, self.label)
             self._adopt(self.track, layer, empty=True)
@@ -183,20 +181,18 @@ class Controller:
 
     def _on_removed(self, event: Any) -> None:
         layer = event.value
-        track = self._tracks.pop(layer, None)
-        if track is not None:
-            for source in list(track.sources):
-                self._release(track, source)
-            if track is self.track:
-                self.work.cancel()
-                self.track = None
+        if layer in self._tracks:
+            if self._tracks[layer] is self.track:
+                self._leave()
+            self._forget(self._tracks[layer])
         for other in self._tracks.values():
             if layer in other.sources:
                 self._release(other, layer)
                 self._soon()
             if layer is other.masks:
-                other.masks = None
-                self.work.cancel()
+                other.masks, other.masks_removed = None, True
+                if other is self.track:
+                    self.work.cancel()
         self.changed()
 
     def _on_active(self, event: Any) -> None:
@@ -207,28 +203,56 @@ class Controller:
         self.changed()
 
     def _on_edited(self, event: Any) -> None:
-        if self.track is not None and event.source in self.track.sources:
-            self.track.note_edit(event.source, self.frame)
-            self._soon()
+        for track in self._tracks_of(event.source):
+            if can_annotate(event.source, track.image):
+                track.note_edit(event.source, layers.painted_frames(event))
+            else:
+                self._release(track, event.source)
+                show_error(_unfitting([event.source], track.image))
+            if track is self.track:
+                self._soon()
 
     def _on_redrawn(self, event: Any) -> None:
-        if self.track is None or event.source not in self.track.sources:
-            return
-        if self.track.note_redraw(event.source, self.frame):
-            self._soon()
+        for track in self._tracks_of(event.source):
+            if track.note_redraw(event.source, track.frame_at(self.viewer.dims.point)) and track is self.track:
+                self._soon()
 
     def _on_chosen(self, event: Any) -> None:
         """Follow the label that the person chose among napari's own controls."""
         label = layers.chosen_label(event.source)
         if label not in (UNLABELLED, self.label) and event.source is self.viewer.layers.selection.active:
             self.label = label
-            self.track.note_label(label)
+            for track in self._tracks_of(event.source):
+                track.note_label(label)
             self.changed()
+
+    def _on_video_replaced(self, event: Any) -> None:
+        """Begin anew with what the image layer shows now; annotations stay where they still fit."""
+        image = event.source
+        old = self._tracks[image]
+        if old.data is video_data(image):
+            return
+        chosen, sources = old is self.track, list(old.sources)
+        if chosen:
+            self._leave()
+        self._forget(old)
+        if old.masks is not None:
+            self.viewer.layers.remove(old.masks)
+        fitting = [s for s in sources if why_unsuitable(image) is None and can_annotate(s, image)]
+        if fitting:
+            self._new_track(image).take_over(old)
+            for layer in fitting:
+                self._adopt(self._tracks[image], layer)
+        if unfitting := [s for s in sources if s not in fitting]:
+            show_error(_unfitting(unfitting, image))
+        if chosen:
+            self.choose_image(image)
 
     # Annotations, session, jobs
 
     def _new_track(self, image: Image) -> Track:
         track = self._tracks[image] = Track(image)
+        image.events.data.connect(self._on_video_replaced)
         for layer in self.viewer.layers:
             role = layers.role_of(layer, image)
             if role == "masks" and isinstance(layer, Labels):
@@ -236,6 +260,20 @@ class Controller:
             elif role is not None and can_annotate(layer, image):
                 self._adopt(track, layer)
         return track
+
+    def _forget(self, track: Track) -> None:
+        track.image.events.data.disconnect(self._on_video_replaced)
+        for layer in list(track.sources):
+            self._release(track, layer)
+        del self._tracks[track.image]
+
+    def _leave(self) -> None:
+        self.work.cancel()
+        self.track = None
+
+    def _tracks_of(self, source: Layer) -> list[Track]:
+        """Return the tracks that a layer annotates, whether they are chosen or not."""
+        return [track for track in self._tracks.values() if source in track.sources]
 
     def _adopt(self, track: Track, layer: Layer, empty: bool = False) -> None:
         if layer in track.sources:
@@ -280,15 +318,18 @@ class Controller:
 
     def _show(self, track: Track, t: int | None) -> None:
         """Show the mask of frame `t`, or of all frames, as it is now."""
+        if track.masks_removed or track not in self._tracks.values():  # a job that was stopped had yielded this
+            return
         if track.masks is None:
             track.masks = layers.new_mask_layer(track.session.masks.labels, track.image)
-            active = self.viewer.layers.selection.active
-            shown = self.viewer.layers  # strokes lie over masks, masks over the image
-            place = min((shown.index(source) for source in track.sources), default=len(shown))
-            shown.insert(place, track.masks)
-            shown.selection.active = active
+            layers.insert_below(track.masks, track.sources, self.viewer.layers)
         elif track.masks.data is not track.session.masks.labels:
             track.masks.data = track.session.masks.labels
             track.masks.editable = False
         elif t is None or (track is self.track and t == self.frame):
             track.masks.refresh(thumbnail=False, highlight=False, extent=False)
+
+
+def _unfitting(sources: list[Layer], image: Image) -> str:
+    names = ", ".join(f"'{layer.name}'" for layer in sources)
+    return f"'{image.name}' and {names} have different sizes now, so what is drawn there no longer annotates the video."

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import zarr
+from napari.components import LayerList
 from napari.layers import Image, Labels, Layer, Points, Shapes
 
 from napari_pml.viewer.colours import colour_of, object_colormap
@@ -19,11 +20,11 @@ LAYER_OF: dict[Kind, type[Layer]] = {"brush": Labels, "points": Points, "shapes"
 _NAMES: dict[Kind, str] = {"brush": "strokes", "points": "points", "shapes": "shapes"}
 _DRAWING_MODES = {Labels: "paint", Points: "add", Shapes: "add_polygon_lasso"}
 _EVENTS: dict[type[Layer], tuple[tuple[str, ...], ...]] = {  # see `watch`
-    Labels: (("paint",), ("set_data", "reload"), ("selected_label",)),
+    Labels: (("paint", "data"), ("set_data", "reload"), ("selected_label",)),
     Points: (("data", "features", "size"), (), ("current_properties",)),
     Shapes: (("data", "features", "edge_width"), (), ("current_properties",)),
 }
-_ROLE = "napari-pml"  # key in a layer's metadata: which part it has for which image layer
+_ROLE = "napari-pml"  # key in a layer's metadata: which part it has for which image layer (its unique_id)
 _TILE = 512  # pixels; a brush writes whole tiles, the display reads whole frames: neither may take long
 
 
@@ -61,13 +62,20 @@ def new_mask_layer(masks: Any, image: Image) -> Labels:
 
 def role_of(layer: Layer, image: Image) -> str | None:
     """Return "strokes", "points", "shapes" or "masks" if the plugin made `layer` for `image`, else None."""
-    role, name = layer.metadata.get(_ROLE, (None, None))
-    return role if name == image.name else None
+    role, owner = layer.metadata.get(_ROLE, (None, None))
+    return role if owner == str(image.unique_id) else None
 
 
 def is_mask_layer(layer: Layer) -> bool:
     """Tell whether a layer shows results of the plugin."""
     return layer.metadata.get(_ROLE, (None, None))[0] == "masks"
+
+
+def insert_below(layer: Layer, others: list[Layer], shown: LayerList) -> None:
+    """Add a layer below all `others` that are shown; the active layer stays active."""
+    active = shown.selection.active
+    shown.insert(min((shown.index(other) for other in others), default=len(shown)), layer)
+    shown.selection.active = active
 
 
 def make_annotating(layer: Layer) -> None:
@@ -78,8 +86,15 @@ def make_annotating(layer: Layer) -> None:
         layer.features = layer.features.assign(**{LABEL: np.ones(len(layer.data), np.int64)})
 
 
+def can_hold(layer: Layer, label: int) -> bool:
+    """Tell whether `label` can be drawn in a layer; 8-bit labels are too small for `BACKGROUND`."""
+    return not isinstance(layer, Labels) or label <= np.iinfo(layer.dtype).max
+
+
 def choose_label(layer: Layer, label: int) -> None:
-    """Draw as object `label` in a layer from now on; what is drawn already stays as it is."""
+    """Draw as object `label` in a layer from now on, if it can hold it; what is drawn already stays as it is."""
+    if not can_hold(layer, label):
+        return
     if isinstance(layer, Labels):
         layer.selected_label = label
         return
@@ -120,6 +135,13 @@ def unwatch(layer: Layer, *callbacks: Callback) -> None:
             getattr(layer.events, name).disconnect(callback)
 
 
+def painted_frames(event: Any) -> set[int] | None:
+    """Return the frames that a stroke of the brush changed; None if something else happened in the layer."""
+    if event.type != "paint":
+        return None
+    return {t for indices, *_ in event.value for t in np.unique(indices[0]).tolist()}
+
+
 def _kind_of(layer: Layer) -> type[Layer]:
     return next(kind for kind in _EVENTS if isinstance(layer, kind))
 
@@ -129,6 +151,6 @@ def _placed_like(image: Image, role: str) -> dict[str, Any]:
     same = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return {
         "name": f"{image.name} {role}",
-        "metadata": {_ROLE: (role, image.name)},
+        "metadata": {_ROLE: (role, str(image.unique_id))},
         **{name: getattr(image, name) for name in same},
     }

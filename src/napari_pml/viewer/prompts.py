@@ -7,6 +7,7 @@ Shapes and points say which object they mean in a feature column, `LABEL`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,10 +24,14 @@ LABEL = "label"
 _ELLIPSE_CORNERS = 72
 
 
+def video_data(image: Image) -> Any:
+    """Return the array that an image layer shows, in full resolution."""
+    return image.data[0] if image.multiscale else image.data
+
+
 def video_shape(image: Image) -> tuple[int, int, int]:
     """Return (T, H, W) of an image layer that shows a video."""
-    data = image.data[0] if image.multiscale else image.data
-    return tuple(int(n) for n in data.shape[:3])
+    return tuple(int(n) for n in video_data(image).shape[:3])
 
 
 def can_annotate(layer: Layer, image: Image) -> bool:

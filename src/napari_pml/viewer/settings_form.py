@@ -24,6 +24,7 @@ class SettingsForm(QCollapsible):
     def __init__(self) -> None:
         super().__init__("Settings", expandedIcon="▼", collapsedIcon="▶")
         self._fields: dict[str, ValueWidget] = {}
+        self._shown: PmlConfig | None = None
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.toggled.connect(self._build)
 
@@ -34,6 +35,12 @@ class SettingsForm(QCollapsible):
 
         return PmlConfig(**{name: widget.value for name, widget in self._fields.items()})
 
+    def show_config(self, config: PmlConfig | None) -> None:
+        """Show the settings that are in use; before the form is unfolded, remember them."""
+        self._shown = config
+        if self._fields and config is not None:
+            self._fill(config)
+
     def _build(self) -> None:
         if self._fields:
             return
@@ -41,9 +48,10 @@ class SettingsForm(QCollapsible):
 
         self._presets = PRESETS
         hints = get_type_hints(PmlConfig, include_extras=True)
-        self._preset = ComboBox(label="preset", choices=[*PRESETS, _OTHER], value="default")
+        self._preset = ComboBox(label="preset", choices=[*PRESETS, _OTHER])
         for field in fields(PmlConfig):
             self._fields[field.name] = create_widget(field.default, hints[field.name], name=field.name)
+        self._fill(self._shown or PmlConfig())
         self._form = Container(widgets=[self._preset, *self._fields.values()])
         self._form.margins = (0, 0, 0, 0)
         self._preset.changed.connect(self._on_preset)
@@ -53,13 +61,20 @@ class SettingsForm(QCollapsible):
 
     def _on_preset(self, name: str) -> None:
         if name != _OTHER:
-            for key, widget in self._fields.items():
-                with widget.changed.blocked():
-                    widget.value = getattr(self._presets[name], key)
+            self._fill(self._presets[name])
             self.changed.emit(self.config)
 
     def _on_field(self, _: Any) -> None:
+        self._name_preset()
+        self.changed.emit(self.config)
+
+    def _fill(self, config: PmlConfig) -> None:
+        for key, widget in self._fields.items():
+            with widget.changed.blocked():
+                widget.value = getattr(config, key)
+        self._name_preset()
+
+    def _name_preset(self) -> None:
         config = self.config
         with self._preset.changed.blocked():
             self._preset.value = next((n for n, c in self._presets.items() if c == config), _OTHER)
-        self.changed.emit(config)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
 
 from napari_pml.types import BACKGROUND, UNLABELLED
-from napari_pml.viewer.prompts import annotation, contents, video_shape
+from napari_pml.viewer.prompts import annotation, contents, video_data
 
 if TYPE_CHECKING:
     from napari_pml import Session
 
 
-_SESSIONS: WeakKeyDictionary[Image, Session] = WeakKeyDictionary()
-"""Who closes the panel and opens it again finds the masks as they were."""
+_SESSIONS: WeakKeyDictionary[Image, tuple[Any, Session]] = WeakKeyDictionary()
+"""The array that was opened, and its session: who closes the panel and opens it again finds the masks as they were."""
 
 
 def why_unsuitable(image: Image) -> str | None:
     """Explain why an image layer is no video, or return None if it is one."""
-    shape = tuple((image.data[0] if image.multiscale else image.data).shape)
+    shape = tuple(video_data(image).shape)
     if image.ndim == 3:
         return None
     if image.ndim < 3:
@@ -41,8 +41,10 @@ class Track:
 
     Attributes:
         image: the layer that shows the video.
+        data: the video as an array.
         sources: layers whose content is its annotation.
         masks: the layer that shows the result, once there is one.
+        masks_removed: whether the person removed that layer, and no work was begun since.
         session: None until it was opened in the background.
         complete: frames whose unpainted pixels are background.
         objects: known objects, annotated or only chosen.
@@ -52,7 +54,9 @@ class Track:
         self.image = image
         self.sources: list[Layer] = []
         self.masks: Labels | None = None
-        self.session = _SESSIONS.get(image)
+        self.masks_removed = False
+        self.data = video_data(image)
+        self.session = _known_session(image)
         self.complete = set(self.session.annotations.complete) if self.session else set()
         self.objects: set[int] = {1}
         self._drawn: dict[Layer, dict[int, bytes]] = {}  # frames on which a source has or had something
@@ -65,9 +69,8 @@ class Track:
         """Yield a new session for the video, and embed frame `view`; a job for the background."""
         from napari_pml import Session, open_video  # imports torch: not when the viewer starts
 
-        data = self.image.data[0] if self.image.multiscale else self.image.data
-        session = Session(open_video(data, channel_axis=3 if self.image.rgb else None))
-        _SESSIONS[self.image] = session
+        session = Session(open_video(self.data, channel_axis=3 if self.image.rgb else None))
+        _SESSIONS[self.image] = self.data, session
         yield session
         _ = session.embeddings[view]  # so that the first stroke need not wait for it
 
@@ -82,18 +85,27 @@ class Track:
         self.sources.remove(layer)
         self._news |= self._drawn.pop(layer).keys()
 
-    def note_edit(self, layer: Layer, view: int) -> None:
-        """Remember that something was drawn in a source while frame `view` was looked at."""
+    def take_over(self, old: Track) -> None:
+        """Keep what was said about the same frames of the video that was shown before."""
+        self.objects |= old.objects
+        for t in old.complete:
+            if t < self.data.shape[0]:
+                self.mark_complete(t, True)
+
+    def note_edit(self, layer: Layer, painted: set[int] | None) -> None:
+        """Remember that something was drawn in a source: on the `painted` frames, or anywhere if that is unknown."""
         before = self._drawn[layer]
-        if not isinstance(layer, Labels):
-            self._drawn[layer] = now = contents(layer, self.image)
-            self._news |= {t for t in before.keys() | now.keys() if before.get(t) != now.get(t)}
-        elif layer.n_edit_dimensions == 2:
-            before[view] = b""
-            self._news.add(view)
-        else:
-            before |= contents(layer, self.image)
+        if painted is not None:
+            before |= dict.fromkeys(painted, b"")
+            self._news |= painted
+            return
+        now = contents(layer, self.image)
+        if isinstance(layer, Labels):
+            before |= now
             self._news |= before.keys()
+        else:
+            self._drawn[layer] = now
+            self._news |= {t for t in before.keys() | now.keys() if before.get(t) != now.get(t)}
 
     def note_redraw(self, layer: Layer, view: int) -> bool:
         """Remember that a Labels source was drawn anew; return False if merely another frame came into view.
@@ -109,6 +121,11 @@ class Track:
     def look_at(self, view: int) -> None:
         """Remember that frame `view` is looked at in every source."""
         self._views = dict.fromkeys(self.sources, view)
+
+    def frame_at(self, point: Sequence[float]) -> int:
+        """Return the frame that is nearest to a place in the viewer's world."""
+        position = self.image.world_to_data(point)[0]
+        return min(max(round(float(position)), 0), self.data.shape[0] - 1)
 
     def note_label(self, label: int) -> None:
         """Remember an object that was chosen, so that it can be chosen again."""
@@ -167,4 +184,13 @@ class Track:
     @property
     def frames_done(self) -> int:
         """How many frames have a mask of the present annotations."""
-        return video_shape(self.image)[0] - len(self.session.stale_frames())
+        return self.data.shape[0] - len(self.session.stale_frames())
+
+
+def _known_session(image: Image) -> Session | None:
+    """Return the session that was opened for what an image layer shows now; drop one of earlier data."""
+    data, session = _SESSIONS.get(image, (None, None))
+    if data is video_data(image):
+        return session
+    _SESSIONS.pop(image, None)
+    return None

@@ -160,6 +160,7 @@ class SegmentationWidget(QWidget):
         self.suggest.setEnabled(track is not None and track.masks is not None and not propagating)
         for kind, button in self._tool_buttons.items():
             button.setChecked(kind == controller.tool)
+        self.settings.show_config(controller.work.settings(track))
         self._show_progress()
         self._list_sources()
 

@@ -76,9 +76,14 @@ class Work:
             else:
                 yield session.segment(t)
 
+        track.masks_removed = False
         if whole:
             self.progress = Progress(len(session.video), track.frames_done)
         self._start(job, lambda mask: self._received(track, mask))
+
+    def settings(self, track: Track | None) -> PmlConfig | None:
+        """Return what a track is segmented with, as far as that is known."""
+        return self.config or (track.session.config if track is not None and track.session is not None else None)
 
     def clear(self, track: Track) -> None:
         """Throw a track's masks away."""

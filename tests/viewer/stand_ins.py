@@ -6,12 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from napari_pml import PmlConfig
 from napari_pml.masks import MaskStore
 from napari_pml.types import BACKGROUND, AnnotationError, Annotations, FrameMask
 
 
 @dataclass(frozen=True)
-class FakeConfig:
+class FakeConfig(PmlConfig):
     invert: bool = False
 
 

@@ -54,6 +54,12 @@ def test_a_video_file_becomes_a_lazy_layer(manifest, tmp_path):
     layer = Layer.create(*data)
     assert layer.name == "cat"
     assert layer.data.shape == (4, 32, 48, 3)
+    assert len(layer.data) == 4
+    whole = np.asarray(layer.data)
+    np.testing.assert_array_equal(whole, np.stack([layer.data[t] for t in range(4)]))
+    assert np.array(layer.data, dtype=np.float32, copy=True).dtype == np.float32
+    with pytest.raises(ValueError, match="always a copy"):
+        np.array(layer.data, copy=False)
 
 
 def test_folders_and_stacks_are_left_to_other_readers(tmp_path):

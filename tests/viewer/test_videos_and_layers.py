@@ -6,9 +6,10 @@ import pytest
 import zarr
 from actions import begin, shown, stroke
 from napari.components import ViewerModel
-from napari.layers import Labels, Points
+from napari.layers import Labels, Layer, Points
 from stand_ins import FakeSession, FakeVideo
 
+from napari_pml.types import BACKGROUND
 from napari_pml.viewer.controller import Controller
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
@@ -56,6 +57,53 @@ def test_after_closing_nothing_happens_any_more(controller, viewer):
     assert controller.track.session.annotations is before
 
 
+def test_a_renamed_video_finds_everything_when_the_panel_is_opened_again(controller, viewer, runner):
+    begin(controller)
+    controller.propagate()
+    controller.close()
+    viewer.layers["clip"].name = "movie"
+    again = Controller(viewer, runner, lambda: None)
+    again.choose_image(viewer.layers["movie"])
+    assert [layer.name for layer in viewer.layers] == ["movie", "clip masks", "clip strokes"]
+    assert again.track.sources == [viewer.layers["clip strokes"]]
+    assert again.track.masks is viewer.layers["clip masks"]
+    assert set(again.track.session.annotations.frames) == {0}
+
+
+def test_a_copy_of_the_video_begins_without_annotations(controller, viewer):
+    begin(controller)
+    copy = Layer.create(*viewer.layers["clip"].as_layer_data_tuple())
+    viewer.add_layer(copy)
+    controller.choose_image(copy)
+    assert controller.track.sources == []
+
+
+def test_strokes_for_a_video_that_is_not_chosen_count_when_it_is(controller, viewer, movie):
+    begin(controller)
+    viewer.add_image(movie[::-1], name="other")
+    controller.choose_image(viewer.layers["other"])
+    viewer.dims.set_point(0, 3)
+    stroke(viewer, 2, 3, 19, 25)
+    stroke(viewer, 3, 3, 19, 28)
+    viewer.layers["clip strokes"].undo()
+    assert controller.track.session is None
+    viewer.dims.set_point(0, 1)
+    controller.choose_image(viewer.layers["clip"])
+    assert set(controller.track.session.annotations.frames) == {0, 3}
+    assert controller.track.session.annotations.object_ids == (1, 2)
+
+
+def test_a_source_of_two_videos_that_one_gives_up_still_counts_for_the_other(controller, viewer, movie):
+    points = viewer.add_points(ndim=3, name="shared")
+    viewer.add_image(movie[::-1], name="other")
+    controller.choose_image(viewer.layers["other"])
+    controller.use_layer(points, True)
+    controller.use_layer(points, False)
+    controller.choose_image(viewer.layers["clip"])
+    points.add((0, 8, 6))
+    assert set(controller.track.session.annotations.frames) == {0}
+
+
 @pytest.mark.parametrize("name", ["clip", "clip masks", "clip strokes"])
 def test_removing_a_layer_during_work(controller, viewer, runner, name):
     begin(controller)
@@ -65,6 +113,9 @@ def test_removing_a_layer_during_work(controller, viewer, runner, name):
     viewer.layers.remove(name)
     runner.hold = False
     assert not controller.work.propagating
+    assert [layer.name for layer in viewer.layers] == [
+        other for other in ("clip", "clip masks", "clip strokes") if other != name
+    ]
     viewer.dims.set_point(0, 2)
     if name == "clip":
         assert controller.track is None
@@ -150,6 +201,44 @@ def test_painting_over_several_frames_at_once(controller, viewer):
     viewer.dims.set_point(0, 2)
     stroke(viewer, 1, 2, 8, 12)
     assert set(controller.track.session.annotations.frames) == {1, 2, 3}
+
+
+def test_painting_across_time(controller, viewer):
+    begin(controller)
+    viewer.dims.order = (1, 0, 2)
+    viewer.dims.set_point(1, 8)
+    stroke(viewer, 2, 3, 8, 20)
+    painted = {t for t in range(6) if (np.asarray(viewer.layers["clip strokes"].data[t]) == 2).any()}
+    assert painted == {2, 3, 4}
+    assert set(controller.track.session.annotations.frames) == {0} | painted
+    viewer.layers["clip strokes"].undo()
+    assert set(controller.track.session.annotations.frames) == {0}
+
+
+def test_strokes_that_are_set_from_the_console(controller, viewer, monkeypatch):
+    messages = []
+    monkeypatch.setattr("napari_pml.viewer.controller.show_error", messages.append)
+    begin(controller)
+    drawn = np.zeros((6, 24, 40), np.uint16)
+    drawn[4, 4:8, 14:18] = 3
+    viewer.layers["clip strokes"].data = drawn
+    assert set(controller.track.session.annotations.frames) == {4}
+    assert controller.track.session.annotations.object_ids == (3,)
+    viewer.layers["clip strokes"].data = drawn[:2]
+    assert "'clip strokes'" in messages[0]
+    assert controller.track.sources == []
+
+
+def test_8_bit_labels_cannot_hold_background_which_is_drawn_in_a_layer_of_its_own(controller, viewer):
+    mine = viewer.add_labels(np.zeros((6, 24, 40), np.uint8), name="mine")
+    controller.use_layer(mine, True)
+    controller.choose_label(2)
+    assert viewer.layers.selection.active is mine
+    stroke(viewer, 2, 0, 8, 6, "mine")
+    controller.choose_label(BACKGROUND)
+    assert mine.selected_label == 2
+    assert viewer.layers.selection.active.name == "clip strokes"
+    assert viewer.layers.selection.active.selected_label == BACKGROUND
 
 
 def test_playing_through_the_video_does_not_reread_every_stroke(controller, viewer, monkeypatch):

@@ -1,7 +1,8 @@
 """A real window, a real mouse, and for the first journey the real network too."""
 
 import sys
-import time
+import threading
+from dataclasses import replace
 from subprocess import run
 
 import numpy as np
@@ -11,6 +12,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 from stand_ins import FakeSession
 
+from napari_pml import PRESETS
 from napari_pml.demo import make_clip
 from napari_pml.types import BACKGROUND, VideoError
 
@@ -98,19 +100,23 @@ def test_the_journey_of_a_stroke(open_panel, qtbot):
 
 
 @pytest.fixture
-def slow_engine(fake_engine, monkeypatch):
-    """The stand-in, which now takes its time like the real one."""
-    segment = FakeSession.segment
+def gate(fake_engine, monkeypatch):
+    """While it is closed (`clear`), the engine waits in frame 3 and after."""
+    gate, segment = threading.Event(), FakeSession.segment
+    gate.set()
 
-    def slowly(self, t):
-        time.sleep(0.1)
+    def segment_behind_gate(self, t):
+        if t >= 3:
+            assert gate.wait(PATIENCE_MS / 1000)
         return segment(self, t)
 
-    monkeypatch.setattr(FakeSession, "segment", slowly)
+    monkeypatch.setattr(FakeSession, "segment", segment_behind_gate)
+    yield gate
+    gate.set()
 
 
 @pytest.fixture
-def annotated(open_panel, slow_engine, movie, qtbot):
+def annotated(open_panel, gate, movie, qtbot):
     """A window in which object 1 and background have been painted on frame 0."""
     viewer, panel = open_panel(movie)
     panel.objects._buttons[1].click()
@@ -123,36 +129,43 @@ def annotated(open_panel, slow_engine, movie, qtbot):
     return viewer, panel
 
 
-def test_cancel_in_the_middle_keeps_what_is_finished(annotated, movie, qtbot):
+@pytest.fixture
+def halfway(annotated, gate, qtbot):
+    """The window while it propagates, halted in frame 3 of 6."""
     viewer, panel = annotated
-    session = panel.controller.track.session
+    gate.clear()
     panel.propagate.click()
     qtbot.wait_until(lambda: panel.progress.value() == 3, timeout=PATIENCE_MS)
+    return viewer, panel
+
+
+def test_cancel_in_the_middle_keeps_what_is_finished(halfway, gate, movie, qtbot):
+    viewer, panel = halfway
+    session = panel.controller.track.session
     panel.cancel.click()
-    qtbot.wait(400)
+    gate.set()
+    qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
     assert not panel.controller.work.propagating
-    assert 2 <= len(session.stale_frames()) <= 3
+    assert session.stale_frames() == [4, 5]  # frame 3 was under way
     assert iou(viewer, 1, movie[1] == 200) == 1
     assert panel.propagate.isEnabled()
 
 
-def test_a_stroke_during_propagation_changes_the_whole_video(annotated, movie, qtbot):
-    viewer, panel = annotated
-    panel.propagate.click()
-    qtbot.wait_until(lambda: panel.progress.value() == 2, timeout=PATIENCE_MS)
+def test_a_stroke_during_propagation_changes_the_whole_video(halfway, gate, movie, qtbot):
+    viewer, panel = halfway
     panel.objects._add.click()
     drag(viewer, (19, 22), (19, 28))
+    gate.set()
     qtbot.wait_until(lambda: not panel.controller.work.propagating, timeout=PATIENCE_MS)
     assert panel.controller.track.session.stale_frames() == []
     assert all(iou(viewer, t, movie[t] == 80, label=2) == 1 for t in range(6))
 
 
 @pytest.mark.parametrize("removed", ["image", "masks", "strokes", "panel", "window"])
-def test_taking_something_away_during_work(annotated, qtbot, removed):
-    viewer, panel = annotated
+def test_taking_something_away_during_work(halfway, gate, qtbot, removed):
+    viewer, panel = halfway
     background = panel.background
-    panel.propagate.click()
-    qtbot.wait_until(lambda: panel.progress.value() == 2, timeout=PATIENCE_MS)
+    threading.Timer(0.2, gate.set).start()  # closing the panel waits for the frame that is under way
     if removed == "window":
         viewer.close()
     elif removed == "panel":
@@ -162,6 +175,9 @@ def test_taking_something_away_during_work(annotated, qtbot, removed):
         viewer.layers.remove("clip" if removed == "image" else f"clip {removed}")
     qtbot.wait_until(background._future.done, timeout=PATIENCE_MS)
     qtbot.wait(100)
+    names = {"image": "clip", "masks": "clip masks", "strokes": "clip strokes"}
+    if removed in names:
+        assert {layer.name for layer in viewer.layers} == set(names.values()) - {names[removed]}
     if removed == "panel":
         _, again = viewer.window.add_plugin_dock_widget("napari-pml")
         assert again is not panel
@@ -202,6 +218,20 @@ def test_settings_reach_the_session(annotated, monkeypatch):
     assert panel.settings._preset.value == "own"
     panel.settings._preset.value = "default"
     assert configs[-1] == type(configs[-1])()
+
+
+@pytest.mark.parametrize(("k", "preset"), [(5, "paper"), (7, "own")])
+def test_the_settings_begin_with_those_of_the_session(annotated, k, preset):
+    _, panel = annotated
+    session = panel.controller.track.session
+    session.config = replace(PRESETS["paper"], k=k)
+    panel.refresh()
+    panel.settings.expand(animate=False)
+    assert panel.settings._preset.value == preset
+    assert panel.settings.config == session.config
+    session.config = PRESETS["default"]
+    panel.refresh()
+    assert panel.settings._preset.value == "default"
 
 
 def test_a_mistake_is_reported_in_plain_words_and_work_goes_on(open_panel, fake_engine, movie, qtbot, monkeypatch):

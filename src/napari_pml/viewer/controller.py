@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.layers import Image, Layer, Points, Shapes
 from napari.utils.notifications import show_error
 
 from napari_pml.types import UNLABELLED, PmlError
@@ -15,6 +15,7 @@ from napari_pml.viewer import layers
 from napari_pml.viewer.layers import Kind
 from napari_pml.viewer.prompts import can_annotate, video_data
 from napari_pml.viewer.track import Track, why_unsuitable
+from napari_pml.viewer.tracks import Tracks
 from napari_pml.viewer.work import Runner, Work
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ class Controller:
         self.work = Work(runner, self._show, changed)
         self.track: Track | None = None
         self.label = 1
-        self._tracks: dict[Image, Track] = {}
         self.problem: str | None = None
+        self._tracks = Tracks(
+            viewer.layers, self._on_edited, self._on_redrawn, self._on_chosen, self._on_video_replaced
+        )
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.layers.selection.events.active.connect(self._on_active)
@@ -60,8 +63,8 @@ class Controller:
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.viewer.layers.selection.events.active.disconnect(self._on_active)
         self.viewer.dims.events.current_step.disconnect(self._on_step)
-        for track in list(self._tracks.values()):
-            self._forget(track)
+        for track in self._tracks:
+            self._tracks.forget(track)
 
     # What the person chooses
 
@@ -81,7 +84,7 @@ class Controller:
         if image is None or self.problem:
             self.track = None
         else:
-            self.track = self._tracks.get(image) or self._new_track(image)
+            self.track = self._tracks.get(image) or self._tracks.make(image, self.label)
             self.track.look_at(self.frame)
             self._soon()
         self.changed()
@@ -117,7 +120,7 @@ class Controller:
         layer = next((s for s in fitting if layers.can_hold(s, self.label)), None)
         if layer is None:
             layer = layers.new_annotation_layer(kind, self.track.image, self.label)
-            self._adopt(self.track, layer, empty=True)
+            self._tracks.adopt(self.track, layer, self.label, empty=True)
             self.viewer.add_layer(layer)
         self.viewer.layers.selection.active = layer
         layers.start_drawing(layer)
@@ -136,10 +139,10 @@ class Controller:
         if self.track is None or use == (layer in self.track.sources):
             return
         if use:
-            self._adopt(self.track, layer)
+            self._tracks.adopt(self.track, layer, self.label)
             self.track.look_at(self.frame)
         else:
-            self._release(self.track, layer)
+            self._tracks.release(self.track, layer)
         self._soon()
         self.changed()
 
@@ -176,18 +179,20 @@ class Controller:
         layer = event.value
         empty = isinstance(layer, Points | Shapes) and len(layer.data) == 0
         if self.track is not None and empty and can_annotate(layer, self.track.image):
-            self._adopt(self.track, layer)
+            self._tracks.adopt(self.track, layer, self.label)
         self.changed()
 
     def _on_removed(self, event: Any) -> None:
         layer = event.value
-        if layer in self._tracks:
-            if self._tracks[layer] is self.track:
-                self._leave()
-            self._forget(self._tracks[layer])
-        for other in self._tracks.values():
+        track = self._tracks.get(layer)
+        if track is not None:
+            self._tracks.forget(track)
+            if track is self.track:
+                self.work.cancel()
+                self.track = None
+        for other in self._tracks:
             if layer in other.sources:
-                self._release(other, layer)
+                self._tracks.release(other, layer)
                 self._soon()
             if layer is other.masks:
                 other.masks, other.masks_removed = None, True
@@ -203,17 +208,19 @@ class Controller:
         self.changed()
 
     def _on_edited(self, event: Any) -> None:
-        for track in self._tracks_of(event.source):
+        for track in self._tracks.of_source(event.source):
             if can_annotate(event.source, track.image):
                 track.note_edit(event.source, layers.painted_frames(event))
             else:
-                self._release(track, event.source)
+                self._tracks.release(track, event.source)
                 show_error(_unfitting([event.source], track.image))
             if track is self.track:
                 self._soon()
 
     def _on_redrawn(self, event: Any) -> None:
-        for track in self._tracks_of(event.source):
+        for track in self._tracks.of_source(event.source):
+            if not can_annotate(event.source, track.image):
+                continue  # its data are being replaced: `_on_edited` comes next
             if track.note_redraw(event.source, track.frame_at(self.viewer.dims.point)) and track is self.track:
                 self._soon()
 
@@ -222,70 +229,27 @@ class Controller:
         label = layers.chosen_label(event.source)
         if label not in (UNLABELLED, self.label) and event.source is self.viewer.layers.selection.active:
             self.label = label
-            for track in self._tracks_of(event.source):
+            for track in self._tracks.of_source(event.source):
                 track.note_label(label)
             self.changed()
 
     def _on_video_replaced(self, event: Any) -> None:
         """Begin anew with what the image layer shows now; annotations stay where they still fit."""
         image = event.source
-        old = self._tracks[image]
+        old = self._tracks.get(image)
         if old.data is video_data(image):
             return
-        chosen, sources = old is self.track, list(old.sources)
+        chosen = old is self.track
         if chosen:
-            self._leave()
-        self._forget(old)
-        if old.masks is not None:
-            self.viewer.layers.remove(old.masks)
-        fitting = [s for s in sources if why_unsuitable(image) is None and can_annotate(s, image)]
-        if fitting:
-            self._new_track(image).take_over(old)
-            for layer in fitting:
-                self._adopt(self._tracks[image], layer)
-        if unfitting := [s for s in sources if s not in fitting]:
+            self.work.cancel()
+            self.track = None
+        unfitting = self._tracks.renew(old, self.label)
+        if unfitting:
             show_error(_unfitting(unfitting, image))
         if chosen:
             self.choose_image(image)
 
     # Annotations, session, jobs
-
-    def _new_track(self, image: Image) -> Track:
-        track = self._tracks[image] = Track(image)
-        image.events.data.connect(self._on_video_replaced)
-        for layer in self.viewer.layers:
-            role = layers.role_of(layer, image)
-            if role == "masks" and isinstance(layer, Labels):
-                track.masks = layer
-            elif role is not None and can_annotate(layer, image):
-                self._adopt(track, layer)
-        return track
-
-    def _forget(self, track: Track) -> None:
-        track.image.events.data.disconnect(self._on_video_replaced)
-        for layer in list(track.sources):
-            self._release(track, layer)
-        del self._tracks[track.image]
-
-    def _leave(self) -> None:
-        self.work.cancel()
-        self.track = None
-
-    def _tracks_of(self, source: Layer) -> list[Track]:
-        """Return the tracks that a layer annotates, whether they are chosen or not."""
-        return [track for track in self._tracks.values() if source in track.sources]
-
-    def _adopt(self, track: Track, layer: Layer, empty: bool = False) -> None:
-        if layer in track.sources:
-            return
-        layers.make_annotating(layer)
-        layers.choose_label(layer, self.label)
-        track.add_source(layer, empty)
-        layers.watch(layer, self._on_edited, self._on_redrawn, self._on_chosen)
-
-    def _release(self, track: Track, layer: Layer) -> None:
-        layers.unwatch(layer, self._on_edited, self._on_redrawn, self._on_chosen)
-        track.remove_source(layer)
 
     def _sync(self, work: bool = False) -> None:
         """Tell the session what is new in the layers; if that (or `work`) calls for it, segment."""
@@ -318,7 +282,7 @@ class Controller:
 
     def _show(self, track: Track, t: int | None) -> None:
         """Show the mask of frame `t`, or of all frames, as it is now."""
-        if track.masks_removed or track not in self._tracks.values():  # a job that was stopped had yielded this
+        if track.masks_removed or track not in self._tracks:  # a job that was stopped had yielded this
             return
         if track.masks is None:
             track.masks = layers.new_mask_layer(track.session.masks.labels, track.image)

@@ -139,7 +139,8 @@ def painted_frames(event: Any) -> set[int] | None:
     """Return the frames that a stroke of the brush changed; None if something else happened in the layer."""
     if event.type != "paint":
         return None
-    return {t for indices, *_ in event.value for t in np.unique(indices[0]).tolist()}
+    frames = np.arange(event.source.data.shape[0])
+    return {t for indices, *_ in event.value for t in np.unique(frames[indices[0]]).tolist()}
 
 
 def _kind_of(layer: Layer) -> type[Layer]:

@@ -1,0 +1,91 @@
+"""The tracks of a viewer, and which layers each of them listens to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from napari.components import LayerList
+from napari.layers import Image, Labels, Layer
+
+from napari_pml.viewer import layers
+from napari_pml.viewer.layers import Callback
+from napari_pml.viewer.prompts import can_annotate
+from napari_pml.viewer.track import Track, why_unsuitable
+
+
+class Tracks:
+    """One track for every image layer that was ever chosen."""
+
+    def __init__(
+        self, shown: LayerList, edited: Callback, redrawn: Callback, chosen: Callback, replaced: Callback
+    ) -> None:
+        """Begin without tracks.
+
+        Args:
+            shown: the viewer's layers.
+            edited: called when annotations in a source change.
+            redrawn: called when they may have changed.
+            chosen: called when another label is chosen in a source.
+            replaced: called when an image layer shows other data.
+        """
+        self._shown, self._watchers, self._replaced = shown, (edited, redrawn, chosen), replaced
+        self._tracks: dict[Image, Track] = {}
+
+    def __iter__(self) -> Iterator[Track]:
+        return iter(list(self._tracks.values()))
+
+    def get(self, image: Layer) -> Track | None:
+        """Return the track of an image layer, if there is one."""
+        return self._tracks.get(image)
+
+    def of_source(self, source: Layer) -> list[Track]:
+        """Return the tracks that a layer annotates, whether they are chosen or not."""
+        return [track for track in self if source in track.sources]
+
+    def make(self, image: Image, label: int) -> Track:
+        """Return a new track, which finds the layers that were made for the image before."""
+        track = self._tracks[image] = Track(image)
+        image.events.data.connect(self._replaced)
+        for layer in self._shown:
+            role = layers.role_of(layer, image)
+            if role == "masks" and isinstance(layer, Labels):
+                track.masks = layer
+            elif role is not None and can_annotate(layer, image):
+                self.adopt(track, layer, label)
+        return track
+
+    def forget(self, track: Track) -> None:
+        """Listen to a track's layers no longer."""
+        track.image.events.data.disconnect(self._replaced)
+        for layer in list(track.sources):
+            self.release(track, layer)
+        del self._tracks[track.image]
+
+    def renew(self, old: Track, label: int) -> list[Layer]:
+        """Begin anew with what the image layer shows now; return the sources that do not fit any more."""
+        image, sources = old.image, list(old.sources)
+        self.forget(old)
+        if old.masks is not None:
+            self._shown.remove(old.masks)
+        fitting = [s for s in sources if why_unsuitable(image) is None and can_annotate(s, image)]
+        if fitting:
+            track = self.make(image, label)
+            track.take_over(old)
+            for layer in fitting:
+                self.adopt(track, layer, label)
+        return [s for s in sources if s not in fitting]
+
+    def adopt(self, track: Track, layer: Layer, label: int, empty: bool = False) -> None:
+        """Take a layer's content as annotations, and go on with object `label` there."""
+        if layer in track.sources:
+            return
+        layers.make_annotating(layer)
+        layers.choose_label(layer, label)
+        track.add_source(layer, empty)
+        layers.watch(layer, *self._watchers)
+
+    def release(self, track: Track, layer: Layer) -> None:
+        """Take a layer's content as annotations no longer."""
+        track.remove_source(layer)
+        if not self.of_source(layer):
+            layers.unwatch(layer, *self._watchers)

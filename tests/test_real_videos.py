@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from conftest import jaccard
+from drawn_video import jaccard
 from napari_pml import BACKGROUND, Session, open_video
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import evaluate_masks

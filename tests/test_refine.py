@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from conftest import jaccard
+from drawn_video import jaccard
 from napari_pml.grid import pixel_counts
 from napari_pml.refine import pixel_labels
 from napari_pml.types import BACKGROUND, Scores

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import jaccard
+from drawn_video import jaccard
 from napari_pml import BACKGROUND, PRESETS, MaskStore, PmlConfig, PmlError, Session, open_video
 
 

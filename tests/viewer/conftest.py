@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.settings import get_settings
-from stand_ins import FakeSession, FakeVideo, Runner
 
 import napari_pml
 from napari_pml.viewer.controller import Controller
+from stand_ins import FakeSession, FakeVideo, Runner
 
 get_settings(path=None)  # a developer's own napari settings must not change the results, nor be changed
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from actions import begin, finished, shown, stroke
-from stand_ins import FakeConfig
 
+from actions import begin, finished, shown, stroke
 from napari_pml.types import BACKGROUND
+from stand_ins import FakeConfig
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from actions import begin, shown, stroke
 
+from actions import begin, shown, stroke
 from napari_pml.viewer.controller import Controller
 
 pytestmark = pytest.mark.usefixtures("fake_engine")

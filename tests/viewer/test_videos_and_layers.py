@@ -4,13 +4,13 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from actions import begin, shown, stroke
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer, Points
-from stand_ins import FakeSession, FakeVideo
 
+from actions import begin, shown, stroke
 from napari_pml.types import BACKGROUND
 from napari_pml.viewer.controller import Controller
+from stand_ins import FakeSession, FakeVideo
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
 

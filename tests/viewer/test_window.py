@@ -10,11 +10,11 @@ import pytest
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
-from stand_ins import FakeSession
 
 from napari_pml import PRESETS
 from napari_pml.demo import make_clip
 from napari_pml.types import BACKGROUND, VideoError
+from stand_ins import FakeSession
 
 PATIENCE_MS = 60_000
 

@@ -22,8 +22,8 @@ class EmbeddingHead(nn.Module):
         self.shortcut = nn.Conv2d(n_features, dim, 1)
         self.conv1 = nn.Conv2d(n_features + 3, dim, 3, padding=1)
         self.conv2 = nn.Conv2d(dim, dim, 1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, features: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Embed features.
@@ -80,4 +80,5 @@ class CompactNet(nn.Module):
         _, vectors = torch.linalg.eigh(torch.cov(((features - mean) * scale).T))
         projection = vectors[:, -self.dim :].T * scale
         self.head.shortcut.weight.copy_(projection[:, :, None, None])
-        self.head.shortcut.bias.copy_(-projection @ mean)  # type: ignore[union-attr]
+        assert self.head.shortcut.bias is not None
+        self.head.shortcut.bias.copy_(-projection @ mean)

@@ -129,7 +129,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         for _ in range(config.clips_per_step):
             losses = self.losses(next(self.sampler))
-            (sum(losses) / config.clips_per_step).backward()  # type: ignore[union-attr]
+            ((losses[0] + losses[1]) / config.clips_per_step).backward()
             soft += losses[0].item() / config.clips_per_step
             triplet += losses[1].item() / config.clips_per_step
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)

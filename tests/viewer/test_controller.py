@@ -55,6 +55,25 @@ def test_propagate_segments_every_frame(controller, viewer, movie):
         np.testing.assert_array_equal(shown(viewer, t) == 1, movie[t] == 200)
 
 
+def test_a_stroke_just_before_the_end_of_a_propagation_still_changes_the_whole_video(
+    controller, viewer, runner, movie, monkeypatch
+):
+    begin(controller)
+    runner.hold = True
+    controller.propagate()
+    for _ in range(5):
+        runner.step()
+    with monkeypatch.context() as quiet:
+        quiet.setattr(controller, "_soon", lambda: None)
+        stroke(viewer, 2, 0, 19, 25)
+    runner.hold = False
+    runner.step()
+    assert finished(controller) == set(range(6))
+    assert not controller.work.propagating
+    for t in range(6):
+        np.testing.assert_array_equal(shown(viewer, t) == 2, movie[t] == 80)
+
+
 def test_undo_takes_a_stroke_back_and_redo_brings_it_again(controller, viewer, movie):
     begin(controller)
     stroke(viewer, 2, 0, 19, 25)

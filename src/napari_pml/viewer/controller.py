@@ -44,7 +44,7 @@ class Controller:
         """
         self.viewer, self.changed = viewer, changed
         self._soon = partial(runner.soon, self._sync)
-        self.work = Work(runner, self._show, changed)
+        self.work = Work(runner, self._show, changed, self.propagate)
         self.track: Track | None = None
         self.label = 1
         self.problem: str | None = None

@@ -38,7 +38,11 @@ class Work:
     """
 
     def __init__(
-        self, runner: Runner, arrived: Callable[[Track, int | None], None], changed: Callable[[], None]
+        self,
+        runner: Runner,
+        arrived: Callable[[Track, int | None], None],
+        changed: Callable[[], None],
+        go_on: Callable[[], None],
     ) -> None:
         """Begin idle.
 
@@ -46,8 +50,9 @@ class Work:
             runner: runs the jobs.
             arrived: called when frame t of a track has a new mask, or with None when all masks are gone.
             changed: called when the attributes may have changed.
+            go_on: called when a propagation ended after something was drawn that it did not hear about.
         """
-        self._runner, self._arrived, self._changed = runner, arrived, changed
+        self._runner, self._arrived, self._changed, self._go_on = runner, arrived, changed, go_on
         self.propagating = False
         self.progress: Progress | None = None
         self.config: PmlConfig | None = None
@@ -62,7 +67,7 @@ class Work:
             track.session = session
             then()
 
-        self._start(partial(track.open_session, t), received, opening=track)
+        self._start(partial(track.open_session, t), received, self._ended, opening=track)
 
     def segment(self, track: Track, t: int) -> None:
         """Segment the frame in view and, when propagating, all others."""
@@ -76,10 +81,16 @@ class Work:
             else:
                 yield session.segment(t)
 
+        def ended() -> None:
+            unheard = self.propagating and track.has_news  # drawn just before the last frame was finished
+            self._ended()
+            if unheard:
+                self._go_on()
+
         track.masks_removed = False
         if whole:
             self.progress = Progress(len(session.video), track.frames_done)
-        self._start(job, lambda mask: self._received(track, mask))
+        self._start(job, lambda mask: self._received(track, mask), ended)
 
     def settings(self, track: Track | None) -> PmlConfig | None:
         """Return what a track is segmented with, as far as that is known."""
@@ -94,7 +105,7 @@ class Work:
             yield
 
         self.propagating, self.progress = False, None
-        self._start(job, lambda _: self._arrived(track, None))
+        self._start(job, lambda _: self._arrived(track, None), self._ended)
 
     def cancel(self) -> None:
         """Stop; finished frames stay."""
@@ -103,10 +114,14 @@ class Work:
         self._changed()
 
     def _start(
-        self, job: Callable[[], Iterator[Any]], receive: Callable[[Any], None], opening: Track | None = None
+        self,
+        job: Callable[[], Iterator[Any]],
+        receive: Callable[[Any], None],
+        ended: Callable[[], None],
+        opening: Track | None = None,
     ) -> None:
         self._opening = opening
-        self._runner.start(job, receive, self._ended)
+        self._runner.start(job, receive, ended)
         self._changed()
 
     def _received(self, track: Track, mask: FrameMask) -> None:

@@ -32,7 +32,12 @@ class Preset(StrEnum):
     paper = "paper"
 
 
+Settings = Annotated[Preset, typer.Option(help="Our settings, or the paper's.")]
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is if not given.")]
+Config = Annotated[
+    list[str] | None,
+    typer.Option(help="KEY=VALUE, a setting that differs from the preset, such as k=5; give it once for every one."),
+]
 Embedder = Annotated[str, typer.Option(help="Name of an embedder, or a .safetensors file of your own training.")]
 
 
@@ -81,7 +86,8 @@ def segment(
             help=f"FRAME=STROKES, a label image in which 0 is unknown and {BACKGROUND} (8 bit: 255) background."
         ),
     ] = None,
-    preset: Annotated[Preset, typer.Option(help="Our settings, or the paper's.")] = Preset.default,
+    preset: Settings = Preset.default,
+    config: Config = None,
     overlay: Annotated[
         Path | None, typer.Option(help="Also write the video with the masks drawn over it (.mp4).")
     ] = None,
@@ -101,13 +107,14 @@ def segment(
             raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
 
         from napari_pml.export import check_destination, export_masks, export_overlay, read_labels
-        from napari_pml.methods.pml import PRESETS
+        from napari_pml.methods.pml import parse_config
         from napari_pml.session import Session
         from napari_pml.video import open_video
 
+        settings = parse_config(preset, config or [])
         check_destination(out, overlay)
         source = open_video(video)
-        session = Session(source, PRESETS[preset], embedder=embedder, device=device)
+        session = Session(source, settings, embedder=embedder, device=device)
         for t, path in masks.items():
             session.annotate(t, read_labels(path), complete=True)
         for t, path in painted.items():

@@ -138,3 +138,12 @@ def test_published_numbers_are_reproduced(method, sequence, data_folder):
     evaluation = evaluate_masks(masks(golden / "results" / method / sequence), masks(golden / "Annotations" / sequence))
     np.testing.assert_allclose(evaluation.region[0], np.array(published["J"], float), atol=0.0005 + 1e-9)
     np.testing.assert_allclose(evaluation.boundary[0], np.array(published["F"], float), atol=0.0005 + 1e-9)
+    for ours, theirs in ((evaluation.region[0], published["J"]), (evaluation.boundary[0], published["F"])):
+        assert summarise(ours).recall == np.mean(np.array(theirs, float) > 0.5)
+        assert summarise(ours).decay == pytest.approx(summarise(np.array(theirs, float)).decay, abs=0.001)
+
+
+def test_masks_of_another_size_are_refused(drawn):
+    _, truth = drawn
+    with pytest.raises(DatasetError, match=r"On frame 1 the mask is \(48, 64\), the true one \(96, 128\)"):
+        evaluate_masks(truth[:, ::2, ::2], truth)

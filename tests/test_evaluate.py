@@ -109,10 +109,10 @@ def test_every_object_counts_once_in_the_mean(run, out):
 
 
 def test_settings_and_chosen_sequences(run, out):
-    run("--preset", "paper", "--config", "k=3", "--config", "refine=false", "--sequences", "two")
+    run("--preset", "paper", "--config", "k=3", "--config", "adaptation=false", "--sequences", "two")
     assert list(summary(out)["sequences"]) == ["two"]
     config = summary(out)["setup"]["config"]
-    assert (config["votes"], config["k"], config["refine"]) == ("hard", 3, False)
+    assert (config["votes"], config["k"], config["adaptation"]) == ("hard", 3, False)
 
 
 def test_a_second_call_takes_what_is_finished(run, out, embedded):

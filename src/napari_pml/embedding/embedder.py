@@ -51,7 +51,6 @@ class CompactEmbedder:
     """The bundled network, see `CompactNet`; in half precision on a GPU."""
 
     name = CompactNet.name
-    dim = CompactNet.dim
     stride = CompactNet.stride
 
     def __init__(self, device: torch.device, weights: Path | None = None):
@@ -60,13 +59,9 @@ class CompactEmbedder:
         Raises:
             WeightsError: `weights` does not exist, is damaged, or belongs to another network.
         """
-        weights = weights or bundled(CompactNet.name)
-        state, self.fingerprint = load_weights(weights, CompactNet.name)
-        self._net = CompactNet()
-        try:
-            self._net.load_state_dict(state)
-        except RuntimeError as error:
-            raise WeightsError(f"{weights} does not fit the network {self.name!r}: {error}") from error
+        state, self.fingerprint = load_weights(weights or bundled(CompactNet.name), CompactNet.name)
+        self._net = CompactNet.from_state(state)
+        self.dim = self._net.dim
         self.to(device)
 
     def to(self, device: torch.device) -> None:

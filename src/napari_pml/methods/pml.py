@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.methods.neighbours import nearest, nearest_in_window, vote
+from napari_pml.methods.neighbours import nearest, nearest_in_window, tiles_with_a_choice, vote
 from napari_pml.methods.references import (
     ALIKE,
     ReferencePixels,
@@ -143,9 +143,15 @@ class Pml:
         """Return the (L, h * w) votes of the last finished frames, each cell searching its surroundings there."""
         masks = [finished[i] for i in range(max(0, len(finished) - self.config.context_frames), len(finished))]
         context = ReferencePixels.concatenate([self._mask_references(mask) for mask in masks])
-        frames = context.embeddings.view(len(masks), *queries.shape)
-        similarities, index = nearest_in_window(queries, frames, self._k, self.config.window)
-        return self._vote(similarities, *context.at(index))
+        shape = len(masks), *queries.shape[:2]
+        pure = torch.where(context.shares[:, 1] == 0, context.labels[:, 0], -1).view(shape)
+        tiles = tiles_with_a_choice(pure, self.config.window)
+        cells, similarities, index = nearest_in_window(
+            queries, context.embeddings.view(*shape, -1), self._k, self.config.window, tiles
+        )
+        votes = F.one_hot(pure[-1].flatten().clamp_min(0), len(self._ids)).float().T.contiguous()
+        votes[:, cells] = self._vote(similarities, *context.at(index))
+        return votes
 
     def _mask_references(self, mask: FrameMask) -> ReferencePixels:
         """Every cell of a finished frame as a reference, in row-major order."""

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,12 @@ from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.weights import save_weights
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.training.clips import ClipSampler, sample_anchors
-from napari_pml.training.losses import modified_triplet_loss, soft_nearest_neighbour_loss, squared_distances
+from napari_pml.training.losses import (
+    modified_triplet_loss,
+    soft_nearest_neighbour_loss,
+    squared_distances,
+    standard_triplet_loss,
+)
 from napari_pml.training.train import TrainConfig, Trainer, run_training
 from napari_pml.types import DatasetError, WeightsError
 
@@ -36,10 +43,41 @@ def test_the_triplet_loss_is_by_hand():
     assert modified_triplet_loss(distances, anchors[[0, 0]], pool, 0.0).item() == pytest.approx((0.2 + 0) / 2)
 
 
-def test_an_anchor_without_negatives_takes_no_part():
+def test_the_standard_triplet_loss_is_the_mean_over_all_pairs():
+    torch.manual_seed(0)
+    distances, margin = 4 * torch.rand(6, 20), 0.7
+    anchors, pool = torch.eye(3)[torch.randint(3, (6,))], torch.eye(3)[torch.randint(3, (20,))]
+    expected = np.mean(
+        [
+            np.mean([max(0.0, p - n + margin) for p in row[same].tolist() for n in row[~same].tolist()])
+            for row, same in zip(distances, (anchors @ pool.T).bool(), strict=True)
+        ]
+    )
+    assert standard_triplet_loss(distances, anchors, pool, margin).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "constant"),
+    [(standard_triplet_loss, 0.7), (modified_triplet_loss, 0.7), (soft_nearest_neighbour_loss, 0.2)],
+)
+def test_gradients_are_those_of_the_values(loss, constant):
+    torch.manual_seed(1)
+    shares = torch.rand(4 + 7, 3, dtype=torch.float64).softmax(1)
+    embeddings = torch.randn(4 + 7, 5, dtype=torch.float64, requires_grad=True)
+
+    def value(x):
+        unit = torch.nn.functional.normalize(x, dim=1)
+        return loss(squared_distances(unit[:4], unit[4:]), shares[:4], shares[4:], constant)
+
+    assert value(embeddings).item() > 0
+    assert torch.autograd.gradcheck(value, embeddings)
+
+
+@pytest.mark.parametrize("triplet_loss", [standard_triplet_loss, modified_triplet_loss])
+def test_an_anchor_without_negatives_takes_no_part(triplet_loss):
     distances = torch.rand(2, 3, requires_grad=True)
     anchors, pool = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0]] * 3)
-    loss = modified_triplet_loss(distances, anchors, pool, 0.7)
+    loss = triplet_loss(distances, anchors, pool, 0.7)
     assert loss.item() == 0
     loss.backward()
     assert torch.isfinite(distances.grad).all()
@@ -102,10 +140,17 @@ def test_anchors_are_drawn_evenly_from_the_labels():
 def test_a_run_writes_weights_that_the_embedder_takes(dataset, tmp_path):
     reports = list(run_training(dataset, tmp_path / "run", SMALL, None, torch.device("cpu")))
     assert [r.step for r in reports] == [1, 2, 3]
-    assert all(np.isfinite(r.soft_nearest_neighbour) for r in reports)
+    assert all(np.isfinite(r.losses["soft_nearest_neighbour"]) for r in reports)
     trained = load_embedder(str(tmp_path / "run" / "compact.safetensors"), torch.device("cpu"))
     assert trained.fingerprint != load_embedder("compact", torch.device("cpu")).fingerprint
     assert (tmp_path / "run" / "log.csv").read_text().startswith("step,")
+
+
+def test_only_losses_with_a_weight_are_computed_and_logged(dataset, tmp_path):
+    config = replace(SMALL, steps=1, standard_triplet=0.5, modified_triplet=0, soft_nearest_neighbour=0)
+    (report,) = run_training(dataset, tmp_path / "run", config, None, torch.device("cpu"))
+    assert list(report.losses) == ["standard_triplet"]
+    assert (tmp_path / "run" / "log.csv").read_text().startswith("step,standard_triplet,gradient_norm\n")
 
 
 def test_training_lowers_the_loss(dataset, tmp_path):
@@ -118,7 +163,7 @@ def test_training_lowers_the_loss(dataset, tmp_path):
 
     def loss():
         with torch.no_grad():
-            return np.mean([sum(trainer.losses(clip)).item() for clip in clips])
+            return np.mean([sum(trainer.losses(clip).values()).item() for clip in clips])
 
     before = loss()
     for _ in range(40):
@@ -135,7 +180,7 @@ def test_a_stopped_run_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
     stopped.close()
     rest = list(run_training(dataset, tmp_path / "stopped", SMALL, None, torch.device("cpu")))
     assert [r.step for r in rest] == [2, 3]
-    assert rest[-1].soft_nearest_neighbour == pytest.approx(whole[-1].soft_nearest_neighbour, rel=1e-4)
+    assert rest[-1] == whole[-1]
 
 
 def test_a_run_with_other_settings_is_not_mixed_in(dataset, tmp_path):

@@ -6,7 +6,7 @@ import copy
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,8 +21,12 @@ from napari_pml.training.losses import (
     modified_triplet_loss,
     soft_nearest_neighbour_loss,
     squared_distances,
+    standard_triplet_loss,
 )
 from napari_pml.types import WeightsError
+
+LOSSES = ("standard_triplet", "modified_triplet", "soft_nearest_neighbour")
+"""Names of the losses: fields of `TrainConfig`, keys of `StepReport.losses`, columns of the log."""
 
 CHECKPOINT_EVERY = 100
 """Steps between checkpoints and rows of the log."""
@@ -38,7 +42,10 @@ class TrainConfig:
         height: of the training crop, in pixels.
         width: of the training crop, in pixels.
         anchors: per clip (PML section 3.4: 256).
-        margin: alpha of the triplet loss; not given in the paper, 0.7 is a reimplementation's on unit embeddings.
+        standard_triplet: weight of the standard triplet loss (PML equation 1); a loss of weight 0 is not computed.
+        modified_triplet: weight of the modified triplet loss (PML equation 2).
+        soft_nearest_neighbour: weight of the soft nearest-neighbour loss.
+        margin: alpha of both triplet losses; not given in the paper, 0.7 is a reimplementation's on unit embeddings.
         temperature: of the soft nearest-neighbour loss.
         learning_rate: of the trunk, at its peak; falls as (1 - step / steps) ** 0.9.
         head_factor: the head learns this much faster than the trunk.
@@ -52,6 +59,9 @@ class TrainConfig:
     height: int = 240
     width: int = 320
     anchors: int = 256
+    standard_triplet: float = 0.0
+    modified_triplet: float = 1.0
+    soft_nearest_neighbour: float = 1.0
     margin: float = 0.7
     temperature: float = 0.07
     learning_rate: float = 1e-4
@@ -63,11 +73,16 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step showed: its number (from 1), both losses, and the norm of the gradient before clipping."""
+    """What one step showed.
+
+    Attributes:
+        step: its number, from 1.
+        losses: name -> mean over the step's clips, before weighting.
+        gradient_norm: before clipping.
+    """
 
     step: int
-    soft_nearest_neighbour: float
-    modified_triplet: float
+    losses: dict[str, float]
     gradient_norm: float
 
 
@@ -125,13 +140,14 @@ class Trainer:
         rate = config.learning_rate * warm_up * (1 - self.step / config.steps) ** 0.9
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        soft, triplet = 0.0, 0.0
+        means = dict.fromkeys((name for name in LOSSES if getattr(config, name) > 0), 0.0)
         self.optimizer.zero_grad(set_to_none=True)
         for _ in range(config.clips_per_step):
             losses = self.losses(next(self.sampler))
-            ((losses[0] + losses[1]) / config.clips_per_step).backward()
-            soft += losses[0].item() / config.clips_per_step
-            triplet += losses[1].item() / config.clips_per_step
+            total = torch.stack([getattr(config, name) * loss for name, loss in losses.items()]).sum()
+            (total / config.clips_per_step).backward()
+            for name, loss in losses.items():
+                means[name] += loss.item() / config.clips_per_step
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         if norm.isfinite():  # a step on a broken gradient would be kept for ever by the optimiser's averages
             self.optimizer.step()
@@ -140,10 +156,10 @@ class Trainer:
             weight = 1 - min(config.average, self.step / (self.step + 10))
             for kept, new in zip(self.average.parameters(), self.net.parameters(), strict=True):
                 kept.lerp_(new, weight)
-        return StepReport(self.step, soft, triplet, norm.item())
+        return StepReport(self.step, means, norm.item())
 
-    def losses(self, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the soft nearest-neighbour and the modified triplet loss of one clip, as scalars."""
+    def losses(self, clip: Clip) -> dict[str, torch.Tensor]:
+        """Return those losses of one clip whose weight is above 0, as scalars, before weighting."""
         frames = clip.frames.to(self.device, memory_format=torch.channels_last)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
         with autocast:
@@ -153,10 +169,14 @@ class Trainer:
         shares = clip.shares.to(self.device)
         distances = squared_distances(embeddings[0, anchors.to(self.device)], embeddings[1:].flatten(0, 1))
         labels = shares[0, anchors.to(self.device)], shares[1:].flatten(0, 1)
-        return (
-            soft_nearest_neighbour_loss(distances, *labels, self.config.temperature),
-            modified_triplet_loss(distances, *labels, self.config.margin),
-        )
+        losses = {}
+        if self.config.standard_triplet > 0:
+            losses["standard_triplet"] = standard_triplet_loss(distances, *labels, self.config.margin)
+        if self.config.modified_triplet > 0:
+            losses["modified_triplet"] = modified_triplet_loss(distances, *labels, self.config.margin)
+        if self.config.soft_nearest_neighbour > 0:
+            losses["soft_nearest_neighbour"] = soft_nearest_neighbour_loss(distances, *labels, self.config.temperature)
+        return losses
 
     def save(self, path: Path) -> None:
         """Write everything needed to go on, so that a killed process leaves the last complete checkpoint."""
@@ -230,10 +250,10 @@ def run_training(
 
 def _log(path: Path, recent: list[StepReport]) -> None:
     """Append the means over some steps as one row."""
-    columns = [f.name for f in fields(StepReport)]
+    rows = [{**report.losses, "gradient_norm": report.gradient_norm} for report in recent]
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if file.tell() == 0:
-            writer.writerow(columns)
-        means = [fmean(getattr(report, name) for report in recent) for name in columns[1:]]
+            writer.writerow(["step", *rows[0]])
+        means = [fmean(row[name] for row in rows) for name in rows[0]]
         writer.writerow([recent[-1].step, *(f"{mean:.4f}" for mean in means)])

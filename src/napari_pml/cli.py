@@ -172,7 +172,14 @@ def demo(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders with masks: videos as in DAVIS (JPEGImages/480p/VIDEO/*.jpg, Annotations/480p/VIDEO/*.png), "
+            "of which only some frames need a mask, or stills (images/*.jpg, masks/*.png). Each folder has the same "
+            "share of the training; give one twice to double its share."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run; if it holds a checkpoint, training goes on.")],
     trunk: Annotated[
         Path | None,

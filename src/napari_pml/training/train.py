@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +15,6 @@ import torch
 
 from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
-from napari_pml.evaluation.davis import find_sequences
 from napari_pml.training.clips import Clip, ClipSampler, sample_anchors
 from napari_pml.training.losses import (
     modified_triplet_loss,
@@ -23,6 +22,7 @@ from napari_pml.training.losses import (
     squared_distances,
     standard_triplet_loss,
 )
+from napari_pml.training.material import find_footage
 from napari_pml.types import WeightsError
 
 LOSSES = ("standard_triplet", "modified_triplet", "soft_nearest_neighbour")
@@ -50,6 +50,9 @@ class TrainConfig:
         learning_rate: of the trunk, at its peak; falls as (1 - step / steps) ** 0.9.
         head_factor: the head learns this much faster than the trunk.
         weight_decay: of AdamW.
+        near: share of clips whose frames are near in time.
+        composed: share of clips over which an object of another video moves.
+        twins: share of clips on which an object has a twin to be told from.
         average: decay of the running average of the weights, which is what is kept in the end.
         seed: of clips and anchors.
     """
@@ -67,6 +70,9 @@ class TrainConfig:
     learning_rate: float = 1e-4
     head_factor: float = 5.0
     weight_decay: float = 1e-4
+    near: float = 0.3
+    composed: float = 0.3
+    twins: float = 0.2
     average: float = 0.998
     seed: int = 0
 
@@ -105,18 +111,26 @@ def initial_network(trunk: Path | None, sampler: ClipSampler) -> CompactNet:
         net.trunk.load_state_dict(load_weights(trunk)[0])
     except RuntimeError as error:
         raise WeightsError(f"{trunk} is no ResNet-18 (conv1 to layer3, BatchNorm folded): {error}") from error
-    net.start_from_principal_components(torch.cat([next(sampler).frames for _ in range(16)]))
+    net.start_from_principal_components(torch.cat([sampler[n].frames for n in range(16)]))
     return net
 
 
 class Trainer:
     """A network on its way: everything that a checkpoint holds, and the step that changes it."""
 
-    def __init__(self, data: Path, trunk: Path | None, config: TrainConfig, device: torch.device):
+    def __init__(self, data: Sequence[Path], trunk: Path | None, config: TrainConfig, device: torch.device):
         """Begin at step 0, see `run_training`."""
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
-        self.sampler = ClipSampler(find_sequences(data), (config.height, config.width), CompactNet.stride, config.seed)
+        self.sampler = ClipSampler(
+            [find_footage(folder) for folder in data],
+            (config.height, config.width),
+            CompactNet.stride,
+            config.seed,
+            near=config.near,
+            composed=config.composed,
+            twins=config.twins,
+        )
         self.net = initial_network(trunk, self.sampler).to(device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
         # Edges and colours of the first stage are as good as they get, and a third of the work of a step.
@@ -142,8 +156,8 @@ class Trainer:
             group["lr"] = rate * group["factor"]
         means = dict.fromkeys((name for name in LOSSES if getattr(config, name) > 0), 0.0)
         self.optimizer.zero_grad(set_to_none=True)
-        for _ in range(config.clips_per_step):
-            losses = self.losses(next(self.sampler))
+        for i in range(config.clips_per_step):
+            losses = self.losses(self.sampler[self.step * config.clips_per_step + i])
             total = torch.stack([getattr(config, name) * loss for name, loss in losses.items()]).sum()
             (total / config.clips_per_step).backward()
             for name, loss in losses.items():
@@ -165,7 +179,7 @@ class Trainer:
         with autocast:
             embeddings = self.net(frames, clip.t.to(self.device))
         embeddings = embeddings.float().permute(0, 2, 3, 1).flatten(1, 2)
-        anchors = sample_anchors(clip.shares[0], self.config.anchors, self.generator)
+        anchors = sample_anchors(clip.shares, self.config.anchors, self.generator)
         shares = clip.shares.to(self.device)
         distances = squared_distances(embeddings[0, anchors.to(self.device)], embeddings[1:].flatten(0, 1))
         labels = shares[0, anchors.to(self.device)], shares[1:].flatten(0, 1)
@@ -187,7 +201,6 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "sampler": self.sampler.rng.bit_generator.state,
         }
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
@@ -209,12 +222,11 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
-        self.sampler.rng.bit_generator.state = state["sampler"]
         self.step = state["step"]
 
 
 def run_training(
-    data: Path, out: Path, config: TrainConfig, trunk: Path | None, device: torch.device
+    data: Sequence[Path], out: Path, config: TrainConfig, trunk: Path | None, device: torch.device
 ) -> Iterator[StepReport]:
     """Train in a folder, going on from its checkpoint if it holds one; yields after every step.
 
@@ -222,14 +234,14 @@ def run_training(
     `compact.safetensors`.
 
     Args:
-        data: DAVIS-layout folder with masks.
+        data: folders of videos or of stills with masks, see `find_footage`; each has the same share of the clips.
         out: folder of the run; made if it does not exist.
         config: how to train.
         trunk: ResNet-18 weights to start from; None starts from the whole bundled network.
         device: where to train.
 
     Raises:
-        DatasetError: `data` is not laid out like DAVIS.
+        DatasetError: a folder is not laid out as expected, or a file in it is damaged.
         WeightsError: `trunk` or the checkpoint does not fit.
     """
     trainer = Trainer(data, trunk, config, device)
@@ -244,7 +256,11 @@ def run_training(
             trainer.save(checkpoint)
             _log(out / "log.csv", recent)
             recent.clear()
-    about = {"steps": str(trainer.step), "data": data.resolve().name, "config": json.dumps(asdict(config))}
+    about = {
+        "steps": str(trainer.step),
+        "data": " ".join(folder.resolve().name for folder in data),
+        "config": json.dumps(asdict(config)),
+    }
     save_weights(trainer.average.state_dict(), out / "compact.safetensors", CompactNet.name, **about)
 
 

@@ -32,6 +32,14 @@ class Preset(StrEnum):
     paper = "paper"
 
 
+class Loss(StrEnum):
+    """Names of `LOSSES`, likewise."""
+
+    standard_triplet = "standard_triplet"
+    modified_triplet = "modified_triplet"
+    soft_nearest_neighbour = "soft_nearest_neighbour"
+
+
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is if not given.")]
 Embedder = Annotated[str, typer.Option(help="Name of an embedder, or a .safetensors file of your own training.")]
 
@@ -164,11 +172,22 @@ def demo(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders with masks: videos as in DAVIS (JPEGImages/480p/VIDEO/*.jpg, Annotations/480p/VIDEO/*.png), "
+            "of which only some frames need a mask, or stills (images/*.jpg, masks/*.png). Each folder has the same "
+            "share of the training; give one twice to double its share."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run; if it holds a checkpoint, training goes on.")],
     trunk: Annotated[
         Path | None,
         typer.Option(help="ResNet-18 weights to start from (BatchNorm folded); the bundled network if not given."),
+    ] = None,
+    loss: Annotated[
+        list[Loss] | None,
+        typer.Option(help="A loss to train with; give it once for each. If not given, the last two."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = 3000,
     seed: Annotated[int, typer.Option(help="Of clips and anchors.")] = 0,
@@ -185,12 +204,20 @@ def train(
         from napari_pml.embedding.embedder import choose_device
         from napari_pml.training.train import TrainConfig, run_training
 
+        losses = loss or [Loss.modified_triplet, Loss.soft_nearest_neighbour]
+        config = TrainConfig(
+            steps=steps,
+            standard_triplet=float(Loss.standard_triplet in losses),
+            modified_triplet=float(Loss.modified_triplet in losses),
+            soft_nearest_neighbour=float(Loss.soft_nearest_neighbour in losses),
+            seed=seed,
+        )
         chosen = choose_device(device)
         typer.echo(f"training on {chosen}")
         bar = tqdm(total=steps, unit="step")
-        for report in run_training(data, out, TrainConfig(steps=steps, seed=seed), trunk, chosen):
+        for report in run_training(data, out, config, trunk, chosen):
             bar.update(report.step - bar.n)
-            bar.set_postfix(loss=f"{report.soft_nearest_neighbour:.3f}", triplet=f"{report.modified_triplet:.3f}")
+            bar.set_postfix({name: f"{value:.3f}" for name, value in report.losses.items()})
         bar.close()
         typer.echo(f"weights in {out / 'compact.safetensors'}")
 

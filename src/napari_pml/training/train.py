@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import csv
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,14 +15,18 @@ import torch
 
 from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
-from napari_pml.evaluation.davis import find_sequences
 from napari_pml.training.clips import Clip, ClipSampler, sample_anchors
 from napari_pml.training.losses import (
     modified_triplet_loss,
     soft_nearest_neighbour_loss,
     squared_distances,
+    standard_triplet_loss,
 )
+from napari_pml.training.material import find_footage
 from napari_pml.types import WeightsError
+
+LOSSES = ("standard_triplet", "modified_triplet", "soft_nearest_neighbour")
+"""Names of the losses: fields of `TrainConfig`, keys of `StepReport.losses`, columns of the log."""
 
 CHECKPOINT_EVERY = 100
 """Steps between checkpoints and rows of the log."""
@@ -38,11 +42,17 @@ class TrainConfig:
         height: of the training crop, in pixels.
         width: of the training crop, in pixels.
         anchors: per clip (PML section 3.4: 256).
-        margin: alpha of the triplet loss; not given in the paper, 0.7 is a reimplementation's on unit embeddings.
+        standard_triplet: weight of the standard triplet loss (PML equation 1); a loss of weight 0 is not computed.
+        modified_triplet: weight of the modified triplet loss (PML equation 2).
+        soft_nearest_neighbour: weight of the soft nearest-neighbour loss.
+        margin: alpha of both triplet losses; not given in the paper, 0.7 is a reimplementation's on unit embeddings.
         temperature: of the soft nearest-neighbour loss.
         learning_rate: of the trunk, at its peak; falls as (1 - step / steps) ** 0.9.
         head_factor: the head learns this much faster than the trunk.
         weight_decay: of AdamW.
+        near: share of clips whose frames are near in time.
+        composed: share of clips over which an object of another video moves.
+        twins: share of clips on which an object has a twin to be told from.
         average: decay of the running average of the weights, which is what is kept in the end.
         seed: of clips and anchors.
     """
@@ -52,22 +62,33 @@ class TrainConfig:
     height: int = 240
     width: int = 320
     anchors: int = 256
+    standard_triplet: float = 0.0
+    modified_triplet: float = 1.0
+    soft_nearest_neighbour: float = 1.0
     margin: float = 0.7
     temperature: float = 0.07
     learning_rate: float = 1e-4
     head_factor: float = 5.0
     weight_decay: float = 1e-4
+    near: float = 0.3
+    composed: float = 0.3
+    twins: float = 0.2
     average: float = 0.998
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step showed: its number (from 1), both losses, and the norm of the gradient before clipping."""
+    """What one step showed.
+
+    Attributes:
+        step: its number, from 1.
+        losses: name -> mean over the step's clips, before weighting.
+        gradient_norm: before clipping.
+    """
 
     step: int
-    soft_nearest_neighbour: float
-    modified_triplet: float
+    losses: dict[str, float]
     gradient_norm: float
 
 
@@ -90,18 +111,26 @@ def initial_network(trunk: Path | None, sampler: ClipSampler) -> CompactNet:
         net.trunk.load_state_dict(load_weights(trunk)[0])
     except RuntimeError as error:
         raise WeightsError(f"{trunk} is no ResNet-18 (conv1 to layer3, BatchNorm folded): {error}") from error
-    net.start_from_principal_components(torch.cat([next(sampler).frames for _ in range(16)]))
+    net.start_from_principal_components(torch.cat([sampler[n].frames for n in range(16)]))
     return net
 
 
 class Trainer:
     """A network on its way: everything that a checkpoint holds, and the step that changes it."""
 
-    def __init__(self, data: Path, trunk: Path | None, config: TrainConfig, device: torch.device):
+    def __init__(self, data: Sequence[Path], trunk: Path | None, config: TrainConfig, device: torch.device):
         """Begin at step 0, see `run_training`."""
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
-        self.sampler = ClipSampler(find_sequences(data), (config.height, config.width), CompactNet.stride, config.seed)
+        self.sampler = ClipSampler(
+            [find_footage(folder) for folder in data],
+            (config.height, config.width),
+            CompactNet.stride,
+            config.seed,
+            near=config.near,
+            composed=config.composed,
+            twins=config.twins,
+        )
         self.net = initial_network(trunk, self.sampler).to(device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
         # Edges and colours of the first stage are as good as they get, and a third of the work of a step.
@@ -125,13 +154,14 @@ class Trainer:
         rate = config.learning_rate * warm_up * (1 - self.step / config.steps) ** 0.9
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        soft, triplet = 0.0, 0.0
+        means = dict.fromkeys((name for name in LOSSES if getattr(config, name) > 0), 0.0)
         self.optimizer.zero_grad(set_to_none=True)
-        for _ in range(config.clips_per_step):
-            losses = self.losses(next(self.sampler))
-            ((losses[0] + losses[1]) / config.clips_per_step).backward()
-            soft += losses[0].item() / config.clips_per_step
-            triplet += losses[1].item() / config.clips_per_step
+        for i in range(config.clips_per_step):
+            losses = self.losses(self.sampler[self.step * config.clips_per_step + i])
+            total = torch.stack([getattr(config, name) * loss for name, loss in losses.items()]).sum()
+            (total / config.clips_per_step).backward()
+            for name, loss in losses.items():
+                means[name] += loss.item() / config.clips_per_step
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         if norm.isfinite():  # a step on a broken gradient would be kept for ever by the optimiser's averages
             self.optimizer.step()
@@ -140,23 +170,27 @@ class Trainer:
             weight = 1 - min(config.average, self.step / (self.step + 10))
             for kept, new in zip(self.average.parameters(), self.net.parameters(), strict=True):
                 kept.lerp_(new, weight)
-        return StepReport(self.step, soft, triplet, norm.item())
+        return StepReport(self.step, means, norm.item())
 
-    def losses(self, clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the soft nearest-neighbour and the modified triplet loss of one clip, as scalars."""
+    def losses(self, clip: Clip) -> dict[str, torch.Tensor]:
+        """Return those losses of one clip whose weight is above 0, as scalars, before weighting."""
         frames = clip.frames.to(self.device, memory_format=torch.channels_last)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
         with autocast:
             embeddings = self.net(frames, clip.t.to(self.device))
         embeddings = embeddings.float().permute(0, 2, 3, 1).flatten(1, 2)
-        anchors = sample_anchors(clip.shares[0], self.config.anchors, self.generator)
+        anchors = sample_anchors(clip.shares, self.config.anchors, self.generator)
         shares = clip.shares.to(self.device)
         distances = squared_distances(embeddings[0, anchors.to(self.device)], embeddings[1:].flatten(0, 1))
         labels = shares[0, anchors.to(self.device)], shares[1:].flatten(0, 1)
-        return (
-            soft_nearest_neighbour_loss(distances, *labels, self.config.temperature),
-            modified_triplet_loss(distances, *labels, self.config.margin),
-        )
+        losses = {}
+        if self.config.standard_triplet > 0:
+            losses["standard_triplet"] = standard_triplet_loss(distances, *labels, self.config.margin)
+        if self.config.modified_triplet > 0:
+            losses["modified_triplet"] = modified_triplet_loss(distances, *labels, self.config.margin)
+        if self.config.soft_nearest_neighbour > 0:
+            losses["soft_nearest_neighbour"] = soft_nearest_neighbour_loss(distances, *labels, self.config.temperature)
+        return losses
 
     def save(self, path: Path) -> None:
         """Write everything needed to go on, so that a killed process leaves the last complete checkpoint."""
@@ -167,7 +201,6 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "sampler": self.sampler.rng.bit_generator.state,
         }
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
@@ -189,12 +222,11 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
-        self.sampler.rng.bit_generator.state = state["sampler"]
         self.step = state["step"]
 
 
 def run_training(
-    data: Path, out: Path, config: TrainConfig, trunk: Path | None, device: torch.device
+    data: Sequence[Path], out: Path, config: TrainConfig, trunk: Path | None, device: torch.device
 ) -> Iterator[StepReport]:
     """Train in a folder, going on from its checkpoint if it holds one; yields after every step.
 
@@ -202,14 +234,14 @@ def run_training(
     `compact.safetensors`.
 
     Args:
-        data: DAVIS-layout folder with masks.
+        data: folders of videos or of stills with masks, see `find_footage`; each has the same share of the clips.
         out: folder of the run; made if it does not exist.
         config: how to train.
         trunk: ResNet-18 weights to start from; None starts from the whole bundled network.
         device: where to train.
 
     Raises:
-        DatasetError: `data` is not laid out like DAVIS.
+        DatasetError: a folder is not laid out as expected, or a file in it is damaged.
         WeightsError: `trunk` or the checkpoint does not fit.
     """
     trainer = Trainer(data, trunk, config, device)
@@ -224,16 +256,20 @@ def run_training(
             trainer.save(checkpoint)
             _log(out / "log.csv", recent)
             recent.clear()
-    about = {"steps": str(trainer.step), "data": data.resolve().name, "config": json.dumps(asdict(config))}
+    about = {
+        "steps": str(trainer.step),
+        "data": " ".join(folder.resolve().name for folder in data),
+        "config": json.dumps(asdict(config)),
+    }
     save_weights(trainer.average.state_dict(), out / "compact.safetensors", CompactNet.name, **about)
 
 
 def _log(path: Path, recent: list[StepReport]) -> None:
     """Append the means over some steps as one row."""
-    columns = [f.name for f in fields(StepReport)]
+    rows = [{**report.losses, "gradient_norm": report.gradient_norm} for report in recent]
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if file.tell() == 0:
-            writer.writerow(columns)
-        means = [fmean(getattr(report, name) for report in recent) for name in columns[1:]]
+            writer.writerow(["step", *rows[0]])
+        means = [fmean(row[name] for row in rows) for name in rows[0]]
         writer.writerow([recent[-1].step, *(f"{mean:.4f}" for mean in means)])

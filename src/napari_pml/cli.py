@@ -1,4 +1,4 @@
-"""The command line: napari-pml segment | demo | train | info."""
+"""The command line: napari-pml segment | demo | evaluate | train | info."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ class Loss(StrEnum):
     soft_nearest_neighbour = "soft_nearest_neighbour"
 
 
+Settings = Annotated[Preset, typer.Option(help="Our settings, or the paper's.")]
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is if not given.")]
+Config = Annotated[
+    list[str] | None,
+    typer.Option(help="KEY=VALUE, a setting that differs from the preset, such as k=5; give it once for every one."),
+]
 Embedder = Annotated[str, typer.Option(help="Name of an embedder, or a .safetensors file of your own training.")]
 
 
@@ -89,7 +94,8 @@ def segment(
             help=f"FRAME=STROKES, a label image in which 0 is unknown and {BACKGROUND} (8 bit: 255) background."
         ),
     ] = None,
-    preset: Annotated[Preset, typer.Option(help="Our settings, or the paper's.")] = Preset.default,
+    preset: Settings = Preset.default,
+    config: Config = None,
     overlay: Annotated[
         Path | None, typer.Option(help="Also write the video with the masks drawn over it (.mp4).")
     ] = None,
@@ -109,13 +115,14 @@ def segment(
             raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
 
         from napari_pml.export import check_destination, export_masks, export_overlay, read_labels
-        from napari_pml.methods.pml import PRESETS
+        from napari_pml.methods.pml import parse_config
         from napari_pml.session import Session
         from napari_pml.video import open_video
 
+        settings = parse_config(preset, config or [])
         check_destination(out, overlay)
         source = open_video(video)
-        session = Session(source, PRESETS[preset], embedder=embedder, device=device)
+        session = Session(source, settings, embedder=embedder, device=device)
         for t, path in masks.items():
             session.annotate(t, read_labels(path), complete=True)
         for t, path in painted.items():
@@ -168,6 +175,63 @@ def demo(
             f"objects, {len(frames) / seconds:.1f} frames per second with embedding"
         )
         typer.echo(f"look at {out / 'contact_sheet.png'} and {out / 'overlay.mp4'}")
+
+
+@app.command()
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report, the figures and the masks.")],
+    sequences: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: names with commas between them, or a list such as ImageSets/2017/val.txt."),
+    ] = None,
+    resolution: Annotated[str | None, typer.Option(help="Folder below JPEGImages; 480p if there are several.")] = None,
+    preset: Settings = Preset.default,
+    config: Config = None,
+    embedder: Embedder = "compact",
+    device: Device = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Sequences at a time; they share the CPU's threads.")] = 1,
+    remark: Annotated[str, typer.Option(help="To stand in the report, such as where the true masks are from.")] = "",
+) -> None:
+    """Segment every video of a dataset from its first mask, and report J and F.
+
+    Writes report.html, results.csv, summary.json and the masks into OUT. Stop it at any time and call it again to go
+    on: what is finished with the same settings is kept.
+    """
+    with clear_errors():
+        from tqdm import tqdm
+
+        from napari_pml.evaluation.davis import find_sequences, select_sequences
+        from napari_pml.evaluation.report import write_report
+        from napari_pml.evaluation.results import DatasetResult, write_summary
+        from napari_pml.evaluation.semi_supervised import make_setup, run_dataset
+        from napari_pml.methods.pml import parse_config
+
+        settings = parse_config(preset, config or [])
+        chosen = select_sequences(find_sequences(dataset, resolution), sequences or [])
+        setup = make_setup(dataset, chosen, settings, embedder, device)
+        typer.echo(f"{setup.dataset} on {setup.device}")
+        outcomes = []
+        try:
+            with tqdm(total=len(chosen), unit="sequence") as bar:
+                for outcome in run_dataset(chosen, out, setup, jobs):
+                    outcomes.append(outcome)
+                    bar.update()
+        except KeyboardInterrupt:
+            typer.echo("\nStopped; finished sequences are kept. Call again to go on.", err=True)
+            raise typer.Exit(130) from None
+        found = DatasetResult.gather(setup, outcomes, remark)
+        write_summary(found, out)
+        report = write_report(found, chosen, out)
+        mean = found.mean
+        typer.echo(
+            f"J&F {mean.j_and_f:.3f} (J {mean.j.mean:.3f}, F {mean.f.mean:.3f}), "
+            f"{found.seconds_per_frame:.3f} seconds a frame; look at {report}"
+        )
+        for unscored in found.unscored:
+            typer.secho(f"{unscored.sequence}: {unscored.reason}", fg="red" if unscored.failed else None, err=True)
+        if any(unscored.failed for unscored in found.unscored):
+            raise typer.Exit(1)
 
 
 @app.command()

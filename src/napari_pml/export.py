@@ -57,7 +57,7 @@ def write_mask_png(labels: Labels, path: Path) -> None:
     else:
         image = Image.fromarray(labels.astype(np.uint8))
         image.putpalette(davis_palette().tobytes())
-    with _written(path) as unfinished:
+    with written(path) as unfinished:
         image.save(unfinished, format="PNG")
 
 
@@ -170,7 +170,7 @@ def export_overlay(video: Video, masks: MaskStore, path: Path) -> None:
     check_destination(Path(), path)
     height, width = video.shape[1:]
     codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    with _written(path) as unfinished, av.open(str(unfinished), "w") as container:
+    with written(path) as unfinished, av.open(str(unfinished), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(video.fps).limit_denominator(1001))
         stream.width, stream.height = width + width % 2, height + height % 2  # the codecs want even numbers
         stream.pix_fmt = "yuv420p"
@@ -194,12 +194,12 @@ def contact_sheet(video: Video, masks: MaskStore, path: Path, columns: int = 4, 
         tile = Image.fromarray(_painted(video, masks, t)).resize((SHEET_TILE, height))
         ImageDraw.Draw(tile).text((4, 2), str(t), fill="white", stroke_width=1, stroke_fill="black")
         sheet.paste(tile, (place % columns * SHEET_TILE, place // columns * height))
-    with _written(path) as unfinished:
+    with written(path) as unfinished:
         sheet.save(unfinished, format="PNG")
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[Path]:
+def written(path: Path) -> Iterator[Path]:
     """Give a name to write to; rename it to `path` afterwards, or remove it after an error."""
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
@@ -226,12 +226,12 @@ def _export_tiff(masks: MaskStore, path: Path) -> None:
     empty = np.zeros(masks.shape[1:], dtype)
     pages = (masks.labels[t].astype(dtype) if t in finished else empty for t in range(masks.shape[0]))
     n_bytes = int(np.prod(masks.shape)) * np.dtype(dtype).itemsize
-    with _written(path) as unfinished, tifffile.TiffWriter(unfinished, bigtiff=n_bytes > 2**31) as tiff:
+    with written(path) as unfinished, tifffile.TiffWriter(unfinished, bigtiff=n_bytes > 2**31) as tiff:
         tiff.write(pages, shape=masks.shape, dtype=dtype, compression="zlib", metadata={"axes": "TYX"})
 
 
 def _export_zarr(masks: MaskStore, path: Path) -> None:
-    with _written(path) as unfinished:
+    with written(path) as unfinished:
         chunks = (1, *masks.shape[1:])
         array = zarr.create_array(str(unfinished), shape=masks.shape, chunks=chunks, dtype=np.uint16, overwrite=True)
         for t in _finished(masks):

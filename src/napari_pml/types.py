@@ -58,6 +58,10 @@ class DatasetError(PmlError):
     """A folder of training or evaluation videos is not laid out as expected."""
 
 
+class SettingsError(PmlError):
+    """There is no such setting, or it cannot have that value."""
+
+
 @dataclass(frozen=True)
 class Annotations:
     """An immutable snapshot of everything a person has annotated on one video.

@@ -112,7 +112,7 @@ class ImageFolder:
         found = [p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES]
         if not found:
             raise VideoError(f"The folder {path} holds no images: png, jpg, tif, bmp or webp.")
-        self._paths = sorted(found, key=_natural_order)
+        self._paths = sorted(found, key=natural_order)
         sizes, modes = zip(*map(_image_header, self._paths), strict=True)
         for image, size in zip(self._paths, sizes, strict=True):
             if size != sizes[0]:
@@ -173,7 +173,7 @@ def _find_channels(shape: Sequence[int], channel_axis: int | None) -> int | None
     )
 
 
-def _natural_order(path: Path) -> tuple[tuple[int, str], ...]:
+def natural_order(path: Path) -> tuple[tuple[int, str], ...]:
     """Sort key that compares the numbers in a name as numbers."""
     parts = re.findall(r"\d+|\D+", path.name.lower())
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)

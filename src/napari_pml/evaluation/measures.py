@@ -116,7 +116,7 @@ def evaluate_masks(masks: Sequence[Labels], truth: Sequence[Labels]) -> Evaluati
         truth: T true masks likewise. The objects of the first one are looked for.
 
     Raises:
-        DatasetError: the two differ in length, there are less than three frames, or no object.
+        DatasetError: the two differ in length or size, there are less than three frames, or no object.
     """
     if len(masks) != len(truth) or len(truth) < 3:
         raise DatasetError(
@@ -129,6 +129,8 @@ def evaluate_masks(masks: Sequence[Labels], truth: Sequence[Labels]) -> Evaluati
     boundary = np.empty_like(region)
     for t in range(1, len(truth) - 1):
         mask, true = masks[t], truth[t]
+        if mask.shape != true.shape:
+            raise DatasetError(f"On frame {t} the mask is {mask.shape}, the true one {true.shape}; give one size.")
         for row, object_id in enumerate(object_ids):
             region[row, t - 1] = region_similarity(mask == object_id, true == object_id)
             boundary[row, t - 1] = boundary_accuracy(mask == object_id, true == object_id)

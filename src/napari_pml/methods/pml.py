@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from napari_pml.methods.references import (
     dense_references,
     likeness,
 )
-from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores
+from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores, SettingsError
 
 ADAPTATION_FRAMES = 8
 ADAPTATION_PIXELS = 1000
@@ -90,6 +90,47 @@ PRESETS: dict[str, PmlConfig] = {
     "paper": PmlConfig(k=5, k_strokes=1, votes="hard", context_frames=0, adaptation=True),
 }
 """Named settings: our default, and the paper's (k = 5, hard votes, online adaptation, no context)."""
+
+
+def parse_config(preset: str, entries: Sequence[str]) -> PmlConfig:
+    """Return a preset in which some settings are replaced by what a person wrote.
+
+    Args:
+        preset: a key of `PRESETS`.
+        entries: KEY=VALUE each, KEY a field of `PmlConfig`, such as "k=5", "votes=hard" or "adaptation=false".
+
+    Raises:
+        SettingsError: an entry is not KEY=VALUE, there is no such setting, or it cannot have that value.
+    """
+    hints = get_type_hints(PmlConfig, include_extras=True)
+    changes = {}
+    for entry in entries:
+        key, separator, text = (part.strip() for part in entry.partition("="))
+        if not separator:
+            raise SettingsError(f"{entry!r} is no setting: expected KEY=VALUE, such as k=5.")
+        if key not in hints:
+            raise SettingsError(f"There is no setting {key!r}. There are {', '.join(hints)}.")
+        changes[key] = _parse_value(key, text, *get_args(hints[key]))
+    return replace(PRESETS[preset], **changes)
+
+
+def _parse_value(key: str, text: str, kind: Any, limits: Mapping[str, Any]) -> Any:
+    """Return `text` as a value of a setting's type, within its limits."""
+    if kind is bool or get_origin(kind) is Literal:
+        choices = {"true": True, "false": False} if kind is bool else {choice: choice for choice in get_args(kind)}
+        if text.lower() in choices:
+            return choices[text.lower()]
+        raise SettingsError(f"The setting {key} cannot be {text!r}: expected {' or '.join(choices)}.")
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not limits["min"] <= value <= limits["max"]:
+        number = "a whole number" if kind is int else "a number"
+        raise SettingsError(
+            f"The setting {key} cannot be {text!r}: expected {number} from {limits['min']} to {limits['max']}."
+        )
+    return value
 
 
 class Pml:

@@ -22,9 +22,9 @@ from napari_pml.methods.references import (
 from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores, SettingsError
 
 ADAPTATION_FRAMES = 8
-ADAPTATION_PIXELS = 1000
-"""Online adaptation takes at most so many pixels of so many finished frames, evenly spread over all that there are:
-the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
+ADAPTATION_PIXELS = 150
+"""Online adaptation takes about so many pixels of each label at most, of so many finished frames, evenly spread over
+all that there are: the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
 
 UNANIMOUS = 0.999
 """A cell's confidence from which on its neighbours all agreed; confidences are kept in steps of 1/255."""
@@ -211,7 +211,6 @@ class Pml:
             if mask.t in self._annotated:
                 continue  # its pixels are in the pool already
             every = self._mask_references(mask)
-            agreed = np.flatnonzero(mask.confidence.ravel() >= UNANIMOUS)
-            agreed = agreed[:: max(1, -(-len(agreed) // ADAPTATION_PIXELS))]
-            parts.append(every.select(torch.from_numpy(agreed).to(every.embeddings.device)))
+            agreed = torch.from_numpy(mask.confidence.ravel() >= UNANIMOUS).to(every.embeddings.device)
+            parts.append(every.select(agreed).thinned(ADAPTATION_PIXELS))
         return parts

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from napari_pml.embedding.efficientnet import EfficientNetTrunk
+from napari_pml.embedding.refinement import RefinementNet
 from napari_pml.embedding.resnet import ResNet18Trunk
+from napari_pml.embedding.weights import load_weights
 from napari_pml.grid import cell_coordinates
 from napari_pml.types import WeightsError
 
@@ -58,7 +61,7 @@ def trunk_with(parameters: Iterable[str]) -> type[EfficientNetTrunk] | type[ResN
 
 
 class CompactNet(nn.Module):
-    """A small trunk, its features of two depths side by side at stride 8, and the embedding head."""
+    """A small trunk, its features of two depths side by side at stride 8, the embedding head, and the outlines."""
 
     name = "compact"
     stride = 8
@@ -69,14 +72,16 @@ class CompactNet(nn.Module):
         self.dim = dim
         self.trunk = trunk()
         self.head = EmbeddingHead(sum(trunk.widths), dim)
+        self.refinement = RefinementNet()
 
     @classmethod
-    def from_state(cls, state: dict[str, torch.Tensor]) -> CompactNet:
-        """Build the network that has these weights.
+    def from_file(cls, path: Path) -> tuple[CompactNet, str]:
+        """Read a network and the fingerprint of its file.
 
         Raises:
-            WeightsError: no `CompactNet` has them.
+            WeightsError: the file is missing, damaged, or belongs to another network.
         """
+        state, fingerprint = load_weights(path, cls.name)
         prefix = "trunk."
         trunk = trunk_with(name.removeprefix(prefix) for name in state if name.startswith(prefix))
         try:
@@ -85,8 +90,8 @@ class CompactNet(nn.Module):
             net = cls(trunk, len(state["head.shortcut.weight"]))
             net.load_state_dict(state)
         except (KeyError, RuntimeError) as error:
-            raise WeightsError(f"The weights do not fit the network {cls.name!r}: {error}") from error
-        return net
+            raise WeightsError(f"{path} does not fit the network {cls.name!r}: {error}") from error
+        return net, fingerprint
 
     def features(self, frames: torch.Tensor) -> torch.Tensor:
         """Return the trunk's (B, F, h, w) features of (B, 3, H, W) frames in 0..1."""

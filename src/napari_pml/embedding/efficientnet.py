@@ -57,7 +57,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, n_in, h, w) to (B, n_out, h / stride, w / stride)."""
-        y = x if self.expand is None else F.silu(self.expand(x), inplace=True)
+        y: torch.Tensor = x if self.expand is None else F.silu(self.expand(x), inplace=True)
         y = F.silu(self.depthwise(F.pad(y, self.padding)), inplace=True)
         importance = self.excite(F.silu(self.squeeze(y.mean(dim=(2, 3), keepdim=True))))
         y = self.project(y * torch.sigmoid(importance))

@@ -17,13 +17,13 @@ def photometric(rng: np.random.Generator, frames: torch.Tensor) -> torch.Tensor:
 
     Args:
         rng: source of randomness.
-        frames: (3, 3, H, W) float32 RGB in 0..1.
+        frames: (N, 3, H, W) float32 RGB in 0..1.
 
     Returns:
         Likewise.
     """
-    gain = rng.normal(1, 0.15) + rng.normal(0, 0.05, (1, 3, 1, 1)) + rng.normal(0, 0.04, (3, 3, 1, 1))
-    shift = rng.normal(0, 0.06) + rng.normal(0, 0.02, (3, 1, 1, 1))
+    gain = rng.normal(1, 0.15) + rng.normal(0, 0.05, (1, 3, 1, 1)) + rng.normal(0, 0.04, (len(frames), 3, 1, 1))
+    shift = rng.normal(0, 0.06) + rng.normal(0, 0.02, (len(frames), 1, 1, 1))
     mean = frames.mean(dim=(1, 2, 3), keepdim=True)
     x = (frames - mean) * torch.tensor(gain).float() + mean + torch.tensor(shift).float()
     grey = x.mean(dim=1, keepdim=True)

@@ -16,6 +16,9 @@ from napari_pml.embedding.weights import load_weights
 from napari_pml.grid import cell_coordinates
 from napari_pml.types import WeightsError
 
+HIDDEN = 128
+"""Channels between the two convolutions of the head (PML section 4.1: d = 128)."""
+
 
 class EmbeddingHead(nn.Module):
     """Two convolutions over features, pixel coordinates and frame number: e = f(x, i, j), PML section 3.3.
@@ -27,8 +30,8 @@ class EmbeddingHead(nn.Module):
     def __init__(self, n_features: int, dim: int):
         super().__init__()
         self.shortcut = nn.Conv2d(n_features, dim, 1)
-        self.conv1 = nn.Conv2d(n_features + 3, dim, 3, padding=1)
-        self.conv2 = nn.Conv2d(dim, dim, 1)
+        self.conv1 = nn.Conv2d(n_features + 3, HIDDEN, 3, padding=1)
+        self.conv2 = nn.Conv2d(HIDDEN, dim, 1)
         for parameter in self.conv2.parameters():
             nn.init.zeros_(parameter)
 
@@ -120,3 +123,25 @@ class CompactNet(nn.Module):
         self.head.shortcut.weight.copy_(projection[:, :, None, None])
         assert self.head.shortcut.bias is not None
         self.head.shortcut.bias.copy_(-projection @ mean)
+
+    @torch.no_grad()
+    def keep_principal_components(self, dim: int, frames: torch.Tensor, t: torch.Tensor) -> None:
+        """Shorten the embeddings to the `dim` directions in which they differ most; search then costs less.
+
+        The directions are those of the largest second moments, so that similarities change least. They become part of
+        the head's last layers, which are linear but for the length, which is made 1 afterwards in any case.
+
+        Args:
+            dim: at most the present length.
+            frames: (B, 3, H, W) in 0..1, some typical ones.
+            t: (B,) their times.
+        """
+        embeddings = self(frames, t).permute(0, 2, 3, 1).flatten(0, 2).double()
+        _, vectors = torch.linalg.eigh(embeddings.T @ embeddings)
+        projection = vectors[:, -dim:].T.to(frames)
+        for layer in (self.head.shortcut, self.head.conv2):
+            assert layer.bias is not None
+            layer.weight = nn.Parameter((projection @ layer.weight[:, :, 0, 0])[:, :, None, None])
+            layer.bias = nn.Parameter(projection @ layer.bias)
+            layer.out_channels = dim
+        self.dim = dim

@@ -42,8 +42,9 @@ def plot_log(log: Path, picture: Path) -> None:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * loss / y_ticks[-1]
 
     def line(values: NDArray[np.float64], colour: str, look: str) -> str:
-        points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in zip(steps, values, strict=True))
-        return f'<polyline points="{points}" fill="none" stroke="{colour}" {look}/>'
+        points = [f"{x(step):.1f},{y(value):.1f}" for step, value in zip(steps, values, strict=True)]
+        path = f"M{points[0]} L{' '.join(points)}"  # of a single point, round ends leave a dot
+        return f'<path d="{path}" fill="none" stroke="{colour}" stroke-linecap="round" {look}/>'
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" '

@@ -1,4 +1,6 @@
+import csv
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -7,9 +9,10 @@ from PIL import Image
 
 from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import load_embedder
-from napari_pml.embedding.weights import save_weights
+from napari_pml.embedding.weights import load_weights, save_weights
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.training.clips import ClipSampler, sample_anchors
+from napari_pml.training.curve import plot_log
 from napari_pml.training.losses import (
     modified_triplet_loss,
     soft_nearest_neighbour_loss,
@@ -276,6 +279,31 @@ def test_a_run_writes_weights_that_the_embedder_takes(dataset, tmp_path):
     assert (tmp_path / "run" / "log.csv").read_text().startswith("step,")
 
 
+def test_training_goes_on_from_weights_trained_before(dataset, tmp_path):
+    list(run_training([dataset], tmp_path / "first", SMALL, None, torch.device("cpu")))
+    weights = tmp_path / "first" / "compact.safetensors"
+    trainer = Trainer([dataset], weights, SMALL, torch.device("cpu"))
+    state, _ = load_weights(weights)
+    assert all(torch.equal(value, state[name]) for name, value in trainer.net.state_dict().items())
+
+
+def test_the_curve_shows_every_loss_over_the_steps(tmp_path):
+    (tmp_path / "log.csv").write_text("step,up,down,gradient_norm\n10,0.1,0.9,99\n20,0.2,0.5,99\n30,0.3,0.4,99\n")
+    plot_log(tmp_path / "log.csv", tmp_path / "curve.svg")
+    svg = ElementTree.parse(tmp_path / "curve.svg").getroot()
+    name = "{http://www.w3.org/2000/svg}"
+    texts = [text.text for text in svg.iter(f"{name}text")]
+    assert {"up 0.300", "down 0.400", "step", "30"} <= set(texts)
+    up, _, down, _ = (
+        np.array([[float(n) for n in point.split(",")] for point in line.get("d").partition("L")[2].split()])
+        for line in svg.iter(f"{name}path")
+    )
+    assert (np.diff(up[:, 0]) > 0).all()
+    assert (np.diff(up[:, 1]) < 0).all()  # pictures count rows downwards
+    assert (np.diff(down[:, 1]) > 0).all()
+    assert down[0, 1] > 0
+
+
 def test_only_losses_with_a_weight_are_computed_and_logged(dataset, tmp_path):
     config = replace(SMALL, steps=1, standard_triplet=0.5, modified_triplet=0, soft_nearest_neighbour=0)
     (report,) = run_training([dataset], tmp_path / "run", config, None, torch.device("cpu"))
@@ -284,7 +312,7 @@ def test_only_losses_with_a_weight_are_computed_and_logged(dataset, tmp_path):
 
 
 def test_training_lowers_the_loss(dataset, tmp_path):
-    config = TrainConfig(steps=40, height=64, width=64, clips_per_step=1, anchors=64, learning_rate=2e-3)
+    config = TrainConfig(steps=40, height=64, width=64, clips_per_step=1, anchors=64, learning_rate=5e-4)
     torch.manual_seed(0)
     save_weights(CompactNet().trunk.state_dict(), tmp_path / "random.safetensors", "resnet18")
     trainer = Trainer([dataset], tmp_path / "random.safetensors", config, torch.device("cpu"))
@@ -313,6 +341,18 @@ def test_a_stopped_run_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
     assert rest[-1] == whole[-1]
 
 
+def test_the_log_has_a_row_for_every_ten_steps(dataset, tmp_path):
+    config = TrainConfig(steps=12, height=32, width=32, clips_per_step=1, anchors=8)
+    reports = list(run_training([dataset], tmp_path, config, None, torch.device("cpu")))
+    with (tmp_path / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["10", "12"]
+    for row, part in zip(rows, (reports[:10], reports[10:]), strict=True):
+        expected = np.mean([report.losses["modified_triplet"] for report in part])
+        assert float(row["modified_triplet"]) == pytest.approx(expected, abs=1e-4)
+    assert (tmp_path / "curve.svg").exists()
+
+
 def test_a_run_with_other_settings_is_not_mixed_in(dataset, tmp_path):
     list(run_training([dataset], tmp_path / "run", SMALL, None, torch.device("cpu")))
     with pytest.raises(WeightsError, match="another folder"):
@@ -329,5 +369,5 @@ def test_folders_that_are_no_dataset(tmp_path, dataset):
 
 def test_a_trunk_that_does_not_fit(dataset, tmp_path):
     save_weights({"a": torch.zeros(1)}, tmp_path / "other.safetensors", "other")
-    with pytest.raises(WeightsError, match="no ResNet-18"):
+    with pytest.raises(WeightsError, match="neither a 'compact' network nor its trunk"):
         next(run_training([dataset], tmp_path / "run", SMALL, tmp_path / "other.safetensors", torch.device("cpu")))

@@ -16,6 +16,7 @@ import torch
 from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
 from napari_pml.training.clips import Clip, ClipSampler, sample_anchors
+from napari_pml.training.curve import plot_log
 from napari_pml.training.losses import (
     modified_triplet_loss,
     soft_nearest_neighbour_loss,
@@ -29,7 +30,10 @@ LOSSES = ("standard_triplet", "modified_triplet", "soft_nearest_neighbour")
 """Names of the losses: fields of `TrainConfig`, keys of `StepReport.losses`, columns of the log."""
 
 CHECKPOINT_EVERY = 100
-"""Steps between checkpoints and rows of the log."""
+"""Steps between checkpoints."""
+
+LOG_EVERY = 10
+"""Steps whose mean is one row of the log."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class TrainConfig:
         soft_nearest_neighbour: weight of the soft nearest-neighbour loss.
         margin: alpha of both triplet losses; not given in the paper, 0.7 is a reimplementation's on unit embeddings.
         temperature: of the soft nearest-neighbour loss.
-        learning_rate: of the trunk, at its peak; falls as (1 - step / steps) ** 0.9.
+        learning_rate: of the trunk, at its peak; rises over the first 100 steps, but at most over a tenth of all, then
+            falls as (1 - step / steps) ** 0.9.
         head_factor: the head learns this much faster than the trunk.
         weight_decay: of AdamW.
         near: share of clips whose frames are near in time.
@@ -92,33 +97,37 @@ class StepReport:
     gradient_norm: float
 
 
-def initial_network(trunk: Path | None, sampler: ClipSampler) -> CompactNet:
+def initial_network(start: Path | None, sampler: ClipSampler) -> CompactNet:
     """Return the network that training starts from.
 
     Args:
-        trunk: ResNet-18 weights, conv1 to layer3, BatchNorm folded; the head then starts from the principal
-            components of some clips. None starts from the whole bundled network.
+        start: a network that was trained before, or a ResNet-18 trunk (conv1 to layer3, BatchNorm folded), whose head
+            then starts from the principal components of some clips. None is the bundled network.
         sampler: of those clips.
 
     Raises:
-        WeightsError: `trunk` is missing or does not fit.
+        WeightsError: `start` is missing or does not fit.
     """
     net = CompactNet()
-    if trunk is None:
-        net.load_state_dict(load_weights(bundled(CompactNet.name), CompactNet.name)[0])
-        return net
+    path = start or bundled(CompactNet.name)
+    state, _ = load_weights(path)
+    is_trunk = not any(name.startswith("head.") for name in state)
     try:
-        net.trunk.load_state_dict(load_weights(trunk)[0])
+        (net.trunk if is_trunk else net).load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(f"{trunk} is no ResNet-18 (conv1 to layer3, BatchNorm folded): {error}") from error
-    net.start_from_principal_components(torch.cat([sampler[n].frames for n in range(16)]))
+        raise WeightsError(
+            f"{path} holds neither a {CompactNet.name!r} network nor its trunk, a ResNet-18 (conv1 to layer3, "
+            f"BatchNorm folded): {error}"
+        ) from error
+    if is_trunk:
+        net.start_from_principal_components(torch.cat([sampler[n].frames for n in range(16)]))
     return net
 
 
 class Trainer:
     """A network on its way: everything that a checkpoint holds, and the step that changes it."""
 
-    def __init__(self, data: Sequence[Path], trunk: Path | None, config: TrainConfig, device: torch.device):
+    def __init__(self, data: Sequence[Path], start: Path | None, config: TrainConfig, device: torch.device):
         """Begin at step 0, see `run_training`."""
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
@@ -131,7 +140,7 @@ class Trainer:
             composed=config.composed,
             twins=config.twins,
         )
-        self.net = initial_network(trunk, self.sampler).to(device)
+        self.net = initial_network(start, self.sampler).to(device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
         # Edges and colours of the first stage are as good as they get, and a third of the work of a step.
         self.net.trunk.conv1.requires_grad_(False)
@@ -150,7 +159,7 @@ class Trainer:
     def take_step(self) -> StepReport:
         """Change the weights once, by the mean gradient of some clips."""
         config = self.config
-        warm_up = min(1.0, (self.step + 1) / 100)
+        warm_up = min(1.0, (self.step + 1) / min(100, config.steps / 10))
         rate = config.learning_rate * warm_up * (1 - self.step / config.steps) ** 0.9
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
@@ -226,25 +235,25 @@ class Trainer:
 
 
 def run_training(
-    data: Sequence[Path], out: Path, config: TrainConfig, trunk: Path | None, device: torch.device
+    data: Sequence[Path], out: Path, config: TrainConfig, start: Path | None, device: torch.device
 ) -> Iterator[StepReport]:
     """Train in a folder, going on from its checkpoint if it holds one; yields after every step.
 
-    Writes `checkpoint.pt` every hundred steps, `log.csv`, and in the end the averaged weights as
-    `compact.safetensors`.
+    Writes `checkpoint.pt`, `log.csv` and its picture `curve.svg` every hundred steps, and in the end the averaged
+    weights as `compact.safetensors`.
 
     Args:
         data: folders of videos or of stills with masks, see `find_footage`; each has the same share of the clips.
         out: folder of the run; made if it does not exist.
         config: how to train.
-        trunk: ResNet-18 weights to start from; None starts from the whole bundled network.
+        start: weights to start from, a whole network or a trunk, see `initial_network`; None is the bundled network.
         device: where to train.
 
     Raises:
         DatasetError: a folder is not laid out as expected, or a file in it is damaged.
-        WeightsError: `trunk` or the checkpoint does not fit.
+        WeightsError: `start` or the checkpoint does not fit.
     """
-    trainer = Trainer(data, trunk, config, device)
+    trainer = Trainer(data, start, config, device)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, recent = out / "checkpoint.pt", list[StepReport]()
     if checkpoint.exists():
@@ -255,6 +264,7 @@ def run_training(
         if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == config.steps:
             trainer.save(checkpoint)
             _log(out / "log.csv", recent)
+            plot_log(out / "log.csv", out / "curve.svg")
             recent.clear()
     about = {
         "steps": str(trainer.step),
@@ -265,11 +275,13 @@ def run_training(
 
 
 def _log(path: Path, recent: list[StepReport]) -> None:
-    """Append the means over some steps as one row."""
+    """Append the means over every few steps as a row."""
     rows = [{**report.losses, "gradient_norm": report.gradient_norm} for report in recent]
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if file.tell() == 0:
             writer.writerow(["step", *rows[0]])
-        means = [fmean(row[name] for row in rows) for name in rows[0]]
-        writer.writerow([recent[-1].step, *(f"{mean:.4f}" for mean in means)])
+        for i in range(0, len(rows), LOG_EVERY):
+            chunk = rows[i : i + LOG_EVERY]
+            means = [f"{fmean(row[name] for row in chunk):.4f}" for name in rows[0]]
+            writer.writerow([recent[i + len(chunk) - 1].step, *means])

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import load_embedder
+from napari_pml.embedding.resnet import ResNet18Trunk
 from napari_pml.embedding.weights import load_weights, save_weights
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.training.clips import ClipSampler, sample_anchors
@@ -314,7 +314,7 @@ def test_only_losses_with_a_weight_are_computed_and_logged(dataset, tmp_path):
 def test_training_lowers_the_loss(dataset, tmp_path):
     config = TrainConfig(steps=40, height=64, width=64, clips_per_step=1, anchors=64, learning_rate=5e-4)
     torch.manual_seed(0)
-    save_weights(CompactNet().trunk.state_dict(), tmp_path / "random.safetensors", "resnet18")
+    save_weights(ResNet18Trunk().state_dict(), tmp_path / "random.safetensors", "resnet18")
     trainer = Trainer([dataset], tmp_path / "random.safetensors", config, torch.device("cpu"))
     sampler = ClipSampler([find_footage(dataset)], (64, 64), 8, seed=99)
     clips = [sampler[n] for n in range(12)]
@@ -369,5 +369,5 @@ def test_folders_that_are_no_dataset(tmp_path, dataset):
 
 def test_a_trunk_that_does_not_fit(dataset, tmp_path):
     save_weights({"a": torch.zeros(1)}, tmp_path / "other.safetensors", "other")
-    with pytest.raises(WeightsError, match="neither a 'compact' network nor its trunk"):
+    with pytest.raises(WeightsError, match="neither a 'compact' network nor a trunk"):
         next(run_training([dataset], tmp_path / "run", SMALL, tmp_path / "other.safetensors", torch.device("cpu")))

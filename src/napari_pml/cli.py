@@ -250,8 +250,8 @@ def train(
         str,
         typer.Option(
             "--from",
-            help="What to start from: 'bundled', a .safetensors file that was trained before, or one with a ResNet-18 "
-            "trunk (BatchNorm folded).",
+            help="What to start from: 'bundled', a .safetensors file that was trained before, or one with a trunk: "
+            "EfficientNet-B0 as published, or ResNet-18 (BatchNorm folded).",
         ),
     ] = "bundled",
     loss: Annotated[

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+PUBLISHED_STEM = "_conv_stem.weight"
+"""A name that only published weights have."""
+
 BATCH_NORM_EPSILON = 1e-3
 """Of the published network."""
 
@@ -84,6 +87,10 @@ class EfficientNetTrunk(nn.Module):
         )
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+
+    def early_layers(self) -> tuple[nn.Module, ...]:
+        """Return the layers up to stride 4."""
+        return self.stem, *self.blocks[:3]
 
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute features of two depths, both on the stride-8 grid.

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from napari_pml.embedding.compact import CompactNet
+from napari_pml.embedding.compact import CompactNet, trunk_with
+from napari_pml.embedding.efficientnet import PUBLISHED_STEM, fold_batch_norm
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
 from napari_pml.training.clips import Clip, ClipSampler, sample_anchors
 from napari_pml.training.curve import plot_log
@@ -28,6 +29,9 @@ from napari_pml.types import WeightsError
 
 LOSSES = ("standard_triplet", "modified_triplet", "soft_nearest_neighbour")
 """Names of the losses: fields of `TrainConfig`, keys of `StepReport.losses`, columns of the log."""
+
+TYPICAL_CLIPS = 16
+"""Clips over whose frames principal components are taken."""
 
 CHECKPOINT_EVERY = 100
 """Steps between checkpoints."""
@@ -58,6 +62,7 @@ class TrainConfig:
         near: share of clips whose frames are near in time.
         composed: share of clips over which an object of another video moves.
         twins: share of clips on which an object has a twin to be told from.
+        dim: D, the length to which embeddings are shortened in the end.
         average: decay of the running average of the weights, which is what is kept in the end.
         seed: of clips and anchors.
     """
@@ -78,6 +83,7 @@ class TrainConfig:
     near: float = 0.3
     composed: float = 0.3
     twins: float = 0.2
+    dim: int = 64
     average: float = 0.998
     seed: int = 0
 
@@ -101,27 +107,36 @@ def initial_network(start: Path | None, sampler: ClipSampler) -> CompactNet:
     """Return the network that training starts from.
 
     Args:
-        start: a network that was trained before, or a ResNet-18 trunk (conv1 to layer3, BatchNorm folded), whose head
-            then starts from the principal components of some clips. None is the bundled network.
+        start: a network that was trained before, or a trunk: EfficientNet-B0 as published, stem and blocks 0 to 10, or
+            ResNet-18, conv1 to layer3, BatchNorm folded. A trunk gets a head that starts from the principal components
+            of some clips. None is the bundled network.
         sampler: of those clips.
 
     Raises:
         WeightsError: `start` is missing or does not fit.
     """
-    net = CompactNet()
     path = start or bundled(CompactNet.name)
     state, _ = load_weights(path)
-    is_trunk = not any(name.startswith("head.") for name in state)
+    if any(name.startswith("head.") for name in state):
+        return CompactNet.from_file(path)[0]
     try:
-        (net.trunk if is_trunk else net).load_state_dict(state)
-    except RuntimeError as error:
+        state = fold_batch_norm(state) if PUBLISHED_STEM in state else state
+        trunk = trunk_with(state)
+        if trunk is None:
+            raise KeyError("no trunk has parameters of these names")
+        net = CompactNet(trunk)
+        net.trunk.load_state_dict(state)
+    except (KeyError, RuntimeError) as error:
         raise WeightsError(
-            f"{path} holds neither a {CompactNet.name!r} network nor its trunk, a ResNet-18 (conv1 to layer3, "
-            f"BatchNorm folded): {error}"
+            f"{path} holds neither a {CompactNet.name!r} network nor a trunk for it, EfficientNet-B0 (stem and blocks "
+            f"0 to 10) or ResNet-18 (conv1 to layer3, BatchNorm folded): {error}"
         ) from error
-    if is_trunk:
-        net.start_from_principal_components(torch.cat([sampler[n].frames for n in range(16)]))
+    net.start_from_principal_components(_typical_frames(sampler))
     return net
+
+
+def _typical_frames(sampler: ClipSampler) -> torch.Tensor:
+    return torch.cat([sampler[n].frames for n in range(TYPICAL_CLIPS)])
 
 
 class Trainer:
@@ -131,6 +146,7 @@ class Trainer:
         """Begin at step 0, see `run_training`."""
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
+        torch.set_flush_denormal(True)  # gradients of far neighbours vanish; numbers near 0 slow a CPU down by half
         self.sampler = ClipSampler(
             [find_footage(folder) for folder in data],
             (config.height, config.width),
@@ -142,9 +158,9 @@ class Trainer:
         )
         self.net = initial_network(start, self.sampler).to(device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
-        # Edges and colours of the first stage are as good as they get, and a third of the work of a step.
-        self.net.trunk.conv1.requires_grad_(False)
-        self.net.trunk.layer1.requires_grad_(False)
+        # Edges and colours are as good as they get, and a third of the work. Outlines have a training of their own.
+        for part in (*self.net.trunk.early_layers(), self.net.refinement):
+            part.requires_grad_(False)
         self.average = copy.deepcopy(self.net).requires_grad_(False)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(

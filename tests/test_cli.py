@@ -124,12 +124,39 @@ def test_info_tells_what_a_bug_report_needs(run):
         assert word in output
 
 
-def test_train_runs_from_the_command_line(run, tmp_path, drawn):
-    for kind, arrays in (("JPEGImages", drawn[0]), ("Annotations", drawn[1])):
-        folder = tmp_path / "data" / kind / "480p" / "shapes"
-        folder.mkdir(parents=True)
-        for t, array in enumerate(arrays):
-            Image.fromarray(array.astype(np.uint8)).save(folder / f"{t:05d}.png")
-    result = run("train", tmp_path / "data", "--out", tmp_path / "run", "--steps", "1", "--device", "cpu")
+def test_train_adapts_to_videos_and_stills(run, tmp_path, drawn):
+    """One video of which one frame is annotated, and one still."""
+    for folder in ("video/JPEGImages/480p/shapes", "video/Annotations/480p/shapes", "stills/images", "stills/masks"):
+        (tmp_path / folder).mkdir(parents=True)
+    for t, frame in enumerate(drawn[0]):
+        Image.fromarray(frame).save(tmp_path / f"video/JPEGImages/480p/shapes/{t:05d}.png")
+    Image.fromarray(drawn[0][0]).save(tmp_path / "stills/images/a.png")
+    write_mask_png(drawn[1][3], tmp_path / "video/Annotations/480p/shapes/00003.png")
+    write_mask_png(drawn[1][0], tmp_path / "stills/masks/a.png")
+    folders = tmp_path / "video", tmp_path / "stills"
+    result = run("train", *folders, "--out", tmp_path / "run", "--steps", "1", "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "run" / "compact.safetensors").exists()
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        "compact.safetensors", "checkpoint.pt", "log.csv", "curve.svg",
+    }  # fmt: skip
+    result = run(
+        "train", tmp_path / "stills", "--from", tmp_path / "run/compact.safetensors", "--loss", "standard_triplet",
+        "--out", tmp_path / "second", "--steps", "1", "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "second/log.csv").read_text().startswith("step,standard_triplet,gradient_norm")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [(["{tmp}"], "no training material"), (["{tmp}/stills", "--from", "{tmp}/gone.safetensors"], "no weights")],
+)
+def test_mistakes_in_training_are_explained(run, tmp_path, drawn, args, says):
+    for folder in ("stills/images", "stills/masks"):
+        (tmp_path / folder).mkdir(parents=True)
+    Image.fromarray(drawn[0][0]).save(tmp_path / "stills/images/a.png")
+    write_mask_png(drawn[1][0], tmp_path / "stills/masks/a.png")
+    result = run("train", *(arg.format(tmp=tmp_path) for arg in args), "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert says in result.output
+    assert not (tmp_path / "run").exists()

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from skimage import data
 
-from napari_pml.embedding.compact import CompactNet
+from napari_pml.embedding.compact import TRUNKS, CompactNet
+from napari_pml.embedding.efficientnet import STAGES, EfficientNetTrunk, fold_batch_norm
 from napari_pml.embedding.embedder import EMBEDDERS, choose_device, load_embedder
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
@@ -121,3 +123,70 @@ def test_embeddings_are_computed_once_and_when_needed(drawn, colour_embedder):
 def test_an_odd_video_is_embedded_without_complaint(embedder):
     frames = np.full((2, 9, 9), np.nan)
     assert torch.isfinite(VideoEmbeddings(open_video(frames), embedder)[0]).all()
+
+
+def test_shortened_embeddings_keep_most_of_the_similarities(tmp_path):
+    net, _ = CompactNet.from_file(bundled("compact"))
+    frames = torch.from_numpy(data.astronaut()[:256, :256].copy()).permute(2, 0, 1)[None] / 255
+    t = torch.zeros(1)
+    with torch.no_grad():
+        before = net(frames, t)[0].flatten(1)
+        net.keep_principal_components(32, frames, t)
+        after = net(frames, t)[0].flatten(1)
+    assert after.shape[0] == net.dim == 32
+    assert torch.allclose(after.norm(dim=0), torch.ones(1), atol=1e-4)
+    assert (before.T @ before - after.T @ after).abs().mean() < 0.05
+    save_weights(net.state_dict(), tmp_path / "short.safetensors", "compact")
+    assert load_embedder(str(tmp_path / "short.safetensors"), CPU).embed(frames, t).shape == (1, 32, 32, 32)
+
+
+def test_published_weights_become_those_of_the_trunk():
+    """A convolution, and BatchNorm with fixed statistics after it, is what the folded convolution computes."""
+    generator = torch.Generator().manual_seed(0)
+    trunk = EfficientNetTrunk()
+    published = {}
+
+    def conv(name, *shape, norm=None):
+        published[f"{name}.weight"] = torch.randn(*shape, generator=generator)
+        if norm is None:
+            published[f"{name}.bias"] = torch.randn(shape[0], generator=generator)
+        else:
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                published[f"{norm}.{part}"] = torch.rand(shape[0], generator=generator) + 0.5
+
+    conv("_conv_stem", 32, 3, 3, 3, norm="_bn0")
+    for i, (block, stage) in enumerate(zip(trunk.blocks, STAGES, strict=True)):
+        name = f"_blocks.{i}"
+        if block.expand is not None:
+            conv(f"{name}._expand_conv", *block.expand.weight.shape, norm=f"{name}._bn0")
+        conv(f"{name}._depthwise_conv", *block.depthwise.weight.shape, norm=f"{name}._bn1")
+        conv(f"{name}._se_reduce", *block.squeeze.weight.shape)
+        conv(f"{name}._se_expand", *block.excite.weight.shape)
+        conv(f"{name}._project_conv", *block.project.weight.shape, norm=f"{name}._bn2")
+        assert block.project.weight.shape[0] == stage.n_out
+    trunk.load_state_dict(fold_batch_norm(published))
+
+    x = torch.rand(1, 3, 16, 16, generator=generator)
+    y = torch.nn.functional.conv2d(x, published["_conv_stem.weight"], stride=2)
+    norm = [published[f"_bn0.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+    expected = torch.nn.functional.batch_norm(y, *norm, eps=1e-3)
+    assert torch.allclose(trunk.stem(x), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_every_trunk_sees_a_spot_in_the_cell_where_it_is(trunk):
+    """Filters of random networks point anywhere; on average, features change around the spot."""
+    frames = torch.full((2, 3, 96, 128), 0.5)
+    frames[1, :, 44:52, 68:76] = 1.0
+    found = []
+    for seed in range(10):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for features in trunk().eval()(frames):
+                change = (features[1] - features[0]).square().sum(0)
+                change = (change - change.median()).clamp_min(0)  # what changes everywhere says nothing
+                rows, columns = (change.sum(axis) / change.sum() for axis in (1, 0))
+                found.append([(rows * torch.arange(12)).sum() * 8 + 3.5, (columns * torch.arange(16)).sum() * 8 + 3.5])
+    y, x = torch.tensor(found).mean(0)
+    assert abs(y - 47.5) < 2
+    assert abs(x - 71.5) < 2

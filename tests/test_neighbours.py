@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from napari_pml.methods.neighbours import nearest, nearest_in_window, vote
+from napari_pml.methods.neighbours import TILE, nearest, nearest_in_window, tiles_with_a_choice, vote
 
 
 def unit(*shape, seed=0):
@@ -24,7 +24,11 @@ def test_fewer_references_than_neighbours():
 def test_the_window_search_equals_a_full_search_without_what_is_too_far(h, w, radius, n_frames):
     queries, references = unit(h, w, 8), unit(n_frames, h, w, 8, seed=1)
     k = 4
-    similarities, index = nearest_in_window(queries, references, k, radius)
+    tiles = torch.ones(-(-h // TILE), -(-w // TILE), dtype=torch.bool)
+    cells, similarities, index = nearest_in_window(queries, references, k, radius, tiles)
+    order = cells.argsort()
+    assert torch.equal(cells[order], torch.arange(h * w))
+    similarities, index = similarities[order], index[order]
 
     y, x = (c.flatten() for c in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij"))
     far = ((y[:, None] - y[None]).abs() > radius) | ((x[:, None] - x[None]).abs() > radius)
@@ -35,6 +39,25 @@ def test_the_window_search_equals_a_full_search_without_what_is_too_far(h, w, ra
     exists = expected.values > -torch.inf
     assert torch.allclose(similarities[:, :n], expected.values, atol=1e-5)
     assert torch.equal(index[:, :n][exists], expected.indices[exists])
+
+
+@pytest.mark.parametrize("mixed", [1, -1])
+def test_tiles_with_a_choice_are_those_that_reach_another_label(mixed):
+    labels = torch.zeros(2, 40, 30, dtype=torch.int64)
+    labels[1, 20, 3] = mixed
+    radius = 5
+    tiles = tiles_with_a_choice(labels, radius)
+    assert tiles.shape == (5, 4)
+    y, x = torch.arange(5)[:, None] * TILE, torch.arange(4)[None] * TILE
+    reaches = (y - radius <= 20) & (y + TILE + radius > 20) & (x - radius <= 3) & (x + TILE + radius > 3)
+    assert torch.equal(tiles, reaches)
+    assert not tiles_with_a_choice(torch.ones(1, 7, 5, dtype=torch.int64), radius).any()
+
+
+def test_no_tile_no_neighbours():
+    nobody = torch.zeros(1, 1, dtype=torch.bool)
+    cells, similarities, index = nearest_in_window(unit(5, 7, 8), unit(2, 5, 7, 8), 4, 2, nobody)
+    assert (cells.shape, similarities.shape, index.shape) == ((0,), (0, 4), (0, 4))
 
 
 LABELS = torch.tensor([[[1, 0], [0, 1], [0, 0]]])

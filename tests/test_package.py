@@ -4,8 +4,9 @@ import zipfile
 from pathlib import Path
 
 import napari_pml
-from napari_pml.cli import Preset
+from napari_pml.cli import Loss, Preset
 from napari_pml.methods.pml import PRESETS
+from napari_pml.training.train import LOSSES
 
 
 def test_the_public_names_are_these():
@@ -35,8 +36,9 @@ def test_the_engine_runs_without_napari_and_qt():
     assert out.stdout.strip() == "2"
 
 
-def test_the_command_line_knows_every_preset():
+def test_the_command_line_knows_every_preset_and_loss():
     assert set(Preset) == set(PRESETS)
+    assert tuple(Loss) == LOSSES
 
 
 def test_the_wheel_holds_manifest_and_weights(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.methods.references import annotated_references, dense_references
+from napari_pml.methods.references import ReferencePixels, annotated_references, dense_references
 from napari_pml.types import BACKGROUND, Annotations
 from napari_pml.video import open_video
 
@@ -98,3 +98,19 @@ def test_background_alone_implies_nothing(drawn, embeddings):
     labels[:8, :8] = BACKGROUND
     found = annotated_references(Annotations(embeddings.video.shape).with_frame(0, labels), embeddings)
     assert found.cells.tolist() == [0]
+
+
+def test_thinned_references_keep_every_border_and_some_of_every_label():
+    n = 400
+    labels = torch.zeros(n, 2, dtype=torch.int64)
+    labels[300:390, 0], labels[390:, 0] = 1, 2
+    shares = torch.tensor([[1.0, 0.0]]).repeat(n, 1)
+    shares[::50] = 0.5
+    cells = torch.arange(n)
+    every = ReferencePixels(torch.zeros(n, 4), labels, shares, cells, cells, torch.zeros(n), cells > 0)
+    few = every.thinned(30)
+    assert torch.equal(few.cells, few.cells.sort().values)
+    assert set(range(0, n, 50)) <= set(few.cells.tolist())
+    pure = few.labels[few.shares[:, 1] == 0, 0]
+    assert torch.bincount(pure).tolist() == [30, 30, 10]
+    assert torch.equal(every.thinned(1000).cells, cells)

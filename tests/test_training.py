@@ -1,29 +1,54 @@
+import csv
+from dataclasses import replace
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import load_embedder
-from napari_pml.embedding.weights import save_weights
+from napari_pml.embedding.resnet import ResNet18Trunk
+from napari_pml.embedding.weights import load_weights, save_weights
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.training.clips import ClipSampler, sample_anchors
-from napari_pml.training.losses import modified_triplet_loss, soft_nearest_neighbour_loss, squared_distances
+from napari_pml.training.curve import plot_log
+from napari_pml.training.losses import (
+    modified_triplet_loss,
+    soft_nearest_neighbour_loss,
+    squared_distances,
+    standard_triplet_loss,
+)
+from napari_pml.training.material import find_footage
 from napari_pml.training.train import TrainConfig, Trainer, run_training
 from napari_pml.types import DatasetError, WeightsError
 
 SMALL = TrainConfig(steps=3, height=64, width=64, clips_per_step=1, anchors=32)
 
 
+def write_video(root, name, frames, masks):
+    for kind, arrays, suffix in (("JPEGImages", frames, "jpg"), ("Annotations", masks, "png")):
+        folder = root / kind / "480p" / name
+        folder.mkdir(parents=True)
+        for t, array in enumerate(arrays):
+            Image.fromarray(array.astype(np.uint8)).save(folder / f"{t:05d}.{suffix}")
+
+
 @pytest.fixture
 def dataset(tmp_path, drawn):
-    frames, masks = drawn
-    for kind in ("JPEGImages", "Annotations"):
-        (tmp_path / "data" / kind / "480p" / "shapes").mkdir(parents=True)
-    for t in range(len(frames)):
-        Image.fromarray(frames[t]).save(tmp_path / f"data/JPEGImages/480p/shapes/{t:05d}.jpg")
-        Image.fromarray((masks[t] > 0).astype(np.uint8)).save(tmp_path / f"data/Annotations/480p/shapes/{t:05d}.png")
+    """One video in DAVIS layout, with one label for both drawn objects."""
+    write_video(tmp_path / "data", "shapes", drawn[0], drawn[1] > 0)
     return tmp_path / "data"
+
+
+@pytest.fixture
+def stills(tmp_path, drawn):
+    """Two stills with two labels each."""
+    for kind, arrays, suffix in (("images", drawn[0], "jpg"), ("masks", drawn[1], "png")):
+        (tmp_path / "stills" / kind).mkdir(parents=True)
+        for t in (0, 4):
+            Image.fromarray(arrays[t].astype(np.uint8)).save(tmp_path / f"stills/{kind}/{t:05d}.{suffix}")
+    return tmp_path / "stills"
 
 
 def test_the_triplet_loss_is_by_hand():
@@ -36,10 +61,41 @@ def test_the_triplet_loss_is_by_hand():
     assert modified_triplet_loss(distances, anchors[[0, 0]], pool, 0.0).item() == pytest.approx((0.2 + 0) / 2)
 
 
-def test_an_anchor_without_negatives_takes_no_part():
+def test_the_standard_triplet_loss_is_the_mean_over_all_pairs():
+    torch.manual_seed(0)
+    distances, margin = 4 * torch.rand(6, 20), 0.7
+    anchors, pool = torch.eye(3)[torch.randint(3, (6,))], torch.eye(3)[torch.randint(3, (20,))]
+    expected = np.mean(
+        [
+            np.mean([max(0.0, p - n + margin) for p in row[same].tolist() for n in row[~same].tolist()])
+            for row, same in zip(distances, (anchors @ pool.T).bool(), strict=True)
+        ]
+    )
+    assert standard_triplet_loss(distances, anchors, pool, margin).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "constant"),
+    [(standard_triplet_loss, 0.7), (modified_triplet_loss, 0.7), (soft_nearest_neighbour_loss, 0.2)],
+)
+def test_gradients_are_those_of_the_values(loss, constant):
+    torch.manual_seed(1)
+    shares = torch.rand(4 + 7, 3, dtype=torch.float64).softmax(1)
+    embeddings = torch.randn(4 + 7, 5, dtype=torch.float64, requires_grad=True)
+
+    def value(x):
+        unit = torch.nn.functional.normalize(x, dim=1)
+        return loss(squared_distances(unit[:4], unit[4:]), shares[:4], shares[4:], constant)
+
+    assert value(embeddings).item() > 0
+    assert torch.autograd.gradcheck(value, embeddings)
+
+
+@pytest.mark.parametrize("triplet_loss", [standard_triplet_loss, modified_triplet_loss])
+def test_an_anchor_without_negatives_takes_no_part(triplet_loss):
     distances = torch.rand(2, 3, requires_grad=True)
     anchors, pool = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0]] * 3)
-    loss = modified_triplet_loss(distances, anchors, pool, 0.7)
+    loss = triplet_loss(distances, anchors, pool, 0.7)
     assert loss.item() == 0
     loss.backward()
     assert torch.isfinite(distances.grad).all()
@@ -57,30 +113,126 @@ def test_distances_are_those_of_euclid():
     assert torch.allclose(squared_distances(a, b), torch.cdist(a, b) ** 2, atol=1e-5)
 
 
-def test_clips_keep_frames_and_masks_together(dataset):
+def cell_colours(clip):
+    """Return the mean colour of each cell, (3, 3, h * w), and whether this is not one of the grey clips."""
+    cells = torch.nn.functional.avg_pool2d(clip.frames, 8).flatten(2)
+    return cells, (cells.amax(1) - cells.amin(1)).max() > 0.1
+
+
+@pytest.mark.parametrize("mix", [{}, {"near": 1.0}, {"composed": 1.0}, {"twins": 1.0}])
+@pytest.mark.parametrize("material", ["dataset", "stills"])
+def test_clips_keep_frames_and_masks_together(material, mix, request):
     """The drawn objects are the only things that are red or blue: colours must tell the shares."""
-    sampler = ClipSampler(find_sequences(dataset), (96, 128), 8, seed=1)
-    for _ in range(5):
-        clip = next(sampler)
+    sampler = ClipSampler([find_footage(request.getfixturevalue(material))], (96, 128), 8, seed=1, **mix)
+    for n in range(5):
+        clip = sampler[n]
         assert clip.frames.shape == (3, 3, 96, 128)
-        assert clip.shares.shape == (3, 12 * 16, 2)
+        assert clip.shares.shape[:2] == (3, 12 * 16)
         assert torch.allclose(clip.shares.sum(-1), torch.ones(1))
-        cells = torch.nn.functional.avg_pool2d(clip.frames, 8).flatten(2)
+        assert clip.shares[..., 1:].sum((0, 1)).all(), "a label that is not on the clip"
+        assert clip.t.abs().max() <= 1
+        objects, background = clip.shares[..., 1:].sum(-1) == 1, clip.shares[..., 0] == 1
+        cells, coloured = cell_colours(clip)
         greenness = cells[:, 1] - cells[:, [0, 2]].amax(1)
-        objects, background = clip.shares[..., 1] == 1, clip.shares[..., 0] == 1
-        if cells.std(1).max() > 0.02:  # not one of the grey clips
-            assert greenness[objects].mean() < greenness[background].mean()
+        if coloured:
+            assert (greenness[objects] < greenness[background].mean()).float().mean() > 0.95
 
 
-def test_clips_are_reproducible(dataset):
-    one, two = (next(ClipSampler(find_sequences(dataset), (64, 64), 8, seed=7)) for _ in range(2))
-    assert torch.equal(one.frames, two.frames)
+def test_every_label_of_a_clip_is_kept(dataset, stills):
+    assert ClipSampler([find_footage(dataset)], (96, 128), 8, seed=0)[0].shares.shape[-1] == 2
+    most = max(ClipSampler([find_footage(stills)], (96, 128), 8, seed=0)[n].shares.shape[-1] for n in range(10))
+    assert most == 3
+
+
+def test_the_frames_of_a_still_move(stills):
+    sampler = ClipSampler([find_footage(stills)], (96, 128), 8, seed=0)
+    for n in range(3):
+        shares = sampler[n].shares
+        assert not torch.equal(shares[0], shares[1])
+        assert not torch.equal(shares[1], shares[2])
+
+
+def test_frames_that_are_near_in_time(tmp_path, drawn):
+    write_video(tmp_path, "long", np.concatenate([drawn[0]] * 4), np.concatenate([drawn[1]] * 4))
+    apart, close = (ClipSampler([find_footage(tmp_path)], (64, 64), 8, seed=0, near=n) for n in (0.0, 1.0))
+    spread = [[np.ptp(sampler[n].t.numpy()) for n in range(20)] for sampler in (apart, close)]
+    frame = 2 / 31
+    assert max(spread[1]) <= 10.01 * frame
+    assert min(spread[1]) >= 1.99 * frame
+    assert max(spread[0]) > 15 * frame
+
+
+def test_an_object_of_another_video_moves_over_the_clip(tmp_path):
+    """The first video is black with a red object, the second with a blue one: blue must be the second label."""
+    for name, colour in (("red", (250, 0, 0)), ("blue", (0, 0, 250))):
+        masks = np.zeros((4, 96, 128), np.uint8)
+        masks[:, 30:60, 40:80] = 1
+        write_video(tmp_path, name, masks[..., None] * np.uint8(colour), masks)
+    sampler = ClipSampler([find_footage(tmp_path)], (96, 128), 8, seed=0, composed=1.0)
+    found = 0
+    for n in range(12):
+        clip = sampler[n]
+        cells, coloured = cell_colours(clip)
+        if clip.shares.shape[-1] == 2 or not coloured:
+            continue  # wholly hidden or outside, or grey
+        redness = cells[:, 0] - cells[:, 2]
+        first, second = (redness[clip.shares[..., label] == 1].mean() for label in (1, 2))
+        found += bool((first - second).abs() > 0.1)
+    assert found > 3
+
+
+def test_a_twin_is_an_object_of_its_own(dataset):
+    plain, twins = (ClipSampler([find_footage(dataset)], (96, 128), 8, seed=0, twins=share) for share in (0.0, 1.0))
+    # Both drawn objects have one label here and together reach none of the borders.
+    assert all(plain[n].shares.shape[-1] == 2 for n in range(6))
+    assert sum(twins[n].shares.shape[-1] == 3 for n in range(6)) >= 4
+
+
+def test_a_clip_does_not_depend_on_those_before(dataset):
+    one, two = (ClipSampler([find_footage(dataset)], (64, 64), 8, seed=7) for _ in range(2))
+    _, third = one[0], one[2]
+    assert torch.equal(third.frames, two[2].frames)
+    assert not torch.equal(one[0].frames, third.frames)
+    assert not torch.equal(third.frames, ClipSampler([find_footage(dataset)], (64, 64), 8, seed=8)[2].frames)
+
+
+def test_every_folder_has_its_share(dataset, stills):
+    sampler = ClipSampler([find_footage(dataset), find_footage(stills)], (96, 128), 8, seed=0)
+    of_stills = sum(sampler[n].shares.shape[-1] == 3 for n in range(30))
+    assert 4 < of_stills < 26
+
+
+def test_videos_of_which_few_frames_are_annotated(dataset):
+    masks = sorted((dataset / "Annotations/480p/shapes").iterdir())
+    for path in (*masks[:2], *masks[3:5], *masks[6:]):
+        path.unlink()
+    (footage,) = find_footage(dataset)
+    assert [path.stem for path in footage.images] == ["00002", "00005"]
+    assert footage.times == pytest.approx((2 * 2 / 7 - 1, 2 * 5 / 7 - 1))
+    assert ClipSampler([[footage]], (64, 64), 8, seed=0)[0].shares[..., 1].any()
+    masks[5].unlink()
+    (footage,) = find_footage(dataset)
+    clip = ClipSampler([[footage]], (64, 64), 8, seed=0)[0]
+    assert not torch.equal(clip.shares[0], clip.shares[1])
+
+
+def test_grey_and_16_bit_frames_are_stretched_as_videos_are(tmp_path, drawn):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(drawn[0][0, ..., 0].astype(np.uint16) * 16 + 1000).save(tmp_path / "images/a.tif")
+    Image.fromarray(drawn[1][0].astype(np.uint8)).save(tmp_path / "masks/a.png")
+    frame, scale, labels = find_footage(tmp_path)[0].read(0)
+    rgb = scale.to_rgb(frame)
+    assert rgb.shape == (96, 128, 3)
+    assert rgb.min() == 0
+    assert rgb.max() == pytest.approx(1)
+    assert set(np.unique(labels)) == {0, 1, 2}
 
 
 def test_masks_of_black_and_white_train_too(dataset):
     for path in (dataset / "Annotations/480p/shapes").iterdir():
         Image.fromarray(np.asarray(Image.open(path)) * np.uint8(255)).save(path)
-    assert next(ClipSampler(find_sequences(dataset), (64, 64), 8, seed=0)).shares[..., 1].any()
+    assert ClipSampler([find_footage(dataset)], (64, 64), 8, seed=0)[0].shares[..., 1].any()
 
 
 def test_videos_without_objects_are_refused_not_searched_for_ever(dataset, monkeypatch):
@@ -88,37 +240,88 @@ def test_videos_without_objects_are_refused_not_searched_for_ever(dataset, monke
     for path in (dataset / "Annotations/480p/shapes").iterdir():
         Image.fromarray(np.zeros((96, 128), np.uint8)).save(path)
     with pytest.raises(DatasetError, match="no object was seen"):
-        next(ClipSampler(find_sequences(dataset), (64, 64), 8, seed=0))
+        ClipSampler([find_footage(dataset)], (64, 64), 8, seed=0)[0]
 
 
-def test_anchors_are_drawn_evenly_from_the_labels():
-    shares = torch.zeros(100, 2)
-    shares[:90, 0] = 1
-    shares[90:, 1] = 1
-    anchors = sample_anchors(shares, 1000, torch.Generator().manual_seed(0))
-    assert 400 < (anchors >= 90).sum() < 600
+def test_mistakes_in_a_folder_are_explained(dataset, stills, tmp_path):
+    with pytest.raises(DatasetError, match="expected JPEGImages"):
+        find_footage(tmp_path / "gone")
+    Image.fromarray(np.ones((5, 5), np.uint8)).save(stills / "masks/00000.png")
+    with pytest.raises(DatasetError, match=r"5 x 5 .* 96 x 128"):
+        find_footage(stills)[0].read(0)
+    (stills / "images/00000.jpg").write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match="cannot be read"):
+        find_footage(stills)[0].read(0)
+    (stills / "images/00000.jpg").unlink()
+    with pytest.raises(DatasetError, match="no frame of the name 00000"):
+        find_footage(stills)
+    for path in (dataset / "Annotations/480p/shapes").iterdir():
+        path.unlink()
+    with pytest.raises(DatasetError, match="not a single mask"):
+        find_footage(dataset)
+
+
+def test_anchors_are_drawn_evenly_from_the_objects_and_the_background():
+    shares = torch.zeros(3, 100, 4)
+    shares[0, :80, 0] = shares[0, 80:85, 1] = shares[0, 85:90, 2] = shares[0, 90:, 3] = 1
+    shares[1:, :50, 0] = shares[1:, 50:75, 1] = shares[1:, 75:, 2] = 1  # the third object is not in the pool
+    anchors = sample_anchors(shares, 2000, torch.Generator().manual_seed(0))
+    drawn = torch.bincount(shares[0, anchors].argmax(1), minlength=4)
+    assert drawn.tolist() == pytest.approx([1000, 500, 500, 0], abs=100)
 
 
 def test_a_run_writes_weights_that_the_embedder_takes(dataset, tmp_path):
-    reports = list(run_training(dataset, tmp_path / "run", SMALL, None, torch.device("cpu")))
+    reports = list(run_training([dataset], tmp_path / "run", SMALL, None, torch.device("cpu")))
     assert [r.step for r in reports] == [1, 2, 3]
-    assert all(np.isfinite(r.soft_nearest_neighbour) for r in reports)
+    assert all(np.isfinite(r.losses["soft_nearest_neighbour"]) for r in reports)
     trained = load_embedder(str(tmp_path / "run" / "compact.safetensors"), torch.device("cpu"))
     assert trained.fingerprint != load_embedder("compact", torch.device("cpu")).fingerprint
     assert (tmp_path / "run" / "log.csv").read_text().startswith("step,")
 
 
+def test_training_goes_on_from_weights_trained_before(dataset, tmp_path):
+    list(run_training([dataset], tmp_path / "first", SMALL, None, torch.device("cpu")))
+    weights = tmp_path / "first" / "compact.safetensors"
+    trainer = Trainer([dataset], weights, SMALL, torch.device("cpu"))
+    state, _ = load_weights(weights)
+    assert all(torch.equal(value, state[name]) for name, value in trainer.net.state_dict().items())
+
+
+def test_the_curve_shows_every_loss_over_the_steps(tmp_path):
+    (tmp_path / "log.csv").write_text("step,up,down,gradient_norm\n10,0.1,0.9,99\n20,0.2,0.5,99\n30,0.3,0.4,99\n")
+    plot_log(tmp_path / "log.csv", tmp_path / "curve.svg")
+    svg = ElementTree.parse(tmp_path / "curve.svg").getroot()
+    name = "{http://www.w3.org/2000/svg}"
+    texts = [text.text for text in svg.iter(f"{name}text")]
+    assert {"up 0.300", "down 0.400", "step", "30"} <= set(texts)
+    up, _, down, _ = (
+        np.array([[float(n) for n in point.split(",")] for point in line.get("d").partition("L")[2].split()])
+        for line in svg.iter(f"{name}path")
+    )
+    assert (np.diff(up[:, 0]) > 0).all()
+    assert (np.diff(up[:, 1]) < 0).all()  # pictures count rows downwards
+    assert (np.diff(down[:, 1]) > 0).all()
+    assert down[0, 1] > 0
+
+
+def test_only_losses_with_a_weight_are_computed_and_logged(dataset, tmp_path):
+    config = replace(SMALL, steps=1, standard_triplet=0.5, modified_triplet=0, soft_nearest_neighbour=0)
+    (report,) = run_training([dataset], tmp_path / "run", config, None, torch.device("cpu"))
+    assert list(report.losses) == ["standard_triplet"]
+    assert (tmp_path / "run" / "log.csv").read_text().startswith("step,standard_triplet,gradient_norm\n")
+
+
 def test_training_lowers_the_loss(dataset, tmp_path):
     config = TrainConfig(steps=40, height=64, width=64, clips_per_step=1, anchors=64, learning_rate=5e-4)
     torch.manual_seed(0)
-    save_weights(CompactNet().trunk.state_dict(), tmp_path / "random.safetensors", "resnet18")
-    trainer = Trainer(dataset, tmp_path / "random.safetensors", config, torch.device("cpu"))
-    sampler = ClipSampler(find_sequences(dataset), (64, 64), 8, seed=99)
-    clips = [next(sampler) for _ in range(12)]
+    save_weights(ResNet18Trunk().state_dict(), tmp_path / "random.safetensors", "resnet18")
+    trainer = Trainer([dataset], tmp_path / "random.safetensors", config, torch.device("cpu"))
+    sampler = ClipSampler([find_footage(dataset)], (64, 64), 8, seed=99)
+    clips = [sampler[n] for n in range(12)]
 
     def loss():
         with torch.no_grad():
-            return np.mean([sum(trainer.losses(clip)).item() for clip in clips])
+            return np.mean([trainer.losses(clip)["modified_triplet"].item() for clip in clips])
 
     before = loss()
     for _ in range(40):
@@ -128,20 +331,32 @@ def test_training_lowers_the_loss(dataset, tmp_path):
 
 def test_a_stopped_run_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("napari_pml.training.train.CHECKPOINT_EVERY", 1)
-    whole = list(run_training(dataset, tmp_path / "whole", SMALL, None, torch.device("cpu")))
-    stopped = run_training(dataset, tmp_path / "stopped", SMALL, None, torch.device("cpu"))
+    whole = list(run_training([dataset], tmp_path / "whole", SMALL, None, torch.device("cpu")))
+    stopped = run_training([dataset], tmp_path / "stopped", SMALL, None, torch.device("cpu"))
     next(stopped)
     next(stopped)  # the first checkpoint is written before the second step
     stopped.close()
-    rest = list(run_training(dataset, tmp_path / "stopped", SMALL, None, torch.device("cpu")))
+    rest = list(run_training([dataset], tmp_path / "stopped", SMALL, None, torch.device("cpu")))
     assert [r.step for r in rest] == [2, 3]
-    assert rest[-1].soft_nearest_neighbour == pytest.approx(whole[-1].soft_nearest_neighbour, rel=1e-4)
+    assert rest[-1] == whole[-1]
+
+
+def test_the_log_has_a_row_for_every_ten_steps(dataset, tmp_path):
+    config = TrainConfig(steps=12, height=32, width=32, clips_per_step=1, anchors=8)
+    reports = list(run_training([dataset], tmp_path, config, None, torch.device("cpu")))
+    with (tmp_path / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["10", "12"]
+    for row, part in zip(rows, (reports[:10], reports[10:]), strict=True):
+        expected = np.mean([report.losses["modified_triplet"] for report in part])
+        assert float(row["modified_triplet"]) == pytest.approx(expected, abs=1e-4)
+    assert (tmp_path / "curve.svg").exists()
 
 
 def test_a_run_with_other_settings_is_not_mixed_in(dataset, tmp_path):
-    list(run_training(dataset, tmp_path / "run", SMALL, None, torch.device("cpu")))
+    list(run_training([dataset], tmp_path / "run", SMALL, None, torch.device("cpu")))
     with pytest.raises(WeightsError, match="another folder"):
-        next(run_training(dataset, tmp_path / "run", TrainConfig(steps=9), None, torch.device("cpu")))
+        next(run_training([dataset], tmp_path / "run", TrainConfig(steps=9), None, torch.device("cpu")))
 
 
 def test_folders_that_are_no_dataset(tmp_path, dataset):
@@ -154,5 +369,5 @@ def test_folders_that_are_no_dataset(tmp_path, dataset):
 
 def test_a_trunk_that_does_not_fit(dataset, tmp_path):
     save_weights({"a": torch.zeros(1)}, tmp_path / "other.safetensors", "other")
-    with pytest.raises(WeightsError, match="no ResNet-18"):
-        next(run_training(dataset, tmp_path / "run", SMALL, tmp_path / "other.safetensors", torch.device("cpu")))
+    with pytest.raises(WeightsError, match="neither a 'compact' network nor a trunk"):
+        next(run_training([dataset], tmp_path / "run", SMALL, tmp_path / "other.safetensors", torch.device("cpu")))

@@ -1,13 +1,23 @@
-"""The bundled default: a ResNet-18 trunk at stride 8 under the embedding head of PML (section 3.3)."""
+"""The bundled default: a small trunk at stride 8 under the embedding head of PML (section 3.3)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from napari_pml.embedding.efficientnet import EfficientNetTrunk
+from napari_pml.embedding.refinement import RefinementNet
 from napari_pml.embedding.resnet import ResNet18Trunk
+from napari_pml.embedding.weights import load_weights
 from napari_pml.grid import cell_coordinates
+from napari_pml.types import WeightsError
+
+HIDDEN = 128
+"""Channels between the two convolutions of the head (PML section 4.1: d = 128)."""
 
 
 class EmbeddingHead(nn.Module):
@@ -20,8 +30,8 @@ class EmbeddingHead(nn.Module):
     def __init__(self, n_features: int, dim: int):
         super().__init__()
         self.shortcut = nn.Conv2d(n_features, dim, 1)
-        self.conv1 = nn.Conv2d(n_features + 3, dim, 3, padding=1)
-        self.conv2 = nn.Conv2d(dim, dim, 1)
+        self.conv1 = nn.Conv2d(n_features + 3, HIDDEN, 3, padding=1)
+        self.conv2 = nn.Conv2d(HIDDEN, dim, 1)
         for parameter in self.conv2.parameters():
             nn.init.zeros_(parameter)
 
@@ -43,24 +53,55 @@ class EmbeddingHead(nn.Module):
         return F.normalize(self.shortcut(features) + x, dim=1)
 
 
+TRUNKS = (EfficientNetTrunk, ResNet18Trunk)
+"""What may be below the head, the bundled one first."""
+
+
+def trunk_with(parameters: Iterable[str]) -> type[EfficientNetTrunk] | type[ResNet18Trunk] | None:
+    """Return the trunk that has all these parameters, or None."""
+    wanted = set(parameters)
+    return next((trunk for trunk in TRUNKS if wanted and wanted == trunk().state_dict().keys()), None)
+
+
 class CompactNet(nn.Module):
-    """ResNet-18 trunk, second and third stage side by side, embedding head; 3.4 million parameters."""
+    """A small trunk, its features of two depths side by side at stride 8, the embedding head, and the outlines."""
 
     name = "compact"
     stride = 8
-    dim = 128
 
-    def __init__(self) -> None:
+    def __init__(self, trunk: type[EfficientNetTrunk] | type[ResNet18Trunk] = EfficientNetTrunk, dim: int = 128):
+        """Build a network without trained weights: `trunk` is one of `TRUNKS`, `dim` the length of the embeddings."""
         super().__init__()
-        self.trunk = ResNet18Trunk()
-        self.head = EmbeddingHead(sum(ResNet18Trunk.widths), self.dim)
+        self.dim = dim
+        self.trunk = trunk()
+        self.head = EmbeddingHead(sum(trunk.widths), dim)
+        self.refinement = RefinementNet()
+
+    @classmethod
+    def from_file(cls, path: Path) -> tuple[CompactNet, str]:
+        """Read a network and the fingerprint of its file.
+
+        Raises:
+            WeightsError: the file is missing, damaged, or belongs to another network.
+        """
+        state, fingerprint = load_weights(path, cls.name)
+        prefix = "trunk."
+        trunk = trunk_with(name.removeprefix(prefix) for name in state if name.startswith(prefix))
+        try:
+            if trunk is None:
+                raise KeyError("no trunk has parameters of these names")
+            net = cls(trunk, len(state["head.shortcut.weight"]))
+            net.load_state_dict(state)
+        except (KeyError, RuntimeError) as error:
+            raise WeightsError(f"{path} does not fit the network {cls.name!r}: {error}") from error
+        return net, fingerprint
 
     def features(self, frames: torch.Tensor) -> torch.Tensor:
-        """Return the trunk's (B, 384, h, w) features of (B, 3, H, W) frames in 0..1."""
+        """Return the trunk's (B, F, h, w) features of (B, 3, H, W) frames in 0..1."""
         return torch.cat(self.trunk(frames), dim=1)
 
     def forward(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Embed (B, 3, H, W) frames in 0..1, sides multiples of 8, at times t (B,) in -1..1, as (B, 128, h, w)."""
+        """Embed (B, 3, H, W) frames in 0..1, sides multiples of 8, at times t (B,) in -1..1, as (B, D, h, w)."""
         embeddings: torch.Tensor = self.head(self.features(frames), t)
         return embeddings
 
@@ -74,7 +115,7 @@ class CompactNet(nn.Module):
             frames: (B, 3, H, W) in 0..1, enough of them for B * h * w to be well above the number of features.
         """
         features = self.features(frames).permute(0, 2, 3, 1).flatten(0, 2).double()
-        weight = torch.cat([torch.full((n,), n**-0.5) for n in ResNet18Trunk.widths]).to(features)
+        weight = torch.cat([torch.full((n,), n**-0.5) for n in self.trunk.widths]).to(features)
         scale = weight / features.std(dim=0).clamp_min(1e-6)
         mean = features.mean(dim=0)
         _, vectors = torch.linalg.eigh(torch.cov(((features - mean) * scale).T))
@@ -82,3 +123,25 @@ class CompactNet(nn.Module):
         self.head.shortcut.weight.copy_(projection[:, :, None, None])
         assert self.head.shortcut.bias is not None
         self.head.shortcut.bias.copy_(-projection @ mean)
+
+    @torch.no_grad()
+    def keep_principal_components(self, dim: int, frames: torch.Tensor, t: torch.Tensor) -> None:
+        """Shorten the embeddings to the `dim` directions in which they differ most; search then costs less.
+
+        The directions are those of the largest second moments, so that similarities change least. They become part of
+        the head's last layers, which are linear but for the length, which is made 1 afterwards in any case.
+
+        Args:
+            dim: at most the present length.
+            frames: (B, 3, H, W) in 0..1, some typical ones.
+            t: (B,) their times.
+        """
+        embeddings = self(frames, t).permute(0, 2, 3, 1).flatten(0, 2).double()
+        _, vectors = torch.linalg.eigh(embeddings.T @ embeddings)
+        projection = vectors[:, -dim:].T.to(frames)
+        for layer in (self.head.shortcut, self.head.conv2):
+            assert layer.bias is not None
+            layer.weight = nn.Parameter((projection @ layer.weight[:, :, 0, 0])[:, :, None, None])
+            layer.bias = nn.Parameter(projection @ layer.bias)
+            layer.out_channels = dim
+        self.dim = dim

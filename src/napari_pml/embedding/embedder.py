@@ -9,7 +9,8 @@ from typing import Protocol
 import torch
 
 from napari_pml.embedding.compact import CompactNet
-from napari_pml.embedding.weights import bundled, load_weights
+from napari_pml.embedding.refinement import RefinementNet
+from napari_pml.embedding.weights import bundled
 from napari_pml.grid import pad_to_cells
 from napari_pml.types import DeviceError, WeightsError
 
@@ -23,6 +24,7 @@ class Embedder(Protocol):
         stride: side of a cell in pixels.
         fingerprint: changes whenever the vectors would; part of the key of every stored embedding.
         device: where it runs.
+        refinement: network that finds outlines from votes at this stride; None: outlines follow the image's edges.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Embedder(Protocol):
     stride: int
     fingerprint: str
     device: torch.device
+    refinement: RefinementNet | None
 
     def to(self, device: torch.device) -> None:
         """Move to another device."""
@@ -51,7 +54,6 @@ class CompactEmbedder:
     """The bundled network, see `CompactNet`; in half precision on a GPU."""
 
     name = CompactNet.name
-    dim = CompactNet.dim
     stride = CompactNet.stride
 
     def __init__(self, device: torch.device, weights: Path | None = None):
@@ -60,13 +62,9 @@ class CompactEmbedder:
         Raises:
             WeightsError: `weights` does not exist, is damaged, or belongs to another network.
         """
-        weights = weights or bundled(CompactNet.name)
-        state, self.fingerprint = load_weights(weights, CompactNet.name)
-        self._net = CompactNet()
-        try:
-            self._net.load_state_dict(state)
-        except RuntimeError as error:
-            raise WeightsError(f"{weights} does not fit the network {self.name!r}: {error}") from error
+        self._net, self.fingerprint = CompactNet.from_file(weights or bundled(CompactNet.name))
+        self.dim = self._net.dim
+        self.refinement: RefinementNet | None = self._net.refinement
         self.to(device)
 
     def to(self, device: torch.device) -> None:

@@ -44,6 +44,10 @@ class ResNet18Trunk(nn.Module):
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
 
+    def early_layers(self) -> tuple[nn.Module, ...]:
+        """Return the layers up to stride 4."""
+        return self.conv1, self.layer1
+
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute features of two depths, both on the stride-8 grid.
 

@@ -5,6 +5,7 @@ Embeddings have length 1, so that the nearest in squared Euclidean distance d is
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import faiss
@@ -13,6 +14,9 @@ import torch.nn.functional as F
 
 TILE = 8
 """Windows are searched for tiles of 8 x 8 cells at a time, which share most of their window."""
+
+TILES_AT_ONCE = 8
+"""So many tiles are searched together: their windows and similarities stay near the processor's cache."""
 
 
 def nearest(queries: torch.Tensor, references: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,57 +42,94 @@ def nearest(queries: torch.Tensor, references: torch.Tensor, k: int) -> tuple[to
 
 
 def nearest_in_window(
-    queries: torch.Tensor, references: torch.Tensor, k: int, radius: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find the k most similar references of every cell among those close to it in the frame.
+    queries: torch.Tensor,
+    references: torch.Tensor,
+    k: int,
+    radius: int,
+    tiles: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Find the k most similar references of the cells of some tiles among those close to them in the frame.
 
     Args:
         queries: (h, w, D) float32, one frame.
         references: (M, h, w, D) float32, M other frames of the same video.
         k: how many.
         radius: of the window, in cells: references at most so many rows and columns away are searched.
+        tiles: (ceil(h / TILE), ceil(w / TILE)) bool, the tiles of TILE x TILE cells that are searched.
 
     Returns:
-        (h * w, k) float32 similarities, falling, -inf where the window holds fewer than k references, and
-        (h * w, k) int64 positions in the flattened (M, h, w).
+        (Q,) int64 numbers of the cells in these tiles; for each of them (Q, k) float32 similarities, falling, -inf
+        where the window holds fewer than k references, and (Q, k) int64 positions in the flattened (M, h, w).
     """
-    n_frames, h, w, dim = references.shape
-    rows, columns = -(-h // TILE), -(-w // TILE)
-    side = TILE + 2 * radius
-    spare = rows * TILE - h, columns * TILE - w
-    padded = F.pad(references, (0, 0, radius, radius + spare[1], radius, radius + spare[0]))
-    tiles = F.pad(queries, (0, 0, 0, spare[1], 0, spare[0])).view(rows, TILE, columns, TILE, dim).transpose(1, 2)
-    near, exists, position = _windows(h, w, radius, queries.device)
+    n_frames, h, w, _ = references.shape
+    window = _windows(h, w, radius, queries.device)
+    rows, columns = tiles.nonzero(as_tuple=True)
+    offsets = torch.arange(n_frames, device=queries.device)[:, None] * (h * w)
+    flat_queries, flat_references = queries.flatten(0, 1), references.flatten(0, 2)
+    n_window = window.near.shape[1]
+    k = min(k, n_frames * n_window)
 
     found = []
-    for row in range(rows):  # one row of tiles at a time bounds the memory
-        windows = padded[:, row * TILE : row * TILE + side].unfold(2, side, TILE)  # (M, side, columns, D, side)
-        windows = windows.permute(2, 0, 1, 4, 3).reshape(columns, n_frames * side * side, dim)
-        similarities = tiles[row].reshape(columns, TILE * TILE, dim) @ windows.transpose(1, 2)
-        outside = ~(near & exists[row][:, None])[:, :, None]
-        similarities = (
-            similarities.view(columns, TILE * TILE, n_frames, -1).masked_fill_(outside, -torch.inf).flatten(2)
-        )
-        best, index = similarities.topk(min(k, similarities.shape[-1]), dim=-1)
-        frame, cell = index // (side * side), index % (side * side)
-        where = frame * (h * w) + position[row].gather(1, cell.flatten(1)).view_as(cell)
-        found.append((best, where))
+    for row, column in zip(rows.split(TILES_AT_ONCE), columns.split(TILES_AT_ONCE), strict=True):  # bounded memory
+        inside, cells = window.tile(row, column)
+        place = (window.position[row, column][:, None] + offsets).flatten(1)  # (n, M * side * side)
+        similarities = flat_queries[cells] @ flat_references[place].transpose(1, 2)
+        outside = ~(window.near & window.exists[row, column][:, None])[:, :, None]
+        per_frame = similarities.view(len(row), TILE * TILE, n_frames, n_window)
+        best, index = per_frame.masked_fill_(outside, -torch.inf).flatten(2).topk(k, dim=-1)
+        where = place.gather(1, index.flatten(1)).view_as(index)
+        found.append((cells[inside], best[inside], where[inside]))
+    cells, best, where = (torch.cat(part) for part in zip(*found, strict=True))
+    return cells, best, where
 
-    def to_frame(parts: list[torch.Tensor]) -> torch.Tensor:
-        x = torch.stack(parts).view(rows, columns, TILE, TILE, -1).transpose(1, 2)
-        return x.reshape(rows * TILE, columns * TILE, -1)[:h, :w].flatten(0, 1)
 
-    return to_frame([best for best, _ in found]), to_frame([where for _, where in found])
+def tiles_with_a_choice(labels: torch.Tensor, radius: int) -> torch.Tensor:
+    """Find the tiles whose window holds more than one label: everywhere else the vote is known without a search.
+
+    Args:
+        labels: (M, h, w) int64, the label of every reference; -1 where a cell holds several.
+        radius: of the window, in cells.
+
+    Returns:
+        (ceil(h / TILE), ceil(w / TILE)) bool.
+    """
+    h, w = labels.shape[1:]
+    pad = (radius, radius - w % -TILE, radius, radius - h % -TILE)
+    framed = F.pad(labels.float()[:, None], pad, mode="replicate")
+    side = TILE + 2 * radius
+    high, low = (F.max_pool2d(sign * framed, side, TILE).amax((0, 1)) for sign in (1, -1))
+    return (high != -low) | (low == 1)  # 1 is a cell of several labels, turned round
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Where the cells of each tile, and those of its window, are.
+
+    Attributes:
+        near: (TILE * TILE, side * side) bool, which of a tile's window lies within the radius of each of its cells.
+        exists: (rows, columns, side * side) bool, which cells of each tile's window exist.
+        position: (rows, columns, side * side) int64, their numbers.
+        h: rows of cells.
+        w: columns of cells.
+    """
+
+    near: torch.Tensor
+    exists: torch.Tensor
+    position: torch.Tensor
+    h: int
+    w: int
+
+    def tile(self, row: torch.Tensor, column: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return which cells of some tiles exist, (n, TILE * TILE) bool, and their int64 numbers."""
+        inner = torch.arange(TILE, device=row.device)
+        y = (row[:, None] * TILE + inner)[:, :, None].expand(-1, TILE, TILE).flatten(1)
+        x = (column[:, None] * TILE + inner)[:, None, :].expand(-1, TILE, TILE).flatten(1)
+        return (y < self.h) & (x < self.w), y.clamp_max(self.h - 1) * self.w + x.clamp_max(self.w - 1)
 
 
 @lru_cache(maxsize=8)
-def _windows(h: int, w: int, radius: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Describe the windows of all tiles.
-
-    Returns:
-        (TILE * TILE, side * side) bool, which of a tile's window lies within the radius of each of its cells;
-        (rows, columns, side * side) bool, which cells of each tile's window exist, and their int64 cell numbers.
-    """
+def _windows(h: int, w: int, radius: int, device: torch.device) -> _Windows:
+    """Describe the windows of all tiles of a grid."""
     rows, columns = -(-h // TILE), -(-w // TILE)
     offset = torch.arange(TILE + 2 * radius, device=device) - radius
     inner = torch.arange(TILE, device=device)
@@ -98,7 +139,7 @@ def _windows(h: int, w: int, radius: int, device: torch.device) -> tuple[torch.T
     x = torch.arange(columns, device=device)[:, None] * TILE + offset
     exists = (((y >= 0) & (y < h))[:, None, :, None] & ((x >= 0) & (x < w))[None, :, None, :]).flatten(2)
     position = (y.clamp(0, h - 1)[:, None, :, None] * w + x.clamp(0, w - 1)[None, :, None, :]).flatten(2)
-    return near, exists, position
+    return _Windows(near, exists, position, h, w)
 
 
 def vote(

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.methods.neighbours import nearest, nearest_in_window, vote
+from napari_pml.methods.neighbours import nearest, nearest_in_window, tiles_with_a_choice, vote
 from napari_pml.methods.references import (
     ALIKE,
     ReferencePixels,
@@ -22,9 +22,9 @@ from napari_pml.methods.references import (
 from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores, SettingsError
 
 ADAPTATION_FRAMES = 8
-ADAPTATION_PIXELS = 1000
-"""Online adaptation takes at most so many pixels of so many finished frames, evenly spread over all that there are:
-the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
+ADAPTATION_PIXELS = 150
+"""Online adaptation takes about so many pixels of each label at most, of so many finished frames, evenly spread over
+all that there are: the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
 
 UNANIMOUS = 0.999
 """A cell's confidence from which on its neighbours all agreed; confidences are kept in steps of 1/255."""
@@ -82,12 +82,15 @@ class PmlConfig:
             "tooltip": "Pixels of finished frames on which all neighbours agreed become references (PML section 3.2).",
         },
     ] = True
-    refine: Annotated[bool, {"label": "follow edges", "tooltip": "Fit the outline to the edges of the image."}] = True
+    outline: Annotated[
+        Literal["learned", "edges", "cells"],
+        {"tooltip": "Outlines are found by a small network, follow the edges of the image, or run between the cells."},
+    ] = "learned"
 
 
 PRESETS: dict[str, PmlConfig] = {
     "default": PmlConfig(),
-    "paper": PmlConfig(k=5, k_strokes=1, votes="hard", context_frames=0, adaptation=True),
+    "paper": PmlConfig(k=5, k_strokes=1, votes="hard", context_frames=0, outline="edges"),
 }
 """Named settings: our default, and the paper's (k = 5, hard votes, online adaptation, no context)."""
 
@@ -167,14 +170,16 @@ class Pml:
             torch.cat([references.embeddings, -references.handicaps[:, None]], 1),
             self._k,
         )
-        votes = self._vote(similarities, *references.at(index))
+        votes = context = self._vote(similarities, *references.at(index))
         if self.config.context_frames and finished:
             context = self._context_votes(queries, finished)
             strokes = self._references.select((self._references.frames == t) & self._references.painted)
             if len(strokes):  # context has no say about what was corrected on this very frame
                 context = torch.where(likeness(cells, strokes.embeddings) == ALIKE, votes, context)
-            votes = (votes + context) / 2
-        return Scores(votes.view(-1, *queries.shape[:2]), self._ids)
+        nearness = similarities[:, 0].expand_as(votes)
+        shape = len(votes), -1, *queries.shape[:2]
+        evidence = torch.stack([votes, context, nearness], 1).view(shape)
+        return Scores(evidence[:, :2].mean(1), evidence, self._ids)
 
     def _vote(self, similarities: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         temperature = self.config.temperature if self.config.votes == "soft" else None
@@ -184,9 +189,15 @@ class Pml:
         """Return the (L, h * w) votes of the last finished frames, each cell searching its surroundings there."""
         masks = [finished[i] for i in range(max(0, len(finished) - self.config.context_frames), len(finished))]
         context = ReferencePixels.concatenate([self._mask_references(mask) for mask in masks])
-        frames = context.embeddings.view(len(masks), *queries.shape)
-        similarities, index = nearest_in_window(queries, frames, self._k, self.config.window)
-        return self._vote(similarities, *context.at(index))
+        shape = len(masks), *queries.shape[:2]
+        pure = torch.where(context.shares[:, 1] == 0, context.labels[:, 0], -1).view(shape)
+        tiles = tiles_with_a_choice(pure, self.config.window)
+        cells, similarities, index = nearest_in_window(
+            queries, context.embeddings.view(*shape, -1), self._k, self.config.window, tiles
+        )
+        votes = F.one_hot(pure[-1].flatten().clamp_min(0), len(self._ids)).float().T.contiguous()
+        votes[:, cells] = self._vote(similarities, *context.at(index))
+        return votes
 
     def _mask_references(self, mask: FrameMask) -> ReferencePixels:
         """Every cell of a finished frame as a reference, in row-major order."""
@@ -205,7 +216,6 @@ class Pml:
             if mask.t in self._annotated:
                 continue  # its pixels are in the pool already
             every = self._mask_references(mask)
-            agreed = np.flatnonzero(mask.confidence.ravel() >= UNANIMOUS)
-            agreed = agreed[:: max(1, -(-len(agreed) // ADAPTATION_PIXELS))]
-            parts.append(every.select(torch.from_numpy(agreed).to(every.embeddings.device)))
+            agreed = torch.from_numpy(mask.confidence.ravel() >= UNANIMOUS).to(every.embeddings.device)
+            parts.append(every.select(agreed).thinned(ADAPTATION_PIXELS))
         return parts

@@ -1,23 +1,26 @@
-"""Training clips: three random frames of a video, cropped and distorted alike, and anchors among their cells."""
+"""Training clips: three frames of a video, seen through a changing window, and anchors among their cells."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
-from torch.utils.data import IterableDataset
 
-from napari_pml.evaluation.davis import Sequence
 from napari_pml.grid import pixel_counts
+from napari_pml.training.augment import photometric
+from napari_pml.training.compose import cut_out, paste
+from napari_pml.training.material import Footage
+from napari_pml.training.warp import elastic, linear_map, see, shaken, source_points
 from napari_pml.types import BACKGROUND, DatasetError
 
 MAX_TRIES = 1000
-"""Random clips that are looked at in search of one with a visible object."""
+"""Random clips that are looked at in search of one with visible objects."""
+
+NEAR_GAP = 5
+"""Annotated frames between neighbours of a clip whose frames are near in time, at most."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Clip:
     Attributes:
         frames: (3, 3, H, W) float32 RGB in 0..1.
         t: (3,) float32, place of each frame in its video, -1 to 1.
-        shares: (3, h * w, L) float32, share of each label in each cell, background first.
+        shares: (3, h * w, L) float32, share of each label in each cell, background first; only labels on the clip.
     """
 
     frames: torch.Tensor
@@ -35,102 +38,156 @@ class Clip:
     shares: torch.Tensor
 
 
-class ClipSampler(IterableDataset[Clip]):
-    """An endless stream of random clips from sequences with masks."""
+class ClipSampler:
+    """An endless row of random clips; clip number n is the same whichever were made before."""
 
-    def __init__(self, sequences: list[Sequence], size: tuple[int, int], stride: int, seed: int):
-        """Draw clips of `size` (height, width) pixels, a multiple of `stride`, reproducibly from `seed`.
+    def __init__(
+        self,
+        folders: Sequence[list[Footage]],
+        size: tuple[int, int],
+        stride: int,
+        seed: int,
+        *,
+        near: float = 0.0,
+        composed: float = 0.0,
+        twins: float = 0.0,
+    ):
+        """Draw clips reproducibly.
+
+        Args:
+            folders: each has the same share of the clips, and each of its videos the same share of these.
+            size: (H, W) of a clip in pixels, multiples of `stride`.
+            stride: side of a cell.
+            seed: of everything random.
+            near: share of clips whose frames are near in time; the others are any three of a video.
+            composed: share of clips over which an object of another video of the same folder moves.
+            twins: share of clips on which an object has a twin: itself, from the same video, turned, scaled, perhaps
+                mirrored, in slightly other colours, staying at another place. It has a label of its own, as the second
+                of two like animals would: little but its place tells the two apart, which is what the network's
+                coordinates are for.
+        """
+        self.folders, self.size, self.stride, self.seed = folders, size, stride, seed
+        self.near, self.composed, self.twins = near, composed, twins
+
+    def __getitem__(self, number: int) -> Clip:
+        """Return a clip on which two labels, background included, are in the anchors' frame and in the pool.
 
         Raises:
-            DatasetError: no sequence has three frames.
+            DatasetError: there is none, or a file is damaged.
         """
-        self.sequences = [s for s in sequences if len(s.frames) >= 3]
-        if not self.sequences:
-            raise DatasetError("No sequence has three frames or more; a training clip is three frames of one video.")
-        self.size = size
-        self.stride = stride
-        self.rng = np.random.default_rng(seed)
-
-    def __iter__(self) -> ClipSampler:
-        return self
-
-    def __next__(self) -> Clip:
-        """Return a clip on which some object is visible on the grid in the anchor frame and in the pool."""
+        rng = np.random.default_rng([self.seed, number])
         for _ in range(MAX_TRIES):
-            sequence = self.sequences[self.rng.integers(len(self.sequences))]
-            times = self.rng.choice(len(sequence.frames), 3, replace=False)
-            masks = [sequence.mask(t) for t in times]
-            ids = sorted(set(np.unique(masks[0]).tolist()) - {0})
-            if not ids:
-                continue
-            frames = [np.asarray(Image.open(sequence.frames[t]).convert("RGB")) for t in times]
-            frames, masks = self._crop(frames, masks)
-            counts = torch.stack([pixel_counts(_as_annotation(m), [BACKGROUND, *ids], self.stride) for m in masks])
-            shares = counts / counts.sum(-1, keepdim=True).clamp_min(1)
-            winner = shares.argmax(-1)
-            if (winner[0] > 0).any() and (winner[1:] > 0).any() and (winner[0] == 0).any():
-                t = torch.tensor(times / (len(sequence.frames) - 1) * 2 - 1, dtype=torch.float32)
-                return Clip(self._photometric(frames), t, shares)
+            folder = self.folders[int(rng.integers(len(self.folders)))]
+            clip = self._draw(rng, folder, folder[rng.integers(len(folder))])
+            if clip is not None:
+                return clip
         raise DatasetError(
             f"In {MAX_TRIES} random clips no object was seen in the first frame and again in another one. "
             f"Are the masks empty, or the objects smaller than {self.stride} pixels?"
         )
 
-    def _crop(
-        self, frames: list[NDArray[np.uint8]], masks: list[NDArray[np.uint16]]
-    ) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint16]]]:
-        """Cut one window around a random object pixel of the first frame, zoom it 1 to 2 times, mirror it or not."""
-        height, width = masks[0].shape
-        zoom = np.exp(self.rng.uniform(0, np.log(2)))
-        stretch = np.exp(self.rng.uniform(-0.15, 0.15))
-        crop_h = min(height, self.size[0] / zoom)
-        crop_w = min(width, self.size[1] / zoom * stretch)
-        rows, columns = np.nonzero(masks[0])
-        pick = self.rng.integers(len(rows))
-        top = np.clip(rows[pick] - self.rng.uniform(0.1, 0.9) * crop_h, 0, height - crop_h)
-        left = np.clip(columns[pick] - self.rng.uniform(0.1, 0.9) * crop_w, 0, width - crop_w)
-        box = (left, top, left + crop_w, top + crop_h)
-        mirror = self.rng.random() < 0.5
-        size = self.size[::-1]
+    def _draw(self, rng: np.random.Generator, folder: list[Footage], footage: Footage) -> Clip | None:
+        """Make one clip, or None if it shows too little."""
+        near = rng.random() < self.near
+        times = _draw_times(rng, len(footage.images), near)
+        read = {t: footage.read(t) for t in set(times)}
+        rows, columns = np.nonzero(read[times[0]][2])
+        if not len(rows):
+            return None
 
-        def cut(array: NDArray[Any], how: Image.Resampling) -> NDArray[Any]:
-            out = np.asarray(Image.fromarray(array).resize(size, how, box=box))
-            return out[:, ::-1] if mirror else out
+        # The window: around an object pixel of the first frame, within the source, and unsteady.
+        size = np.array(self.size[::-1])
+        source = np.array(read[times[0]][2].shape[::-1])
+        scale = float(min(*(source / size), np.exp(-rng.uniform(0, np.log(2)))))
+        linear = linear_map(rng, scale, 15, 0.15, mirror=rng.random() < 0.5)
+        pick = rng.integers(len(rows))
+        half = scale * size / 2
+        centre = (columns[pick], rows[pick]) + rng.uniform(-0.8, 0.8, 2) * half
+        centre = np.clip(centre, half - 0.5, source - half - 0.5)
+        # Frames that are one and the same must move by themselves, as the frames of a video do.
+        still = len(set(times)) < 3
+        motion = (0.03 if near else 0.1) if still else 0.015
+        centres = centre + rng.normal(0, motion, (3, 2)) * half
+        pivot = torch.tensor((size - 1) / 2, dtype=torch.float32).expand(3, 2)
+        points = source_points(self.size, shaken(rng, linear, motion), pivot, torch.tensor(centres).float())
+        if still:
+            points += elastic(rng, self.size, 0.2 * motion * float(half[1]))
+        seen = [see(p, *read[t]) for p, t in zip(points, times, strict=True)]
+        frames, labels = torch.stack([rgb for rgb, _ in seen]), torch.stack([ids for _, ids in seen])
+        if still:
+            t = np.clip(rng.uniform(-1, 1) + rng.normal(0, 0.05 if near else 0.5, 3), -1, 1)
+        else:
+            t = np.array([footage.times[i] for i in times])
 
-        return [cut(f, Image.Resampling.BICUBIC) for f in frames], [cut(m, Image.Resampling.NEAREST) for m in masks]
+        if rng.random() < self.composed and len(folder) > 1:
+            other = [f for f in folder if f is not footage][rng.integers(len(folder) - 1)]
+            step = rng.normal(0, 0.04 if near else 0.12, 2) * size
+            places = rng.uniform(0.2, 0.8, 2) * size + step * (np.argsort(np.argsort(t))[:, None] - 1)
+            frames, labels = self._add(rng, other, near, places, None, frames, labels)
+        if rng.random() < self.twins:
+            spots = rng.uniform(0.1, 0.9, (4, 2)) * size
+            taken = np.argwhere(labels[0].numpy())[:, ::-1].mean(0) if labels[0].any() else size / 2
+            places = spots[np.linalg.norm(spots - taken, axis=1).argmax()] + rng.normal(0, 0.04, (3, 2)) * size
+            frames, labels = self._add(rng, footage, near, places, scale, frames, labels)
 
-    def _photometric(self, frames: list[NDArray[np.uint8]]) -> torch.Tensor:
-        """Change brightness, contrast and colour of the clip, and a little of each frame; sometimes grey or blurred."""
-        x = torch.from_numpy(np.stack(frames).copy()).permute(0, 3, 1, 2).float() / 255
-        gain = torch.tensor(
-            self.rng.normal(1, 0.15) + self.rng.normal(0, 0.05, (1, 3, 1, 1)) + self.rng.normal(0, 0.04, (3, 3, 1, 1))
-        ).float()
-        shift = torch.tensor(self.rng.normal(0, 0.06) + self.rng.normal(0, 0.02, (3, 1, 1, 1))).float()
-        mean = x.mean(dim=(1, 2, 3), keepdim=True)
-        x = (x - mean) * gain + mean + shift
-        grey = x.mean(dim=1, keepdim=True)
-        saturation = 0.0 if self.rng.random() < 0.1 else float(self.rng.uniform(0.6, 1.4))
-        x = grey + (x - grey) * saturation
-        if self.rng.random() < 0.2:
-            x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        return x.clamp(0, 1)
+        shares = self._shares(labels.numpy())
+        winner = shares.argmax(-1)
+        if len(np.intersect1d(winner[0], winner[1:])) < 2:
+            return None
+        return Clip(photometric(rng, frames), torch.tensor(t, dtype=torch.float32), shares)
+
+    def _add(
+        self,
+        rng: np.random.Generator,
+        footage: Footage,
+        near: bool,
+        places: NDArray[np.float64],
+        scale: float | None,
+        frames: torch.Tensor,
+        labels: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lay an object of some footage over a clip, unless it shows none that can be cut out."""
+        times = _draw_times(rng, len(footage.images), near)
+        cutout = cut_out(rng, footage, times, self.size, torch.tensor(places).float(), scale)
+        return (frames, labels) if cutout is None else paste(frames, labels, cutout, int(labels.max()) + 1)
+
+    def _shares(self, labels: NDArray[np.int64]) -> torch.Tensor:
+        """Return the share of each label on the clip in each cell, background first."""
+        ids = np.flatnonzero(np.bincount(labels.ravel()))
+        annotation = np.where(labels == 0, BACKGROUND, labels).astype(np.uint16)
+        columns = [BACKGROUND, *ids[ids > 0].tolist()]
+        counts = torch.stack([pixel_counts(frame, columns, self.stride) for frame in annotation])
+        return counts / counts.sum(-1, keepdim=True)
 
 
 def sample_anchors(shares: torch.Tensor, n: int, generator: torch.Generator) -> torch.Tensor:
-    """Choose anchors evenly from the labels of a frame.
+    """Choose anchors among the cells of a clip's first frame whose label is also seen in the pool.
 
     Args:
-        shares: (h * w, L) share of each label in each cell.
+        shares: (3, h * w, L) share of each label in each cell, see `Clip`.
         n: number of anchors.
         generator: source of randomness.
 
     Returns:
-        (n,) int64 cell numbers; every label that wins a cell is drawn equally often.
+        (n,) int64 cell numbers. Every object is drawn equally often, and background as often as all objects together.
     """
-    winner = shares.argmax(1)
-    frequency = torch.bincount(winner, minlength=shares.shape[1]).float()
-    return torch.multinomial(1 / frequency[winner], n, replacement=True, generator=generator)
+    winner = shares.argmax(-1)
+    label_count = shares.shape[-1]
+    frequency = torch.bincount(winner[0], minlength=label_count)
+    pooled = torch.bincount(winner[1:].flatten(), minlength=label_count) > 0
+    weight = pooled / frequency.clamp_min(1)
+    weight[0] *= max(1, int(((frequency > 0) & pooled)[1:].sum()))
+    return torch.multinomial(weight[winner[0]], n, replacement=True, generator=generator)
 
 
-def _as_annotation(mask: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    return np.where(mask == 0, np.uint16(BACKGROUND), mask)
+def _draw_times(rng: np.random.Generator, n: int, near: bool) -> tuple[int, int, int]:
+    """Choose three of n annotated frames, in any order; fewer than three come several times."""
+    if n < 3:
+        times = rng.integers(n, size=3)
+    elif near:
+        gaps = rng.integers(1, min(NEAR_GAP, (n - 1) // 2) + 1, 2)
+        times = rng.integers(n - gaps.sum()) + rng.permutation([0, gaps[0], gaps.sum()])
+    else:
+        times = rng.choice(n, 3, replace=False)
+    first, second, third = times.tolist()
+    return first, second, third

@@ -10,6 +10,34 @@ def squared_distances(anchors: torch.Tensor, pool: torch.Tensor) -> torch.Tensor
     return 2 - 2 * anchors @ pool.T
 
 
+def standard_triplet_loss(
+    distances: torch.Tensor, anchor_shares: torch.Tensor, pool_shares: torch.Tensor, margin: float
+) -> torch.Tensor:
+    """Pull every positive closer to the anchor than every negative (PML section 3.4, equation 1).
+
+    For each anchor: max(0, d(anchor, positive) - d(anchor, negative) + margin), averaged over all pairs of a positive
+    and a negative. Random pairs estimate this number; here it is exact, in O(P log P) per anchor, because the negatives
+    that a positive violates are the first ones in order of distance. An anchor without a pair takes no part.
+
+    Args:
+        distances: (A, P) squared distances from anchors to the pool.
+        anchor_shares: (A, L) share of each label in the anchor's cell; the largest is its label.
+        pool_shares: (P, L) likewise.
+        margin: alpha.
+
+    Returns:
+        Mean over the anchors, a scalar.
+    """
+    same = anchor_shares.argmax(1)[:, None] == pool_shares.argmax(1)[None]
+    negatives = distances.masked_fill(same, torch.inf).sort(dim=1).values
+    reach = distances + margin
+    violated = torch.searchsorted(negatives.detach(), reach.detach())
+    sums = torch.nn.functional.pad(negatives.masked_fill(negatives.isinf(), 0).cumsum(1), (1, 0))
+    hinges = (violated * reach - sums.gather(1, violated)).masked_fill(~same, 0).sum(1)
+    pairs = same.sum(1) * (~same).sum(1)
+    return (hinges / pairs.clamp_min(1)).sum() / (pairs > 0).sum().clamp_min(1)
+
+
 def modified_triplet_loss(
     distances: torch.Tensor, anchor_shares: torch.Tensor, pool_shares: torch.Tensor, margin: float
 ) -> torch.Tensor:

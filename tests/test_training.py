@@ -353,10 +353,11 @@ def test_the_log_has_a_row_for_every_ten_steps(dataset, tmp_path):
     assert (tmp_path / "curve.svg").exists()
 
 
-def test_a_run_with_other_settings_is_not_mixed_in(dataset, tmp_path):
+def test_a_run_with_other_settings_or_data_is_not_mixed_in(dataset, stills, tmp_path):
     list(run_training([dataset], tmp_path / "run", SMALL, None, torch.device("cpu")))
-    with pytest.raises(WeightsError, match="another folder"):
-        next(run_training([dataset], tmp_path / "run", TrainConfig(steps=9), None, torch.device("cpu")))
+    for data, config in ((dataset, TrainConfig(steps=9)), (stills, SMALL)):
+        with pytest.raises(WeightsError, match="another folder"):
+            next(run_training([data], tmp_path / "run", config, None, torch.device("cpu")))
 
 
 def test_folders_that_are_no_dataset(tmp_path, dataset):

@@ -270,7 +270,7 @@ def train(
 ) -> None:
     """Adapt the network to your own videos or stills with masks, or train one from scratch.
 
-    A few annotated frames are enough to adapt it, and 300 steps take some ten minutes on two CPU cores. Writes
+    It can be adapted on a few annotated frames; 300 steps take some ten minutes on two CPU cores. Writes
     compact.safetensors (for --embedder), log.csv, its picture curve.svg, and checkpoint.pt into OUT. Stop it at any
     time and call it again to go on.
     """

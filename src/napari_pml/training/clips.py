@@ -89,67 +89,91 @@ class ClipSampler:
     def _draw(self, rng: np.random.Generator, folder: list[Footage], footage: Footage) -> Clip | None:
         """Make one clip, or None if it shows too little."""
         near = rng.random() < self.near
-        times = _draw_times(rng, len(footage.images), near)
-        read = {t: footage.read(t) for t in set(times)}
-        rows, columns = np.nonzero(read[times[0]][2])
-        if not len(rows):
+        window = self._window(rng, footage, near)
+        if window is None:
             return None
-
-        # The window: around an object pixel of the first frame, within the source, and unsteady.
-        size = np.array(self.size[::-1])
-        source = np.array(read[times[0]][2].shape[::-1])
-        scale = float(min(*(source / size), np.exp(-rng.uniform(0, np.log(2)))))
-        linear = linear_map(rng, scale, 15, 0.15, mirror=rng.random() < 0.5)
-        pick = rng.integers(len(rows))
-        half = scale * size / 2
-        centre = (columns[pick], rows[pick]) + rng.uniform(-0.8, 0.8, 2) * half
-        centre = np.clip(centre, half - 0.5, source - half - 0.5)
-        # Frames that are one and the same must move by themselves, as the frames of a video do.
-        still = len(set(times)) < 3
-        motion = (0.03 if near else 0.1) if still else 0.015
-        centres = centre + rng.normal(0, motion, (3, 2)) * half
-        pivot = torch.tensor((size - 1) / 2, dtype=torch.float32).expand(3, 2)
-        points = source_points(self.size, shaken(rng, linear, motion), pivot, torch.tensor(centres).float())
-        if still:
-            points += elastic(rng, self.size, 0.2 * motion * float(half[1]))
-        seen = [see(p, *read[t]) for p, t in zip(points, times, strict=True)]
-        frames, labels = torch.stack([rgb for rgb, _ in seen]), torch.stack([ids for _, ids in seen])
-        if still:
-            t = np.clip(rng.uniform(-1, 1) + rng.normal(0, 0.05 if near else 0.5, 3), -1, 1)
-        else:
-            t = np.array([footage.times[i] for i in times])
-
+        frames, labels, t, scale = window
         if rng.random() < self.composed and len(folder) > 1:
             other = [f for f in folder if f is not footage][rng.integers(len(folder) - 1)]
-            step = rng.normal(0, 0.04 if near else 0.12, 2) * size
-            places = rng.uniform(0.2, 0.8, 2) * size + step * (np.argsort(np.argsort(t))[:, None] - 1)
-            frames, labels = self._add(rng, other, near, places, None, frames, labels)
+            frames, labels = self._with_stranger(rng, other, near, frames, labels, t)
         if rng.random() < self.twins:
-            spots = rng.uniform(0.1, 0.9, (4, 2)) * size
-            taken = np.argwhere(labels[0].numpy())[:, ::-1].mean(0) if labels[0].any() else size / 2
-            places = spots[np.linalg.norm(spots - taken, axis=1).argmax()] + rng.normal(0, 0.04, (3, 2)) * size
-            frames, labels = self._add(rng, footage, near, places, scale, frames, labels)
-
+            frames, labels = self._with_twin(rng, footage, near, frames, labels, scale)
         shares = self._shares(labels.numpy())
         winner = shares.argmax(-1)
         if len(np.intersect1d(winner[0], winner[1:])) < 2:
             return None
         return Clip(photometric(rng, frames), torch.tensor(t, dtype=torch.float32), shares)
 
-    def _add(
+    def _window(
+        self, rng: np.random.Generator, footage: Footage, near: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.float64], float] | None:
+        """Look at three annotated frames through an unsteady window around a random object pixel of the first.
+
+        With fewer than three annotated frames, these move and bend by themselves, as the frames of a video do.
+
+        Returns:
+            (3, 3, H, W) frames, (3, H, W) labels, (3,) times, source pixels in a pixel; None if there is no object.
+        """
+        times = _draw_times(rng, len(footage.images), near)
+        read = {t: footage.read(t) for t in set(times)}
+        rows, columns = np.nonzero(read[times[0]][2])
+        if not len(rows):
+            return None
+        is_still = len(footage.images) < 3
+        motion = (0.03 if near else 0.1) if is_still else 0.015
+        size = np.array(self.size[::-1])
+        source = np.array(read[times[0]][2].shape[::-1])
+        scale = float(min(*(source / size), np.exp(-rng.uniform(0, np.log(2)))))
+        half = scale * size / 2
+        pick = rng.integers(len(rows))
+        centre = (columns[pick], rows[pick]) + rng.uniform(-0.8, 0.8, 2) * half
+        centres = np.clip(centre, half - 0.5, source - half - 0.5) + rng.normal(0, motion, (3, 2)) * half
+        linear = shaken(rng, linear_map(rng, scale, 15, 0.15, mirror=rng.random() < 0.5), motion)
+        middle = torch.tensor((size - 1) / 2, dtype=torch.float32).expand(3, 2)
+        points = source_points(self.size, linear, middle, torch.tensor(centres).float())
+        if is_still:
+            points += elastic(rng, self.size, 0.2 * motion * float(half[1]))
+            t = np.clip(rng.uniform(-1, 1) + rng.normal(0, 0.05 if near else 0.5, 3), -1, 1)
+        else:
+            t = np.array([footage.times[i] for i in times])
+        seen = [see(p, *read[i]) for p, i in zip(points, times, strict=True)]
+        return torch.stack([rgb for rgb, _ in seen]), torch.stack([ids for _, ids in seen]), t, scale
+
+    def _with_stranger(
+        self,
+        rng: np.random.Generator,
+        other: Footage,
+        near: bool,
+        frames: torch.Tensor,
+        labels: torch.Tensor,
+        t: NDArray[np.float64],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lay an object of other footage over a clip, moving steadily in the order of time."""
+        size = np.array(self.size[::-1])
+        step = rng.normal(0, 0.04 if near else 0.12, 2) * size
+        places = rng.uniform(0.2, 0.8, 2) * size + step * (t.argsort().argsort()[:, None] - 1)
+        times = _draw_times(rng, len(other.images), near)
+        cutout = cut_out(rng, other, times, self.size, torch.tensor(places).float())
+        return (frames, labels) if cutout is None else paste(frames, labels, cutout)
+
+    def _with_twin(
         self,
         rng: np.random.Generator,
         footage: Footage,
         near: bool,
-        places: NDArray[np.float64],
-        scale: float | None,
         frames: torch.Tensor,
         labels: torch.Tensor,
+        scale: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Lay an object of some footage over a clip, unless it shows none that can be cut out."""
+        """Lay an object of the same footage over a clip, away from the objects, about where it is in all frames."""
+        size = np.array(self.size[::-1])
+        taken = np.argwhere(labels[0].numpy())[:, ::-1].mean(0) if labels[0].any() else size / 2
+        spots = rng.uniform(0.1, 0.9, (4, 2)) * size
+        spot = spots[np.linalg.norm(spots - taken, axis=1).argmax()]
+        places = spot + rng.normal(0, 0.04, (3, 2)) * size
         times = _draw_times(rng, len(footage.images), near)
         cutout = cut_out(rng, footage, times, self.size, torch.tensor(places).float(), scale)
-        return (frames, labels) if cutout is None else paste(frames, labels, cutout, int(labels.max()) + 1)
+        return (frames, labels) if cutout is None else paste(frames, labels, cutout)
 
     def _shares(self, labels: NDArray[np.int64]) -> torch.Tensor:
         """Return the share of each label on the clip in each cell, background first."""

@@ -77,14 +77,13 @@ def cut_out(
     return Cutout((frames * gain).clamp(0, 1), mask)
 
 
-def paste(frames: torch.Tensor, labels: torch.Tensor, cutout: Cutout, label: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lay an object over a clip; it hides what lies beneath.
+def paste(frames: torch.Tensor, labels: torch.Tensor, cutout: Cutout) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lay an object over a clip, under the next free label; it hides what lies beneath.
 
     Args:
         frames: (3, 3, H, W) float32 RGB in 0..1.
         labels: (3, H, W) int64.
         cutout: the object.
-        label: that it gets.
 
     Returns:
         New frames and labels. The outermost pixel of the object is blended, so that no sharp edge gives it away.
@@ -96,7 +95,7 @@ def paste(frames: torch.Tensor, labels: torch.Tensor, cutout: Cutout, label: int
     inner[..., 1:] &= mask[..., :-1]
     inner[..., :-1] &= mask[..., 1:]
     opacity = 0.5 * mask + 0.5 * inner
-    return torch.lerp(frames, cutout.frames, opacity[:, None]), labels.masked_fill(mask, label)
+    return torch.lerp(frames, cutout.frames, opacity[:, None]), labels.masked_fill(mask, int(labels.max()) + 1)
 
 
 def _boxes_of_whole_objects(labels: Labels) -> dict[int, tuple[int, int, int, int]]:

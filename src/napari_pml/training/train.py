@@ -145,6 +145,7 @@ class Trainer:
     def __init__(self, data: Sequence[Path], start: Path | None, config: TrainConfig, device: torch.device):
         """Begin at step 0, see `run_training`."""
         self.config, self.device = config, device
+        self.data = [folder.resolve().name for folder in data]
         torch.manual_seed(config.seed)
         torch.set_flush_denormal(True)  # gradients of far neighbours vanish; numbers near 0 slow a CPU down by half
         self.sampler = ClipSampler(
@@ -221,6 +222,7 @@ class Trainer:
         """Write everything needed to go on, so that a killed process leaves the last complete checkpoint."""
         state = {
             "config": asdict(self.config),
+            "data": self.data,
             "step": self.step,
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),
@@ -235,13 +237,14 @@ class Trainer:
         """Go on from a checkpoint.
 
         Raises:
-            WeightsError: it was written under another configuration (the number of steps included).
+            WeightsError: it was written under another configuration (the number of steps included) or for other data.
         """
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config"] != asdict(self.config):
+        found, wanted = (state.get("data"), state["config"]), (self.data, asdict(self.config))
+        if found != wanted:
             raise WeightsError(
-                f"{path} was trained with {state['config']}, not with {asdict(self.config)}. "
-                f"Use the same settings to go on, or another folder to start again."
+                f"{path} was trained on {found}, not on {wanted}. "
+                f"Use the same data and settings to go on, or another folder to start again."
             )
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
@@ -284,7 +287,7 @@ def run_training(
             recent.clear()
     about = {
         "steps": str(trainer.step),
-        "data": " ".join(folder.resolve().name for folder in data),
+        "data": " ".join(trainer.data),
         "config": json.dumps(asdict(config)),
     }
     save_weights(trainer.average.state_dict(), out / "compact.safetensors", CompactNet.name, **about)

@@ -1,4 +1,4 @@
-"""The command line: napari-pml segment | demo | train | info."""
+"""The command line: napari-pml segment | demo | train | robot | info."""
 
 from __future__ import annotations
 
@@ -193,6 +193,44 @@ def train(
             bar.set_postfix(loss=f"{report.soft_nearest_neighbour:.3f}", triplet=f"{report.modified_triplet:.3f}")
         bar.close()
         typer.echo(f"weights in {out / 'compact.safetensors'}")
+
+
+@app.command()
+def robot(
+    dataset: Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results; sequences that are in it already are skipped.")],
+    clicks: Annotated[bool, typer.Option("--clicks", help="Click instead of drawing scribbles.")] = False,
+    background: Annotated[bool, typer.Option("--background", help="Mark the background too, to begin with.")] = False,
+    interactions: Annotated[int, typer.Option(min=1, help="So many rounds of annotation on each video.")] = 8,
+    starts: Annotated[int, typer.Option(min=1, help="So many times on each video, from different frames.")] = 1,
+    preset: Annotated[Preset, typer.Option(help="Our settings, or the paper's.")] = Preset.default,
+    embedder: Embedder = "compact",
+    device: Device = None,
+    sequence: Annotated[list[str] | None, typer.Option(help="Only this one; may be given more than once.")] = None,
+) -> None:
+    """Let a robot annotate videos with known masks, and measure how much work a good result takes.
+
+    Writes curve.csv, summary.json and curve.svg into OUT. Call it again to go on where it was stopped.
+    """
+    with clear_errors():
+        from napari_pml.embedding.embedder import choose_device, load_embedder
+        from napari_pml.evaluation.interactive import Protocol
+        from napari_pml.evaluation.robot_report import write_report
+        from napari_pml.evaluation.robot_study import Study
+        from napari_pml.methods.pml import PRESETS
+
+        protocol = Protocol("click" if clicks else "scribble", background, interactions, starts)
+        study = Study(dataset, out, protocol, PRESETS[preset], load_embedder(embedder, choose_device(device)))
+        outcomes = []
+        for outcome in study.run(sequence or []):
+            outcomes.append(outcome)
+            typer.echo(outcome.describe(), err=outcome.error is not None)
+        if any(outcome.runs for outcome in outcomes):
+            mean = write_report(study, outcomes, out)
+            typer.echo("mean: " + ", ".join(f"{name} {value:.3f}" for name, value in mean.items()))
+            typer.echo(f"look at {out / 'curve.svg'}")
+        if any(outcome.error for outcome in outcomes):
+            raise typer.Exit(1)
 
 
 @app.command()

@@ -93,10 +93,12 @@ class TrueMasks:
         return self._read(t)
 
     def starts(self, n: int) -> list[int]:
-        """Return n frames to begin on: evenly spaced from the first, each moved on to the next with an object."""
+        """Return the frames to begin on: n evenly spaced ones from the first on, each moved on to the next with an
+        object; fewer than n if the same one comes twice.
+        """
         with_object = [t for t, present in enumerate(self._present) if present]
         wanted = (i * len(self) // n for i in range(n))
-        return [next((t for t in with_object if t >= start), with_object[0]) for start in wanted]
+        return sorted({next((t for t in with_object if t >= start), with_object[0]) for start in wanted})
 
 
 def interact(session: Session, truth: TrueMasks, protocol: Protocol, start: int) -> Iterator[Interaction]:
@@ -152,5 +154,3 @@ def _measure(session: Session, truth: TrueMasks) -> tuple[NDArray[np.float64], N
             region[row, t] = region_similarity(mask == object_id, true == object_id)
             boundary[row, t] = boundary_accuracy(mask == object_id, true == object_id)
     return region, boundary
-
-

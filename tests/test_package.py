@@ -4,7 +4,8 @@ import zipfile
 from pathlib import Path
 
 import napari_pml
-from napari_pml.cli import Loss, Preset
+from napari_pml.cli.common import Preset
+from napari_pml.cli.train import Loss
 from napari_pml.methods.pml import PRESETS
 from napari_pml.training.train import LOSSES
 

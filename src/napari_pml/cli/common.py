@@ -1,0 +1,45 @@
+"""The application, the options that several commands have, and how mistakes are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from napari_pml.types import PmlError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A few brush strokes become a segmentation of the whole video.",
+)
+
+
+class Preset(StrEnum):
+    """Names of `PRESETS`; a test keeps the two alike, so that --help need not import torch."""
+
+    default = "default"
+    paper = "paper"
+
+
+Settings = Annotated[Preset, typer.Option(help="Our settings, or the paper's.")]
+Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is if not given.")]
+Config = Annotated[
+    list[str] | None,
+    typer.Option(help="KEY=VALUE, a setting that differs from the preset, such as k=5; give it once for every one."),
+]
+Embedder = Annotated[str, typer.Option(help="Name of an embedder, or a .safetensors file of your own training.")]
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Show what a user can mend as one line instead of a traceback."""
+    try:
+        yield
+    except PmlError as error:
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,105 @@
+"""napari-pml evaluate | robot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_pml.cli.common import Config, Device, Embedder, Preset, Settings, app, clear_errors
+
+
+@app.command()
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report, the figures and the masks.")],
+    sequences: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: names with commas between them, or a list such as ImageSets/2017/val.txt."),
+    ] = None,
+    resolution: Annotated[str | None, typer.Option(help="Folder below JPEGImages; 480p if there are several.")] = None,
+    preset: Settings = Preset.default,
+    config: Config = None,
+    embedder: Embedder = "compact",
+    device: Device = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Sequences at a time; they share the CPU's threads.")] = 1,
+    remark: Annotated[str, typer.Option(help="To stand in the report, such as where the true masks are from.")] = "",
+) -> None:
+    """Segment every video of a dataset from its first mask, and report J and F.
+
+    Writes report.html, results.csv, summary.json and the masks into OUT. Stop it at any time and call it again to go
+    on: what is finished with the same settings is kept.
+    """
+    with clear_errors():
+        from tqdm import tqdm
+
+        from napari_pml.evaluation.davis import find_sequences, select_sequences
+        from napari_pml.evaluation.report import write_report
+        from napari_pml.evaluation.results import DatasetResult, write_summary
+        from napari_pml.evaluation.semi_supervised import make_setup, run_dataset
+        from napari_pml.methods.pml import parse_config
+
+        settings = parse_config(preset, config or [])
+        chosen = select_sequences(find_sequences(dataset, resolution), sequences or [])
+        setup = make_setup(dataset, chosen, settings, embedder, device)
+        typer.echo(f"{setup.dataset} on {setup.device}")
+        outcomes = []
+        try:
+            with tqdm(total=len(chosen), unit="sequence") as bar:
+                for outcome in run_dataset(chosen, out, setup, jobs):
+                    outcomes.append(outcome)
+                    bar.update()
+        except KeyboardInterrupt:
+            typer.echo("\nStopped; finished sequences are kept. Call again to go on.", err=True)
+            raise typer.Exit(130) from None
+        found = DatasetResult.gather(setup, outcomes, remark)
+        write_summary(found, out)
+        report = write_report(found, chosen, out)
+        mean = found.mean
+        typer.echo(
+            f"J&F {mean.j_and_f:.3f} (J {mean.j.mean:.3f}, F {mean.f.mean:.3f}), "
+            f"{found.seconds_per_frame:.3f} seconds a frame; look at {report}"
+        )
+        for unscored in found.unscored:
+            typer.secho(f"{unscored.sequence}: {unscored.reason}", fg="red" if unscored.failed else None, err=True)
+        if any(unscored.failed for unscored in found.unscored):
+            raise typer.Exit(1)
+
+
+@app.command()
+def robot(
+    dataset: Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results; sequences that are in it already are skipped.")],
+    clicks: Annotated[bool, typer.Option("--clicks", help="Click instead of drawing scribbles.")] = False,
+    background: Annotated[bool, typer.Option("--background", help="Mark the background too, to begin with.")] = False,
+    interactions: Annotated[int, typer.Option(min=1, help="So many rounds of annotation on each video.")] = 8,
+    starts: Annotated[int, typer.Option(min=1, help="So many times on each video, from different frames.")] = 1,
+    preset: Annotated[Preset, typer.Option(help="Our settings, or the paper's.")] = Preset.default,
+    embedder: Embedder = "compact",
+    device: Device = None,
+    sequence: Annotated[list[str] | None, typer.Option(help="Only this one; may be given more than once.")] = None,
+) -> None:
+    """Let a robot annotate videos with known masks, and measure how much work a good result takes.
+
+    Writes curve.csv, summary.json and curve.svg into OUT. Call it again to go on where it was stopped.
+    """
+    with clear_errors():
+        from napari_pml.embedding.embedder import choose_device, load_embedder
+        from napari_pml.evaluation.interactive import Protocol
+        from napari_pml.evaluation.robot_report import write_report
+        from napari_pml.evaluation.robot_study import Study
+        from napari_pml.methods.pml import PRESETS
+
+        protocol = Protocol("click" if clicks else "scribble", background, interactions, starts)
+        study = Study(dataset, out, protocol, PRESETS[preset], load_embedder(embedder, choose_device(device)))
+        outcomes = []
+        for outcome in study.run(sequence or []):
+            outcomes.append(outcome)
+            typer.echo(outcome.describe(), err=outcome.error is not None)
+        if any(outcome.runs for outcome in outcomes):
+            mean = write_report(study, outcomes, out)
+            typer.echo("mean: " + ", ".join(f"{name} {value:.3f}" for name, value in mean.items()))
+            typer.echo(f"look at {out / 'curve.svg'}")
+        if any(outcome.error for outcome in outcomes):
+            raise typer.Exit(1)

@@ -1,0 +1,185 @@
+"""napari-pml segment | demo | info."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_pml.cli.common import Config, Device, Embedder, Preset, Settings, app, clear_errors
+from napari_pml.types import BACKGROUND, AnnotationError
+
+if TYPE_CHECKING:
+    from napari_pml.session import Session
+
+
+@app.command()
+def segment(
+    video: Annotated[str, typer.Argument(help="Video file, folder of images, TIFF, or .zarr array.")],
+    out: Annotated[Path, typer.Option(help="Folder for PNG masks, or a .tif or .zarr file.")],
+    annotations: Annotated[
+        list[str] | None,
+        typer.Option(help="FRAME=MASK, a label image in which 0 is background; give it once for every frame."),
+    ] = None,
+    strokes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"FRAME=STROKES, a label image in which 0 is unknown and {BACKGROUND} (8 bit: 255) background."
+        ),
+    ] = None,
+    preset: Settings = Preset.default,
+    config: Config = None,
+    overlay: Annotated[
+        Path | None, typer.Option(help="Also write the video with the masks drawn over it (.mp4).")
+    ] = None,
+    embedder: Embedder = "compact",
+    device: Device = None,
+) -> None:
+    """Segment a video from annotated frames.
+
+    Ctrl-C stops early; what is finished is written all the same.
+    """
+    with clear_errors():
+        masks = parse_annotations(annotations or [], "--annotations")
+        painted = parse_annotations(strokes or [], "--strokes")
+        if both := sorted(masks.keys() & painted.keys()):
+            raise AnnotationError(f"Frame {both[0]} has both --annotations and --strokes; give one of them.")
+        if not masks and not painted:
+            raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
+
+        from napari_pml.export import check_destination, export_masks, export_overlay, read_labels
+        from napari_pml.methods.pml import parse_config
+        from napari_pml.session import Session
+        from napari_pml.video import open_video
+
+        settings = parse_config(preset, config or [])
+        check_destination(out, overlay)
+        source = open_video(video)
+        session = Session(source, settings, embedder=embedder, device=device)
+        for t, path in masks.items():
+            session.annotate(t, read_labels(path), complete=True)
+        for t, path in painted.items():
+            session.annotate(t, read_labels(path, strokes=True))
+        if not session.annotations.object_ids:
+            raise AnnotationError(
+                "No object is annotated, only background. Objects are 1, 2, ...; "
+                f"in an image of strokes {BACKGROUND} (8 bit: 255) is background."
+            )
+        finished = segment_with_progress(session, min(masks | painted), out)
+        if out.suffix:
+            export_masks(session.masks, out)
+        if overlay is not None:
+            export_overlay(source, session.masks, overlay)
+        typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay else ""))
+        if session.stale_frames():
+            raise typer.Exit(130)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the video, its overlay and a contact sheet.")] = Path(
+        "pml-demo"
+    ),
+    device: Device = None,
+) -> None:
+    """Make a short clip with known masks, segment it from its first mask, and say how well that went."""
+    with clear_errors():
+        import time
+
+        from napari_pml.demo import make_clip
+        from napari_pml.evaluation.measures import evaluate_masks
+        from napari_pml.export import contact_sheet, export_overlay
+        from napari_pml.session import Session
+        from napari_pml.video import open_video
+
+        frames, truth = make_clip(n_objects=3)
+        session = Session(open_video(frames), device=device)
+        session.annotate(0, truth[0], complete=True)
+        began = time.perf_counter()
+        segment_with_progress(session, 0, out / "masks")
+        seconds = time.perf_counter() - began
+        if session.stale_frames():
+            raise typer.Exit(130)
+        export_overlay(session.video, session.masks, out / "overlay.mp4")
+        contact_sheet(session.video, session.masks, out / "contact_sheet.png")
+        result = evaluate_masks(list(session.masks.labels[:]), list(truth))
+        typer.echo(
+            f"J&F {result.j_and_f:.3f} (J {result.j_mean:.3f}, F {result.f_mean:.3f}) over {len(result.object_ids)} "
+            f"objects, {len(frames) / seconds:.1f} frames per second with embedding"
+        )
+        typer.echo(f"look at {out / 'contact_sheet.png'} and {out / 'overlay.mp4'}")
+
+
+@app.command()
+def info(device: Device = None) -> None:
+    """Show versions, device, networks and default settings: what a bug report should hold."""
+    with clear_errors():
+        from importlib.metadata import version
+
+        from napari_pml.embedding.embedder import EMBEDDERS, choose_device
+        from napari_pml.embedding.weights import bundled
+        from napari_pml.methods.pml import PmlConfig
+
+        names = ("napari-pml", "napari", "torch", "faiss-cpu", "numpy", "av", "zarr")
+        typer.echo("versions  " + ", ".join(f"{name} {version(name)}" for name in names))
+        typer.echo(f"python    {sys.version.split()[0]} on {sys.platform}")
+        typer.echo(f"device    {choose_device(device)}")
+        for name in EMBEDDERS:
+            typer.echo(f"embedder  {name}: {bundled(name)} ({bundled(name).stat().st_size / 1e6:.1f} MB)")
+        config = PmlConfig()
+        typer.echo("settings  " + ", ".join(f"{f.name}={getattr(config, f.name)}" for f in fields(config)))
+
+
+def parse_annotations(entries: list[str], option: str) -> dict[int, Path]:
+    """Turn ["0=first.png"] into {0: Path("first.png")}; a bare path is frame 0.
+
+    Raises:
+        AnnotationError: an entry is neither FRAME=FILE nor a path, a frame comes twice, or the file is missing.
+    """
+    found: dict[int, Path] = {}
+    for entry in entries:
+        frame, separator, file = entry.partition("=")
+        if not separator:
+            frame, file = "0", entry
+        if not frame.strip().isdigit():
+            raise AnnotationError(f"{option} {entry}: expected FRAME=FILE, such as {option} 0=first.png.")
+        if int(frame) in found:
+            raise AnnotationError(f"{option}: frame {int(frame)} is given twice; put all its labels into one image.")
+        if not Path(file).is_file():
+            raise AnnotationError(f"{option} {entry}: there is no file {file}.")
+        found[int(frame)] = Path(file)
+    return found
+
+
+def segment_with_progress(session: Session, start: int, out: Path) -> int:
+    """Propagate under a progress bar, writing each mask as it is finished, until the end or Ctrl-C.
+
+    Args:
+        session: with annotations.
+        start: the frame to begin with.
+        out: folder for a PNG of every final mask; a .tif or .zarr is left to be written in the end.
+
+    Returns:
+        How many frames have their final mask.
+    """
+    from tqdm import tqdm
+
+    from napari_pml.export import write_mask_png
+
+    n, height, width = session.video.shape
+    typer.echo(f"{session.video.name}: {n} frames of {width} x {height}; {session.embedder.name} on {session.device}")
+    bar = tqdm(total=n, unit="frame")
+    try:
+        for mask in session.propagate(start):
+            is_final = mask.revision == session.annotations.revision
+            if is_final and not out.suffix:
+                write_mask_png(mask.labels, out / f"{mask.t:05d}.png")
+            bar.update(n - len(session.stale_frames()) - bar.n)
+    except KeyboardInterrupt:
+        typer.echo("\nStopped; what is finished is kept.", err=True)
+    finally:
+        bar.close()
+    return n - len(session.stale_frames())

@@ -1,0 +1,146 @@
+"""The robot at work on a dataset: one JSON file per sequence, so that a study goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_pml.embedding.embedder import Embedder
+from napari_pml.evaluation.davis import Sequence, find_sequences
+from napari_pml.evaluation.interactive import Interaction, Protocol, TrueMasks, interact
+from napari_pml.methods.pml import PmlConfig
+from napari_pml.session import Session
+from napari_pml.types import DatasetError, ExportError, PmlError
+from napari_pml.video import open_video
+
+Run = list[Interaction]
+"""The interactions on one video from one start, in order; at least one."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one sequence.
+
+    Attributes:
+        sequence: its name.
+        runs: one for every start; empty if it failed.
+        error: why it failed.
+    """
+
+    sequence: str
+    runs: tuple[Run, ...] = ()
+    error: Exception | None = None
+
+    def describe(self) -> str:
+        """Say it in a line; with a traceback, if it failed for a reason that is no fault of the data."""
+        if isinstance(self.error, PmlError):
+            return f"{self.sequence} failed: {self.error}"
+        if self.error is not None:
+            return f"{self.sequence} failed: {''.join(traceback.format_exception(self.error))}"
+        first, last = (np.mean([run[i].j_and_f for run in self.runs]) for i in (0, -1))
+        seconds = np.mean([run[-1].seconds_in_all for run in self.runs])
+        return f"{self.sequence}: J&F {first:.3f} after the first interaction, {last:.3f} in the end, {seconds:.1f} s"
+
+
+class Study:
+    """One protocol and one way to segment, over a DAVIS-layout dataset."""
+
+    def __init__(self, root: Path, out: Path, protocol: Protocol, config: PmlConfig, embedder: Embedder):
+        """Say what to measure.
+
+        Args:
+            root: DAVIS-layout folder.
+            out: folder for `sequences/<name>.json`; what another call with the same settings left there is kept.
+            protocol: how the robot works.
+            config: how the session retrieves.
+            embedder: the network, on its device.
+        """
+        self._root, self._folder = root, out / "sequences"
+        self._config, self._embedder = config, embedder
+        self.protocol = protocol
+        self.settings: Mapping[str, object] = {
+            "dataset": root.resolve().name,
+            **asdict(protocol),
+            **asdict(config),
+            "embedder": embedder.name,
+            "fingerprint": embedder.fingerprint,
+            "device": str(embedder.device),
+        }
+
+    def run(self, names: Collection[str] = ()) -> Iterator[Outcome]:
+        """Measure one sequence after the other; one that fails does not keep the others from their turn.
+
+        Args:
+            names: of the sequences; all of them if there are none.
+
+        Raises:
+            DatasetError: the dataset is not laid out like DAVIS, or has no sequence of such a name.
+            ExportError: results of other settings are in the way, or the results cannot be written.
+        """
+        sequences = {sequence.name: sequence for sequence in find_sequences(self._root)}
+        if unknown := sorted(set(names) - sequences.keys()):
+            raise DatasetError(f"There is no sequence {unknown[0]} in {self._root}, only {', '.join(sequences)}.")
+        chosen = [sequences[name] for name in sequences if not names or name in names]
+        done = {sequence.name: self._read(sequence.name) for sequence in chosen}
+        for sequence in chosen:
+            if runs := done[sequence.name]:
+                yield Outcome(sequence.name, runs)
+                continue
+            try:
+                runs = self._measure(sequence)
+            except Exception as error:  # whatever it is: the next sequence may well work
+                yield Outcome(sequence.name, error=error)
+                continue
+            self._write(sequence.name, runs)
+            yield Outcome(sequence.name, runs)
+
+    def _measure(self, sequence: Sequence) -> tuple[Run, ...]:
+        video = open_video(sequence.frames[0].parent)
+        truth = TrueMasks(sequence.mask, len(sequence.frames))
+        return tuple(
+            list(interact(Session(video, self._config, embedder=self._embedder), truth, self.protocol, start))
+            for start in truth.starts(self.protocol.starts)
+        )
+
+    def _read(self, name: str) -> tuple[Run, ...]:
+        """Return what an earlier call found, or nothing."""
+        path = self._folder / f"{name}.json"
+        if not path.exists():
+            return ()
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            settings, runs = found["settings"], tuple([Interaction(**row) for row in run] for run in found["runs"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ExportError(
+                f"{path} is no result of the robot: {error}. Remove it, or choose another --out."
+            ) from error
+        if differing := [key for key, value in self.settings.items() if settings.get(key) != value]:
+            raise ExportError(
+                f"{path} was measured with other settings: {differing[0]} was {settings.get(differing[0])}, now it is "
+                f"{self.settings[differing[0]]}. Choose another folder for --out."
+            )
+        return runs
+
+    def _write(self, name: str, runs: tuple[Run, ...]) -> None:
+        rows = [[asdict(interaction) for interaction in run] for run in runs]
+        write_text(self._folder / f"{name}.json", json.dumps({"settings": self.settings, "runs": rows}, indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one piece: under another name first, renamed when it is complete.
+
+    Raises:
+        ExportError: the file cannot be written.
+    """
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error

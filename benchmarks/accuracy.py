@@ -27,7 +27,7 @@ from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.grid import pad_to_cells
 
 RECIPES = {
-    "plain retrieval, k = 5": replace(PRESETS["paper"], adaptation=False, outline="cells"),
+    "plain retrieval, k = 5": replace(PRESETS["paper"], adaptation=False, refine=False),
     "paper": PRESETS["paper"],
     "default": PmlConfig(),
 }
@@ -36,7 +36,7 @@ RECIPES = {
 class TrunkEmbedder:
     """ResNet-18 features as they come from ImageNet, standardised over the first frame."""
 
-    name, stride, dim, fingerprint, refinement = "untrained trunk", 8, sum(ResNet18Trunk.widths), "", None
+    name, stride, dim, fingerprint = "untrained trunk", 8, sum(ResNet18Trunk.widths), ""
 
     def __init__(self, path: Path):
         self.device = torch.device("cpu")

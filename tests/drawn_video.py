@@ -15,7 +15,6 @@ class ColourEmbedder:
     dim = 4
     stride = 8
     fingerprint = "colour-1"
-    refinement = None
 
     def __init__(self):
         self.device = torch.device("cpu")

@@ -215,6 +215,7 @@ class Session:
         return mask
 
     def _compute(self, annotations: Annotations, t: int, finished: Sequence[int]) -> FrameMask:
+        stride = self.embedder.stride
         if t in annotations.complete:
             labels, confidence = np.zeros_like(annotations.frames[t]), np.ones(self.embeddings.grid, np.float32)
         else:
@@ -222,13 +223,7 @@ class Session:
                 self._method.learn(annotations)
                 self._learned = annotations
             scores = self._method.segment(t, FinishedMasks(self.masks, finished))
-            outline = self._config.outline
-            labels = pixel_labels(
-                scores,
-                self.video.rgb(t),
-                self.embedder.stride,
-                (self.embedder.refinement or "edges") if outline == "learned" else outline,
-            )
+            labels = pixel_labels(scores, self.video.rgb(t), stride, follow_edges=self._config.refine)
             confidence = scores.values.amax(0).clamp_max(1).cpu().numpy()
         if t in annotations.frames:  # what is painted is law
             painted = explicit_background(annotations, t)

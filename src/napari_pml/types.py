@@ -155,13 +155,10 @@ class Scores:
 
     Attributes:
         values: (O+1, h, w) float32 on the CPU or GPU as a torch tensor; the sum over axis 0 is 1.
-        evidence: (O+1, 3, h, w) float32, what the values rest on: the votes of the annotated frames, the votes of the
-            frames before (the same where there are none), and the similarity to the nearest reference of any label.
         object_ids: O+1 labels, `BACKGROUND` first, then objects in increasing order.
     """
 
     values: torch.Tensor
-    evidence: torch.Tensor
     object_ids: tuple[int, ...]
 
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_pml.embedding.efficientnet import EfficientNetTrunk
-from napari_pml.embedding.refinement import RefinementNet
 from napari_pml.embedding.resnet import ResNet18Trunk
 from napari_pml.embedding.weights import load_weights
 from napari_pml.grid import cell_coordinates
@@ -64,7 +63,7 @@ def trunk_with(parameters: Iterable[str]) -> type[EfficientNetTrunk] | type[ResN
 
 
 class CompactNet(nn.Module):
-    """A small trunk, its features of two depths side by side at stride 8, the embedding head, and the outlines."""
+    """A small trunk, its features of two depths side by side at stride 8, and the embedding head."""
 
     name = "compact"
     stride = 8
@@ -75,7 +74,6 @@ class CompactNet(nn.Module):
         self.dim = dim
         self.trunk = trunk()
         self.head = EmbeddingHead(sum(trunk.widths), dim)
-        self.refinement = RefinementNet()
 
     @classmethod
     def from_file(cls, path: Path) -> tuple[CompactNet, str]:

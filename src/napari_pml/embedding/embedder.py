@@ -9,7 +9,6 @@ from typing import Protocol
 import torch
 
 from napari_pml.embedding.compact import CompactNet
-from napari_pml.embedding.refinement import RefinementNet
 from napari_pml.embedding.weights import bundled
 from napari_pml.grid import pad_to_cells
 from napari_pml.types import DeviceError, WeightsError
@@ -24,7 +23,6 @@ class Embedder(Protocol):
         stride: side of a cell in pixels.
         fingerprint: changes whenever the vectors would; part of the key of every stored embedding.
         device: where it runs.
-        refinement: network that finds outlines from votes at this stride; None: outlines follow the image's edges.
     """
 
     name: str
@@ -32,7 +30,6 @@ class Embedder(Protocol):
     stride: int
     fingerprint: str
     device: torch.device
-    refinement: RefinementNet | None
 
     def to(self, device: torch.device) -> None:
         """Move to another device."""
@@ -64,7 +61,6 @@ class CompactEmbedder:
         """
         self._net, self.fingerprint = CompactNet.from_file(weights or bundled(CompactNet.name))
         self.dim = self._net.dim
-        self.refinement: RefinementNet | None = self._net.refinement
         self.to(device)
 
     def to(self, device: torch.device) -> None:

@@ -82,15 +82,12 @@ class PmlConfig:
             "tooltip": "Pixels of finished frames on which all neighbours agreed become references (PML section 3.2).",
         },
     ] = True
-    outline: Annotated[
-        Literal["learned", "edges", "cells"],
-        {"tooltip": "Outlines are found by a small network, follow the edges of the image, or run between the cells."},
-    ] = "learned"
+    refine: Annotated[bool, {"label": "follow edges", "tooltip": "Fit the outline to the edges of the image."}] = True
 
 
 PRESETS: dict[str, PmlConfig] = {
     "default": PmlConfig(),
-    "paper": PmlConfig(k=5, k_strokes=1, votes="hard", context_frames=0, outline="edges"),
+    "paper": PmlConfig(k=5, k_strokes=1, votes="hard", context_frames=0, adaptation=True),
 }
 """Named settings: our default, and the paper's (k = 5, hard votes, online adaptation, no context)."""
 
@@ -170,16 +167,14 @@ class Pml:
             torch.cat([references.embeddings, -references.handicaps[:, None]], 1),
             self._k,
         )
-        votes = context = self._vote(similarities, *references.at(index))
+        votes = self._vote(similarities, *references.at(index))
         if self.config.context_frames and finished:
             context = self._context_votes(queries, finished)
             strokes = self._references.select((self._references.frames == t) & self._references.painted)
             if len(strokes):  # context has no say about what was corrected on this very frame
                 context = torch.where(likeness(cells, strokes.embeddings) == ALIKE, votes, context)
-        nearness = similarities[:, 0].expand_as(votes)
-        shape = len(votes), -1, *queries.shape[:2]
-        evidence = torch.stack([votes, context, nearness], 1).view(shape)
-        return Scores(evidence[:, :2].mean(1), evidence, self._ids)
+            votes = (votes + context) / 2
+        return Scores(votes.view(-1, *queries.shape[:2]), self._ids)
 
     def _vote(self, similarities: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         temperature = self.config.temperature if self.config.votes == "soft" else None

@@ -159,8 +159,8 @@ class Trainer:
         )
         self.net = initial_network(start, self.sampler).to(device)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
-        # Edges and colours are as good as they get, and a third of the work. Outlines have a training of their own.
-        for part in (*self.net.trunk.early_layers(), self.net.refinement):
+        # Edges and colours are as good as they get, and a third of the work of a step.
+        for part in self.net.trunk.early_layers():
             part.requires_grad_(False)
         self.average = copy.deepcopy(self.net).requires_grad_(False)
         self.generator = torch.Generator().manual_seed(config.seed)

@@ -222,11 +222,11 @@ def test_ctrl_c_ends_every_process_and_keeps_what_is_finished(tmp_path, drawn, o
          "--device", "cpu"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"TQDM_DISABLE": "1"},
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (out / "sequences/short.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)  # ends only when its processes, which hold the pipe, have ended
+    _, errors = process.communicate(timeout=120)  # ends only when its processes, which hold the pipe, have ended
     assert process.returncode == 130
     assert "finished sequences are kept" in errors
     assert [path.name for path in (out / "sequences").iterdir()] == ["short.json"]

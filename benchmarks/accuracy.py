@@ -1,9 +1,9 @@
-"""J and F on videos with masks: trained against untrained features, the paper's settings against ours.
+"""J and F on videos with masks: trained against untrained features, and what each matching choice gives.
 
-    python benchmarks/accuracy.py DATA [--trunk resnet18.safetensors] [--weights my.safetensors]
+    python benchmarks/accuracy.py DATA [--trunk efficientnet-b0.safetensors] [--weights my.safetensors] [--recipes ...]
 
 DATA is a DAVIS-layout folder. Every video is segmented from its first mask; the mean is over sequences, each the mean
-over its frames without the first and the last. With --trunk, the ResNet-18 features that training started from are
+over its frames without the first and the last. With --trunk, the features that training starts from are
 measured too: both stages standardised per channel over the first frame, made unit length, side by side.
 """
 
@@ -18,30 +18,51 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from napari_pml import PRESETS, PmlConfig, Session, open_video
+from napari_pml import PRESETS, Session, open_video
+from napari_pml.embedding.compact import trunk_with
+from napari_pml.embedding.efficientnet import PUBLISHED_STEM, fold_batch_norm
 from napari_pml.embedding.embedder import load_embedder
-from napari_pml.embedding.resnet import ResNet18Trunk
 from napari_pml.embedding.weights import load_weights
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.grid import pad_to_cells
 
+DEFAULT, PAPER = PRESETS["default"], PRESETS["paper"]
+
 RECIPES = {
-    "plain retrieval, k = 5": replace(PRESETS["paper"], adaptation=False, refine=False),
-    "paper": PRESETS["paper"],
-    "default": PmlConfig(),
+    "plain retrieval, k = 5": replace(PAPER, adaptation=False, refine=False),
+    "paper": PAPER,
+    "default": DEFAULT,
+    "no context": replace(DEFAULT, context_frames=0),
+    "context 1": replace(DEFAULT, context_frames=1),
+    "context 5": replace(DEFAULT, context_frames=5),
+    "window 6": replace(DEFAULT, window=6),
+    "window 18": replace(DEFAULT, window=18),
+    "k = 5": replace(DEFAULT, k=5),
+    "k = 20": replace(DEFAULT, k=20),
+    "temperature 0.03": replace(DEFAULT, temperature=0.03),
+    "temperature 0.1": replace(DEFAULT, temperature=0.1),
+    "hard votes": replace(DEFAULT, votes="hard"),
+    "adaptation the other way": replace(DEFAULT, adaptation=not DEFAULT.adaptation),
+    "no edges": replace(DEFAULT, refine=False),
 }
 
 
 class TrunkEmbedder:
-    """ResNet-18 features as they come from ImageNet, standardised over the first frame."""
+    """Features as they come from ImageNet, standardised over the first frame."""
 
-    name, stride, dim, fingerprint = "untrained trunk", 8, sum(ResNet18Trunk.widths), ""
+    name, stride, fingerprint = "untrained trunk", 8, ""
 
     def __init__(self, path: Path):
         self.device = torch.device("cpu")
-        self.trunk = ResNet18Trunk()
-        self.trunk.load_state_dict(load_weights(path)[0])
+        state = load_weights(path)[0]
+        state = fold_batch_norm(state) if PUBLISHED_STEM in state else state
+        trunk = trunk_with(state)
+        if trunk is None:
+            raise SystemExit(f"{path} holds no trunk that the compact network knows")
+        self.trunk = trunk()
+        self.trunk.load_state_dict(state)
+        self.dim = sum(trunk.widths)
         self.statistics: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def to(self, device: torch.device) -> None:
@@ -49,7 +70,7 @@ class TrunkEmbedder:
 
     @torch.inference_mode()
     def embed(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Return (1, 384, h, w); the first frame, which is annotated and therefore comes first, sets the scale."""
+        """Return (1, D, h, w); the first frame, which is annotated and therefore comes first, sets the scale."""
         depths = self.trunk(pad_to_cells(frames, self.stride))
         if t.item() == -1:
             self.statistics = [torch.std_mean(x, dim=(0, 2, 3), keepdim=True) for x in depths]

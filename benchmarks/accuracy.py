@@ -42,8 +42,9 @@ RECIPES = {
     "k = 20": replace(DEFAULT, k=20),
     "temperature 0.03": replace(DEFAULT, temperature=0.03),
     "temperature 0.1": replace(DEFAULT, temperature=0.1),
+    "soft votes": replace(DEFAULT, votes="soft"),
     "hard votes": replace(DEFAULT, votes="hard"),
-    "adaptation the other way": replace(DEFAULT, adaptation=not DEFAULT.adaptation),
+    "online adaptation": replace(DEFAULT, adaptation=True),
     "no edges": replace(DEFAULT, refine=False),
 }
 

@@ -9,8 +9,8 @@ def test_a_preset_without_changes_stays_what_it_is():
 
 
 def test_values_are_read_by_their_type():
-    entries = ["k=7", "temperature=0.1", "votes=hard", "adaptation=False", "refine=true", "context_frames = 0"]
-    expected = PmlConfig(k=7, temperature=0.1, votes="hard", adaptation=False, refine=True, context_frames=0)
+    entries = ["k=7", "temperature=0.1", "votes=hard", "adaptation=True", "refine=true", "context_frames = 0"]
+    expected = PmlConfig(k=7, temperature=0.1, votes="hard", adaptation=True, refine=True, context_frames=0)
     assert parse_config("default", entries) == expected
 
 
@@ -23,7 +23,7 @@ def test_values_are_read_by_their_type():
         ("k=2.5", "expected a whole number"),
         ("k=0", "from 1 to 50"),
         ("temperature=nan", "expected a number from 0.005 to 1.0"),
-        ("votes=loud", "expected soft or hard"),
+        ("votes=loud", "expected balanced or soft or hard"),
         ("refine=1", "expected true or false"),
     ],
 )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from napari_pml.methods.neighbours import TILE, nearest, nearest_in_window, tiles_with_a_choice, vote
+from napari_pml.methods.neighbours import TILE, balanced_vote, nearest, nearest_in_window, tiles_with_a_choice, vote
 
 
 def unit(*shape, seed=0):
@@ -83,3 +83,18 @@ def test_what_is_no_neighbour_has_no_vote(temperature):
     assert result[:, 0].tolist() == [0, 1]
     nobody = torch.full((1, 3), -torch.inf)
     assert vote(nobody, LABELS, SHARES, 2, temperature).sum() == 0
+
+
+def test_in_a_balanced_vote_numbers_do_not_matter():
+    queries = unit(6, 16)
+    few, many = unit(3, 16, seed=1), unit(500, 16, seed=2)
+    labels = torch.tensor([2] * 3 + [0] * 500)
+    result = balanced_vote(queries, torch.cat([few, many]), labels, 4, 3, 0.1)
+    assert result.shape == (4, 6)
+    assert torch.allclose(result.sum(0), torch.ones(6))
+    assert (result[[1, 3]] == 0).all()
+    similarity = torch.stack([(queries @ many.T).topk(3).values.mean(1), (queries @ few.T).mean(1)])
+    assert torch.allclose(result[[0, 2]], torch.softmax(similarity / 0.1, 0), atol=1e-5)
+    more = torch.cat([few, many, many])
+    again = balanced_vote(queries, more, torch.cat([labels, labels[3:] * 0 + 3]), 4, 3, 0.1)
+    assert torch.allclose(again[0], again[3])

@@ -171,3 +171,33 @@ def vote(
     votes = similarities.new_zeros(len(similarities), n_labels)
     votes.scatter_add_(1, labels.flatten(1), (weights[..., None] * shares).flatten(1))
     return votes.T
+
+
+def balanced_vote(
+    queries: torch.Tensor,
+    references: torch.Tensor,
+    labels: torch.Tensor,
+    n_labels: int,
+    k: int,
+    temperature: float,
+) -> torch.Tensor:
+    """Let each label speak for itself, by the mean similarity of its own k nearest references.
+
+    How many references a label has then does not matter, so that what is small is not outvoted (VideoMatch, Hu, Huang
+    and Schwing, ECCV 2018, section 3.2).
+
+    Args:
+        queries: (Q, D) float32.
+        references: (N, D) float32, N > 0.
+        labels: (N,) int64.
+        n_labels: L.
+        k: how many of each label; all of them if there are fewer.
+        temperature: of the softmax over the labels.
+
+    Returns:
+        (L, Q) float32, sums to 1 over the labels; 0 for a label without references.
+    """
+    means = queries.new_full((n_labels, len(queries)), -torch.inf)
+    for label in labels.unique().tolist():
+        means[label] = nearest(queries, references[labels == label], k)[0].mean(1)
+    return torch.softmax(means / temperature, dim=0)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.methods.neighbours import nearest, nearest_in_window, tiles_with_a_choice, vote
+from napari_pml.methods.neighbours import balanced_vote, nearest, nearest_in_window, tiles_with_a_choice, vote
 from napari_pml.methods.references import (
     ALIKE,
     ReferencePixels,
@@ -45,16 +45,19 @@ class PmlConfig:
         },
     ] = 10
     votes: Annotated[
-        Literal["soft", "hard"],
-        {"tooltip": "soft: nearer neighbours count more, borders count for both sides; hard: one neighbour, one vote."},
-    ] = "soft"
+        Literal["balanced", "soft", "hard"],
+        {
+            "tooltip": "balanced: each label's own nearest neighbours speak for it (context votes softly); "
+            "soft: nearer neighbours count more, borders count for both sides; hard: one neighbour, one vote."
+        },
+    ] = "balanced"
     temperature: Annotated[
         float,
         {
             "min": 0.005,
             "max": 1.0,
             "step": 0.005,
-            "tooltip": "Of soft votes: the smaller, the more the very nearest decide.",
+            "tooltip": "Of votes that are not hard: the smaller, the more the very nearest decide.",
         },
     ] = 0.05
     context_frames: Annotated[
@@ -81,7 +84,7 @@ class PmlConfig:
             "label": "online adaptation",
             "tooltip": "Pixels of finished frames on which all neighbours agreed become references (PML section 3.2).",
         },
-    ] = True
+    ] = False
     refine: Annotated[bool, {"label": "follow edges", "tooltip": "Fit the outline to the edges of the image."}] = True
 
 
@@ -161,13 +164,7 @@ class Pml:
         if self.config.adaptation and finished:
             references = ReferencePixels.concatenate([references, *self._unanimous(finished)])
         cells = queries.flatten(0, 1)
-        # A further component, 1 in every query, takes each reference's handicap off its similarity.
-        similarities, index = nearest(
-            F.pad(cells, (0, 1), value=1.0),
-            torch.cat([references.embeddings, -references.handicaps[:, None]], 1),
-            self._k,
-        )
-        votes = self._vote(similarities, *references.at(index))
+        votes = self._annotated_votes(cells, references)
         if self.config.context_frames and finished:
             context = self._context_votes(queries, finished)
             strokes = self._references.select((self._references.frames == t) & self._references.painted)
@@ -176,8 +173,20 @@ class Pml:
             votes = (votes + context) / 2
         return Scores(votes.view(-1, *queries.shape[:2]), self._ids)
 
+    def _annotated_votes(self, cells: torch.Tensor, references: ReferencePixels) -> torch.Tensor:
+        """Return the (L, h * w) votes of references anywhere."""
+        # A further component, 1 in every query, takes each reference's handicap off its similarity.
+        queries = F.pad(cells, (0, 1), value=1.0)
+        pool = torch.cat([references.embeddings, -references.handicaps[:, None]], 1)
+        if self.config.votes == "balanced":
+            return balanced_vote(
+                queries, pool, references.labels[:, 0], len(self._ids), self._k, self.config.temperature
+            )
+        similarities, index = nearest(queries, pool, self._k)
+        return self._vote(similarities, *references.at(index))
+
     def _vote(self, similarities: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        temperature = self.config.temperature if self.config.votes == "soft" else None
+        temperature = None if self.config.votes == "hard" else self.config.temperature
         return vote(similarities, labels, shares, len(self._ids), temperature)
 
     def _context_votes(self, queries: torch.Tensor, finished: Sequence[FrameMask]) -> torch.Tensor:

@@ -34,7 +34,7 @@ UNANIMOUS = 0.999
 class PmlConfig:
     """How neighbours are found and what their votes count. `PRESETS` holds the paper's and our own."""
 
-    k: Annotated[int, {"min": 1, "max": 50, "label": "neighbours", "tooltip": "So many nearest references vote."}] = 10
+    k: Annotated[int, {"min": 1, "max": 50, "label": "neighbours", "tooltip": "So many nearest references vote."}] = 5
     k_strokes: Annotated[
         int,
         {
@@ -43,7 +43,7 @@ class PmlConfig:
             "label": "neighbours (strokes)",
             "tooltip": "So many vote as long as no frame is complete (the paper: 5 for masks, 1 for clicks).",
         },
-    ] = 10
+    ] = 5
     votes: Annotated[
         Literal["balanced", "soft", "hard"],
         {

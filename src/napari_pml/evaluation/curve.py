@@ -11,8 +11,8 @@ from scipy.integrate import trapezoid
 from napari_pml.evaluation.robot_study import Run
 
 SECONDS_PER_INTERACTION = 30.0
-"""The area under the curve is taken over so much time for each interaction (DAVIS 2018 section 3.2; it allows as much
-for every object, but the cost of retrieval does not grow with their number)."""
+"""The area under the curve is taken over so much time for each interaction (DAVIS 2018 allows as much for
+every object; here once for all, since the cost of retrieval does not grow with their number)."""
 
 
 def at_interactions(runs: Sequence[Run], measure: str, n: int) -> NDArray[np.float64]:

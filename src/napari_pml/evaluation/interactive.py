@@ -1,7 +1,7 @@
 """The interactive protocol: a robot annotates, looks at all masks, corrects the worst frame, and so on.
 
 It drives a `Session` as the viewer does, so that what is measured is what a person gets. After the interactive track
-of DAVIS (Caelles et al., "The 2018 DAVIS challenge on video object segmentation", 2018, section 3).
+of DAVIS (Caelles et al., "The 2018 DAVIS challenge on video object segmentation", 2018).
 """
 
 from __future__ import annotations

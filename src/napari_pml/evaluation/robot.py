@@ -1,7 +1,7 @@
 """A robot that annotates like a person: it compares a mask with the truth and paints a stroke where they differ.
 
 Strokes follow the description of the robot of the DAVIS interactive challenge (Caelles et al., "The 2018 DAVIS
-challenge on video object segmentation", 2018); clicks that of PML (section 4.3). Pure functions, no state.
+challenge on video object segmentation", 2018); clicks the simulated person of PML (CVPR 2018).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from napari_pml import BACKGROUND, PRESETS, PmlConfig, PmlError, Session, open_v
 from napari_pml.cli import app
 from napari_pml.evaluation import robot_study
 from napari_pml.evaluation.curve import area_under_curve, at_interactions, at_seconds
+from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.interactive import Interaction, Protocol, TrueMasks, interact
 from napari_pml.evaluation.robot_study import Study
 
@@ -179,42 +180,43 @@ def dataset(tmp_path, drawn):
 
 
 @pytest.fixture
-def study(dataset, tmp_path, colour_embedder):
-    def study(interactions=2, starts=1):
+def run_study(dataset, tmp_path, colour_embedder):
+    def run_study(interactions=2, starts=1):
         protocol = Protocol(interactions=interactions, starts=starts)
-        return Study(dataset, tmp_path / "out", protocol, PmlConfig(), colour_embedder)
+        study = Study(dataset, tmp_path / "out", protocol, PmlConfig(), colour_embedder)
+        return study.run(find_sequences(dataset))
 
-    return study
+    return run_study
 
 
-def test_a_study_goes_on_where_it_was_stopped(study, colour_embedder):
-    first = next(study(starts=2).run())
+def test_a_study_goes_on_where_it_was_stopped(run_study, colour_embedder):
+    first = next(run_study(starts=2))
     assert [run[0].frame for run in first.runs] == [0, 2]
     colour_embedder.calls = 0
-    again = list(study(starts=2).run())
+    again = list(run_study(starts=2))
     assert [o.sequence for o in again] == ["back", "forth"]
     assert again[0] == first
     assert colour_embedder.calls == 2 * 4  # two sessions on the four frames of "forth" alone
 
 
-def test_results_of_other_settings_are_not_mixed(study, tmp_path):
-    list(study().run())
+def test_results_of_other_settings_are_not_mixed(run_study, tmp_path):
+    list(run_study())
     with pytest.raises(PmlError, match="interactions was 2, now it is 3"):
-        next(study(interactions=3).run())
+        next(run_study(interactions=3))
     (tmp_path / "out/sequences/back.json").write_text("{")
     with pytest.raises(PmlError, match="Remove it"):
-        next(study().run())
+        next(run_study())
 
 
 @pytest.mark.parametrize("kind", ["damaged", "crash"])
-def test_a_failed_sequence_does_not_lose_the_others(study, dataset, monkeypatch, kind):
+def test_a_failed_sequence_does_not_lose_the_others(run_study, dataset, monkeypatch, kind):
     if kind == "damaged":
         (dataset / "JPEGImages/480p/back/00002.jpg").write_bytes(b"no picture")
     else:
         measure = robot_study.interact
         broken = iter([lambda *args: 1 / 0])
         monkeypatch.setattr(robot_study, "interact", lambda *args: next(broken, measure)(*args))
-    back, forth = study().run()
+    back, forth = run_study()
     assert back.error is not None
     assert not back.runs
     assert "back failed" in back.describe()
@@ -222,12 +224,7 @@ def test_a_failed_sequence_does_not_lose_the_others(study, dataset, monkeypatch,
     assert len(forth.runs[0]) == 2
     monkeypatch.undo()
     (dataset / "JPEGImages/480p/back/00002.jpg").write_bytes((dataset / "JPEGImages/480p/back/00001.jpg").read_bytes())
-    assert [o.error for o in study().run()] == [None, None]
-
-
-def test_unknown_sequences_are_named(study):
-    with pytest.raises(PmlError, match=r"no sequence sideways in .*, only back, forth"):
-        next(study().run(["sideways"]))
+    assert [o.error for o in run_study()] == [None, None]
 
 
 def test_the_command_writes_table_summary_and_picture(dataset, tmp_path):

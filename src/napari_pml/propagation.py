@@ -26,9 +26,9 @@ class Chain:
 def chains(annotations: Annotations, start: int) -> list[Chain]:
     """Divide the video into chains, so that every frame is final in a chain from the annotated frame nearest to it.
 
-    Masks spread from the complete frames, forwards and backwards in time. A frame with strokes only is then a
-    correction: masks spread to it first, so that it keeps what was right there, and from it in both directions.
-    Where no frame is complete, masks spread from every annotated one.
+    Masks spread from the complete frames, or from the frame on which most is painted if none is complete, forwards and
+    backwards in time. Every other frame with strokes is a correction: masks spread to it first, so that it keeps what
+    was right there, and from it in both directions.
 
     Masks depend on the annotations alone, not on `start`; chains near `start` come first, and each comes after the
     one that it builds on.
@@ -38,7 +38,7 @@ def chains(annotations: Annotations, start: int) -> list[Chain]:
         start: the frame that the person looks at.
     """
     annotated = sorted(annotations.frames)
-    sources = [t for t in annotated if t in annotations.complete] or annotated
+    sources = [t for t in annotated if t in annotations.complete] or [annotations.main_frame]
     shares = [*((a + b) // 2 for a, b in pairwise(annotated)), annotations.shape[0] - 1]  # last frame of each share
     last = dict(zip(annotated, shares, strict=True))
     first = dict(zip(annotated, [0, *(edge + 1 for edge in shares)], strict=False))

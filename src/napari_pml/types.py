@@ -122,6 +122,11 @@ class Annotations:
             seen[labels] = True
         return tuple((np.flatnonzero(seen[1:BACKGROUND]) + 1).tolist())
 
+    @cached_property
+    def main_frame(self) -> int:
+        """The annotated frame that shows most labels, the earliest of these."""
+        return min(self.frames, key=lambda t: (-len(np.unique(self.frames[t])), t))
+
     def _checked(self, t: int, labels: ArrayLike) -> Labels:
         n_frames, *size = self.shape
         if not 0 <= t < n_frames:

@@ -9,16 +9,20 @@ import typer
 
 from napari_pml.cli.common import Config, Device, Embedder, Preset, Settings, app, clear_errors
 
+Dataset = Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")]
+Sequences = Annotated[
+    list[str] | None,
+    typer.Option(help="Only these: names with commas between them, or a list such as ImageSets/2017/val.txt."),
+]
+Resolution = Annotated[str | None, typer.Option(help="Folder below JPEGImages; 480p if there are several.")]
+
 
 @app.command()
 def evaluate(
-    dataset: Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")],
+    dataset: Dataset,
     out: Annotated[Path, typer.Option(help="Folder for the report, the figures and the masks.")],
-    sequences: Annotated[
-        list[str] | None,
-        typer.Option(help="Only these: names with commas between them, or a list such as ImageSets/2017/val.txt."),
-    ] = None,
-    resolution: Annotated[str | None, typer.Option(help="Folder below JPEGImages; 480p if there are several.")] = None,
+    sequences: Sequences = None,
+    resolution: Resolution = None,
     preset: Settings = Preset.default,
     config: Config = None,
     embedder: Embedder = "compact",
@@ -69,16 +73,18 @@ def evaluate(
 
 @app.command()
 def robot(
-    dataset: Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")],
+    dataset: Dataset,
     out: Annotated[Path, typer.Option(help="Folder of the results; sequences that are in it already are skipped.")],
     clicks: Annotated[bool, typer.Option("--clicks", help="Click instead of drawing scribbles.")] = False,
     background: Annotated[bool, typer.Option("--background", help="Mark the background too, to begin with.")] = False,
     interactions: Annotated[int, typer.Option(min=1, help="So many rounds of annotation on each video.")] = 8,
     starts: Annotated[int, typer.Option(min=1, help="So many times on each video, from different frames.")] = 1,
-    preset: Annotated[Preset, typer.Option(help="Our settings, or the paper's.")] = Preset.default,
+    sequences: Sequences = None,
+    resolution: Resolution = None,
+    preset: Settings = Preset.default,
+    config: Config = None,
     embedder: Embedder = "compact",
     device: Device = None,
-    sequence: Annotated[list[str] | None, typer.Option(help="Only this one; may be given more than once.")] = None,
 ) -> None:
     """Let a robot annotate videos with known masks, and measure how much work a good result takes.
 
@@ -86,15 +92,18 @@ def robot(
     """
     with clear_errors():
         from napari_pml.embedding.embedder import choose_device, load_embedder
+        from napari_pml.evaluation.davis import find_sequences, select_sequences
         from napari_pml.evaluation.interactive import Protocol
         from napari_pml.evaluation.robot_report import write_report
         from napari_pml.evaluation.robot_study import Study
-        from napari_pml.methods.pml import PRESETS
+        from napari_pml.methods.pml import parse_config
 
         protocol = Protocol("click" if clicks else "scribble", background, interactions, starts)
-        study = Study(dataset, out, protocol, PRESETS[preset], load_embedder(embedder, choose_device(device)))
+        settings = parse_config(preset, config or [])
+        chosen = select_sequences(find_sequences(dataset, resolution), sequences or [])
+        study = Study(dataset, out, protocol, settings, load_embedder(embedder, choose_device(device)))
         outcomes = []
-        for outcome in study.run(sequence or []):
+        for outcome in study.run(chosen):
             outcomes.append(outcome)
             typer.echo(outcome.describe(), err=outcome.error is not None)
         if any(outcome.runs for outcome in outcomes):

@@ -13,7 +13,8 @@ import numpy as np
 
 from napari_pml.evaluation.curve import SECONDS_PER_INTERACTION, area_under_curve, at_interactions, at_seconds
 from napari_pml.evaluation.curve_plot import plot_curves
-from napari_pml.evaluation.robot_study import Outcome, Run, Study, write_text
+from napari_pml.evaluation.robot_study import Outcome, Run, Study
+from napari_pml.export import written
 
 AT_SECONDS = 60.0
 """DAVIS 2018 ranks by J&F after one minute."""
@@ -48,9 +49,14 @@ def write_report(study: Study, outcomes: Sequence[Outcome], out: Path) -> dict[s
         "sequences": {o.sequence: _figures(o.runs, limit) for o in outcomes if o.runs},
         "failed": {o.sequence: str(o.error) for o in outcomes if o.error},
     }
-    write_text(out / "curve.csv", _table(outcomes))
-    write_text(out / "summary.json", json.dumps(summary, indent=1))
-    write_text(out / "curve.svg", plot_curves(runs))
+    files = {
+        "curve.csv": _table(outcomes),
+        "summary.json": json.dumps(summary, indent=1),
+        "curve.svg": plot_curves(runs),
+    }
+    for name, text in files.items():
+        with written(out / name) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
     return mean
 
 

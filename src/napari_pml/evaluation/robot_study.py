@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from napari_pml.embedding.embedder import Embedder
-from napari_pml.evaluation.davis import Sequence, find_sequences
+from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.interactive import Interaction, Protocol, TrueMasks, interact
+from napari_pml.export import written
 from napari_pml.methods.pml import PmlConfig
 from napari_pml.session import Session
-from napari_pml.types import DatasetError, ExportError, PmlError
+from napari_pml.types import ExportError, PmlError
 from napari_pml.video import open_video
 
 Run = list[Interaction]
@@ -50,21 +51,21 @@ class Outcome:
 class Study:
     """One protocol and one way to segment, over a DAVIS-layout dataset."""
 
-    def __init__(self, root: Path, out: Path, protocol: Protocol, config: PmlConfig, embedder: Embedder):
+    def __init__(self, dataset: Path, out: Path, protocol: Protocol, config: PmlConfig, embedder: Embedder):
         """Say what to measure.
 
         Args:
-            root: DAVIS-layout folder.
+            dataset: its folder, whose name is part of the settings.
             out: folder for `sequences/<name>.json`; what another call with the same settings left there is kept.
             protocol: how the robot works.
             config: how the session retrieves.
             embedder: the network, on its device.
         """
-        self._root, self._folder = root, out / "sequences"
+        self._folder = out / "sequences"
         self._config, self._embedder = config, embedder
         self.protocol = protocol
         self.settings: Mapping[str, object] = {
-            "dataset": root.resolve().name,
+            "dataset": dataset.resolve().name,
             **asdict(protocol),
             **asdict(config),
             "embedder": embedder.name,
@@ -72,22 +73,14 @@ class Study:
             "device": str(embedder.device),
         }
 
-    def run(self, names: Collection[str] = ()) -> Iterator[Outcome]:
+    def run(self, sequences: Collection[Sequence]) -> Iterator[Outcome]:
         """Measure one sequence after the other; one that fails does not keep the others from their turn.
 
-        Args:
-            names: of the sequences; all of them if there are none.
-
         Raises:
-            DatasetError: the dataset is not laid out like DAVIS, or has no sequence of such a name.
             ExportError: results of other settings are in the way, or the results cannot be written.
         """
-        sequences = {sequence.name: sequence for sequence in find_sequences(self._root)}
-        if unknown := sorted(set(names) - sequences.keys()):
-            raise DatasetError(f"There is no sequence {unknown[0]} in {self._root}, only {', '.join(sequences)}.")
-        chosen = [sequences[name] for name in sequences if not names or name in names]
-        done = {sequence.name: self._read(sequence.name) for sequence in chosen}
-        for sequence in chosen:
+        done = {sequence.name: self._read(sequence.name) for sequence in sequences}
+        for sequence in sequences:
             if runs := done[sequence.name]:
                 yield Outcome(sequence.name, runs)
                 continue
@@ -128,19 +121,5 @@ class Study:
 
     def _write(self, name: str, runs: tuple[Run, ...]) -> None:
         rows = [[asdict(interaction) for interaction in run] for run in runs]
-        write_text(self._folder / f"{name}.json", json.dumps({"settings": self.settings, "runs": rows}, indent=1))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one piece: under another name first, renamed when it is complete.
-
-    Raises:
-        ExportError: the file cannot be written.
-    """
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error
+        with written(self._folder / f"{name}.json") as unfinished:
+            unfinished.write_text(json.dumps({"settings": self.settings, "runs": rows}, indent=1), encoding="utf-8")

@@ -152,7 +152,7 @@ class Pml:
         """Gather the reference pixels of at least one annotated frame."""
         self._ids = (BACKGROUND, *annotations.object_ids)
         self._annotated = annotations.frames.keys()
-        self._references = annotated_references(annotations, self.embeddings)
+        self._references = annotated_references(annotations, self.embeddings, thin=self.config.votes != "hard")
         self._k = self.config.k if annotations.complete else self.config.k_strokes
 
     def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:

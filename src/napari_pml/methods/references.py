@@ -131,7 +131,9 @@ def dense_references(
     )
 
 
-def annotated_references(annotations: Annotations, embeddings: VideoEmbeddings) -> ReferencePixels:
+def annotated_references(
+    annotations: Annotations, embeddings: VideoEmbeddings, *, thin: bool = True
+) -> ReferencePixels:
     """Gather the references of everything that is annotated.
 
     On a frame that is not complete, cells that look unlike every annotated object stand for the background, so that
@@ -141,6 +143,7 @@ def annotated_references(annotations: Annotations, embeddings: VideoEmbeddings) 
     Args:
         annotations: at least one frame.
         embeddings: of the same video.
+        thin: of complete frames, keep a sample of each label's cells; otherwise all.
     """
     ids = (BACKGROUND, *annotations.object_ids)
     stride = embeddings.embedder.stride
@@ -149,7 +152,7 @@ def annotated_references(annotations: Annotations, embeddings: VideoEmbeddings) 
     for t in annotations.frames:
         labels = explicit_background(annotations, t)
         found = dense_references(t, labels, embeddings[t], ids, stride, painted=t not in annotations.complete)
-        parts.append(found.thinned(limit) if t in annotations.complete else found)
+        parts.append(found.thinned(limit) if thin and t in annotations.complete else found)
     given = ReferencePixels.concatenate(parts)
     incomplete = sorted(annotations.frames.keys() - annotations.complete)
     room = max(100, IMPLIED_PIXELS // max(1, len(incomplete)))

@@ -11,6 +11,7 @@ from torch import nn
 
 from napari_pml.embedding.efficientnet import EfficientNetTrunk
 from napari_pml.embedding.resnet import ResNet18Trunk
+from napari_pml.embedding.trunk import Trunk
 from napari_pml.embedding.weights import load_weights
 from napari_pml.grid import cell_coordinates
 from napari_pml.types import WeightsError
@@ -52,11 +53,11 @@ class EmbeddingHead(nn.Module):
         return F.normalize(self.shortcut(features) + x, dim=1)
 
 
-TRUNKS = (EfficientNetTrunk, ResNet18Trunk)
+TRUNKS: tuple[type[Trunk], ...] = (EfficientNetTrunk, ResNet18Trunk)
 """What may be below the head, the bundled one first."""
 
 
-def trunk_with(parameters: Iterable[str]) -> type[EfficientNetTrunk] | type[ResNet18Trunk] | None:
+def trunk_with(parameters: Iterable[str]) -> type[Trunk] | None:
     """Return the trunk that has all these parameters, or None."""
     wanted = set(parameters)
     return next((trunk for trunk in TRUNKS if wanted and wanted == trunk().state_dict().keys()), None)
@@ -68,7 +69,7 @@ class CompactNet(nn.Module):
     name = "compact"
     stride = 8
 
-    def __init__(self, trunk: type[EfficientNetTrunk] | type[ResNet18Trunk] = EfficientNetTrunk, dim: int = 128):
+    def __init__(self, trunk: type[Trunk] = EfficientNetTrunk, dim: int = 128):
         """Build a network without trained weights: `trunk` is one of `TRUNKS`, `dim` the length of the embeddings."""
         super().__init__()
         self.dim = dim

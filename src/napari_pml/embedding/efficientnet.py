@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from napari_pml.embedding.trunk import Trunk
+
 PUBLISHED_STEM = "_conv_stem.weight"
 """A name that only published weights have."""
 
@@ -49,7 +51,7 @@ class InvertedResidual(nn.Module):
         """Build a block whose depthwise convolution is padded by `pad_before` pixels above and to the left."""
         super().__init__()
         wide = stage.n_in * stage.expansion
-        after = stage.kernel - stage.stride - pad_before
+        after = stage.kernel // 2
         self.padding = (pad_before, after, pad_before, after)
         self.expand = nn.Conv2d(stage.n_in, wide, 1) if stage.expansion > 1 else None
         self.depthwise = nn.Conv2d(wide, wide, stage.kernel, stage.stride, groups=wide)
@@ -67,17 +69,14 @@ class InvertedResidual(nn.Module):
         return x + y if self.has_shortcut else y
 
 
-class EfficientNetTrunk(nn.Module):
+class EfficientNetTrunk(Trunk):
     """EfficientNet-B0 to stride 16.
 
     The first two strided convolutions are padded behind, as they were trained, the last two on both sides. Output i
     is then centred on pixel 8 i + 3, half a pixel from the centre of cell i.
     """
 
-    mean: torch.Tensor
-    std: torch.Tensor
     widths = (40, 112)
-    """Channels of the stride-8 and of the stride-16 features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,34 +84,20 @@ class EfficientNetTrunk(nn.Module):
         self.blocks = nn.ModuleList(
             InvertedResidual(stage, 0 if i == 1 else stage.kernel // 2) for i, stage in enumerate(STAGES)
         )
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
 
     def early_layers(self) -> tuple[nn.Module, ...]:
         """Return the layers up to stride 4."""
         return self.stem, *self.blocks[:3]
 
-    def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute features of two depths, both on the stride-8 grid.
-
-        Args:
-            frames: (B, 3, H, W) RGB in 0..1, H and W multiples of 8.
-
-        Returns:
-            (B, 40, H/8, W/8) of block 4 and (B, 112, H/8, W/8) of block 10, brought up from stride 16.
-        """
-        x = F.pad((frames - self.mean) / self.std, (0, 1, 0, 1))
-        x = F.silu(self.stem(x), inplace=True)
+    def two_depths(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the features after block 4 and after block 10."""
+        x = F.silu(self.stem(F.pad(x, (0, 1, 0, 1))), inplace=True)
         for block in self.blocks[:5]:
             x = block(x)
         fine = x
         for block in self.blocks[5:]:
             x = block(x)
-        # Coarse cell j is centred on fine cell 2 j: bring it up corner to corner, then repeat the last cell if needed.
-        h, w = x.shape[-2:]
-        x = F.interpolate(x, size=(2 * h - 1, 2 * w - 1), mode="bilinear", align_corners=True)
-        missing = fine.shape[-1] - x.shape[-1], fine.shape[-2] - x.shape[-2]
-        return fine, F.pad(x, (0, missing[0], 0, missing[1]), mode="replicate")
+        return fine, x
 
 
 def fold_batch_norm(published: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

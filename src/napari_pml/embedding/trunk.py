@@ -1,0 +1,48 @@
+"""What the trunks of the compact network have in common."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Trunk(nn.Module):
+    """Computes features at strides 8 and 16, both on the stride-8 grid, from frames as ImageNet networks see them.
+
+    Attributes:
+        widths: channels of the stride-8 and of the stride-16 features.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    widths: tuple[int, int]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+
+    def early_layers(self) -> tuple[nn.Module, ...]:
+        """Return the layers up to stride 4."""
+        raise NotImplementedError
+
+    def two_depths(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map (B, 3, H, W) standardised frames to features at strides 8 and 16."""
+        raise NotImplementedError
+
+    def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute features of two depths.
+
+        Args:
+            frames: (B, 3, H, W) RGB in 0..1, H and W multiples of 8.
+
+        Returns:
+            (B, C, H/8, W/8) of stride 8, and likewise those of stride 16, brought up; C as `widths` says.
+        """
+        fine, coarse = self.two_depths((frames - self.mean) / self.std)
+        # Coarse cell j is centred on fine cell 2 j: bring it up corner to corner, then repeat the last cell if needed.
+        h, w = coarse.shape[-2:]
+        coarse = F.interpolate(coarse, size=(2 * h - 1, 2 * w - 1), mode="bilinear", align_corners=True)
+        missing = fine.shape[-1] - coarse.shape[-1], fine.shape[-2] - coarse.shape[-2]
+        return fine, F.pad(coarse, (0, missing[0], 0, missing[1]), mode="replicate")

@@ -44,7 +44,7 @@ RECIPES = {
     "temperature 0.1": replace(DEFAULT, temperature=0.1),
     "soft votes": replace(DEFAULT, votes="soft"),
     "hard votes": replace(DEFAULT, votes="hard"),
-    "online adaptation": replace(DEFAULT, adaptation=True),
+    "no adaptation": replace(DEFAULT, adaptation=False),
     "no edges": replace(DEFAULT, refine=False),
 }
 

@@ -9,8 +9,8 @@ def test_a_preset_without_changes_stays_what_it_is():
 
 
 def test_values_are_read_by_their_type():
-    entries = ["k=7", "temperature=0.1", "votes=hard", "adaptation=True", "refine=true", "context_frames = 0"]
-    expected = PmlConfig(k=7, temperature=0.1, votes="hard", adaptation=True, refine=True, context_frames=0)
+    entries = ["k=7", "temperature=0.1", "votes=hard", "adaptation=False", "refine=true", "context_frames = 0"]
+    expected = PmlConfig(k=7, temperature=0.1, votes="hard", adaptation=False, refine=True, context_frames=0)
     assert parse_config("default", entries) == expected
 
 

@@ -98,3 +98,12 @@ def test_in_a_balanced_vote_numbers_do_not_matter():
     more = torch.cat([few, many, many])
     again = balanced_vote(queries, more, torch.cat([labels, labels[3:] * 0 + 3]), 4, 3, 0.1)
     assert torch.allclose(again[0], again[3])
+
+
+def test_a_label_with_few_references_has_votes_for_k():
+    similarities = torch.tensor([[0.9, 0.8, 0.1, 0.1, 0.1]])
+    labels = torch.tensor([[[1, 0], [1, 0], [0, 0], [0, 0], [0, 0]]])
+    shares = torch.tensor([[[1.0, 0.0]] * 5])
+    assert vote(similarities, labels, shares, 2, None)[:, 0].tolist() == pytest.approx([0.6, 0.4])
+    weighted = vote(similarities, labels, shares, 2, None, torch.tensor([1.0, 2.5]))
+    assert weighted[:, 0].tolist() == pytest.approx([3 / 8, 5 / 8])

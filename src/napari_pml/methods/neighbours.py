@@ -148,6 +148,7 @@ def vote(
     shares: torch.Tensor,
     n_labels: int,
     temperature: float | None,
+    weights_of_labels: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Let the neighbours of each query elect its label.
 
@@ -158,6 +159,7 @@ def vote(
         n_labels: L.
         temperature: soft votes, weighted by softmax(similarity / temperature) and split by share. None: hard votes,
             one for each neighbour and all of it for the commonest label (PML section 3.2).
+        weights_of_labels: (L,) float32, what a vote for each label counts; 1 if not given.
 
     Returns:
         (L, Q) float32, the share of the votes that each label got; all 0 for a query without neighbours.
@@ -170,6 +172,9 @@ def vote(
         weights = torch.softmax(similarities / temperature, dim=1).nan_to_num(0.0)
     votes = similarities.new_zeros(len(similarities), n_labels)
     votes.scatter_add_(1, labels.flatten(1), (weights[..., None] * shares).flatten(1))
+    if weights_of_labels is not None:
+        votes = votes * weights_of_labels
+        votes = votes / votes.sum(1, keepdim=True).clamp_min(1e-9)
     return votes.T
 
 

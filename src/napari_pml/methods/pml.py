@@ -26,8 +26,8 @@ ADAPTATION_PIXELS = 150
 """Online adaptation takes about so many pixels of each label at most, of so many finished frames, evenly spread over
 all that there are: the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
 
-UNANIMOUS = 0.999
-"""A cell's confidence from which on its neighbours all agreed; confidences are kept in steps of 1/255."""
+UNANIMOUS = 0.95
+"""A cell's confidence from which on its neighbours count as agreed: soft and balanced votes are never quite one."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class PmlConfig:
             "label": "neighbours (strokes)",
             "tooltip": "So many vote as long as no frame is complete (the paper: 5 for masks, 1 for clicks).",
         },
-    ] = 5
+    ] = 1
     votes: Annotated[
         Literal["balanced", "soft", "hard"],
         {
             "tooltip": "balanced: each label's own nearest neighbours speak for it (context votes softly); "
             "soft: nearer neighbours count more, borders count for both sides; hard: one neighbour, one vote."
         },
-    ] = "balanced"
+    ] = "hard"
     temperature: Annotated[
         float,
         {
@@ -84,7 +84,7 @@ class PmlConfig:
             "label": "online adaptation",
             "tooltip": "Pixels of finished frames on which all neighbours agreed become references (PML section 3.2).",
         },
-    ] = False
+    ] = True
     refine: Annotated[bool, {"label": "follow edges", "tooltip": "Fit the outline to the edges of the image."}] = True
 
 
@@ -183,11 +183,19 @@ class Pml:
                 queries, pool, references.labels[:, 0], len(self._ids), self._k, self.config.temperature
             )
         similarities, index = nearest(queries, pool, self._k)
-        return self._vote(similarities, *references.at(index))
+        # A label with fewer than k references could never win; it has as many votes as if it had k.
+        numbers = torch.bincount(references.labels[:, 0], minlength=len(self._ids)).clamp(1, self._k)
+        return self._vote(similarities, *references.at(index), self._k / numbers)
 
-    def _vote(self, similarities: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    def _vote(
+        self,
+        similarities: torch.Tensor,
+        labels: torch.Tensor,
+        shares: torch.Tensor,
+        weights_of_labels: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         temperature = None if self.config.votes == "hard" else self.config.temperature
-        return vote(similarities, labels, shares, len(self._ids), temperature)
+        return vote(similarities, labels, shares, len(self._ids), temperature, weights_of_labels)
 
     def _context_votes(self, queries: torch.Tensor, finished: Sequence[FrameMask]) -> torch.Tensor:
         """Return the (L, h * w) votes of the last finished frames, each cell searching its surroundings there."""

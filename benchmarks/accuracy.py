@@ -43,7 +43,7 @@ RECIPES = {
     "temperature 0.03": replace(DEFAULT, temperature=0.03),
     "temperature 0.1": replace(DEFAULT, temperature=0.1),
     "soft votes": replace(DEFAULT, votes="soft"),
-    "hard votes": replace(DEFAULT, votes="hard"),
+    "balanced votes": replace(DEFAULT, votes="balanced"),
     "no adaptation": replace(DEFAULT, adaptation=False),
     "no edges": replace(DEFAULT, refine=False),
 }

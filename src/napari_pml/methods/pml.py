@@ -51,6 +51,10 @@ class PmlConfig:
             "soft: nearer neighbours count more, borders count for both sides; hard: one neighbour, one vote."
         },
     ] = "hard"
+    votes_strokes: Annotated[
+        Literal["balanced", "soft", "hard"],
+        {"label": "votes (strokes)", "tooltip": "The same as long as no frame is complete (the paper: hard)."},
+    ] = "balanced"
     temperature: Annotated[
         float,
         {
@@ -90,7 +94,7 @@ class PmlConfig:
 
 PRESETS: dict[str, PmlConfig] = {
     "default": PmlConfig(),
-    "paper": PmlConfig(k=5, k_strokes=1, votes="hard", context_frames=0, adaptation=True),
+    "paper": PmlConfig(k_strokes=1, votes_strokes="hard", context_frames=0),
 }
 """Named settings: our default, and the paper's (k = 5, hard votes, online adaptation, no context)."""
 
@@ -146,14 +150,17 @@ class Pml:
         self._ids: tuple[int, ...] = (BACKGROUND,)
         self._references: ReferencePixels | None = None
         self._annotated: Collection[int] = ()
-        self._k = config.k
+        self._k, self._votes = config.k, config.votes
 
     def learn(self, annotations: Annotations) -> None:
         """Gather the reference pixels of at least one annotated frame."""
         self._ids = (BACKGROUND, *annotations.object_ids)
         self._annotated = annotations.frames.keys()
-        self._references = annotated_references(annotations, self.embeddings, thin=self.config.votes != "hard")
-        self._k = self.config.k if annotations.complete else self.config.k_strokes
+        config = self.config
+        self._k, self._votes = (
+            (config.k, config.votes) if annotations.complete else (config.k_strokes, config.votes_strokes)
+        )
+        self._references = annotated_references(annotations, self.embeddings, thin=self._votes != "hard")
 
     def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:
         """Score the cells of frame t by retrieval, see `Method.segment`."""
@@ -178,7 +185,7 @@ class Pml:
         # A further component, 1 in every query, takes each reference's handicap off its similarity.
         queries = F.pad(cells, (0, 1), value=1.0)
         pool = torch.cat([references.embeddings, -references.handicaps[:, None]], 1)
-        if self.config.votes == "balanced":
+        if self._votes == "balanced":
             return balanced_vote(
                 queries, pool, references.labels[:, 0], len(self._ids), self._k, self.config.temperature
             )
@@ -194,7 +201,7 @@ class Pml:
         shares: torch.Tensor,
         weights_of_labels: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        temperature = None if self.config.votes == "hard" else self.config.temperature
+        temperature = None if self._votes == "hard" else self.config.temperature
         return vote(similarities, labels, shares, len(self._ids), temperature, weights_of_labels)
 
     def _context_votes(self, queries: torch.Tensor, finished: Sequence[FrameMask]) -> torch.Tensor:

@@ -20,7 +20,7 @@ from napari_pml.training.losses import (
     standard_triplet_loss,
 )
 from napari_pml.training.material import find_footage
-from napari_pml.training.train import TrainConfig, Trainer, run_training
+from napari_pml.training.train import TrainConfig, Trainer, denormals_flushed, run_training
 from napari_pml.types import DatasetError, WeightsError
 
 SMALL = TrainConfig(steps=3, height=64, width=64, clips_per_step=1, anchors=32)
@@ -372,3 +372,10 @@ def test_a_trunk_that_does_not_fit(dataset, tmp_path):
     save_weights({"a": torch.zeros(1)}, tmp_path / "other.safetensors", "other")
     with pytest.raises(WeightsError, match="neither a 'compact' network nor a trunk"):
         next(run_training([dataset], tmp_path / "run", SMALL, tmp_path / "other.safetensors", torch.device("cpu")))
+
+
+def test_numbers_next_to_0_are_back_after_a_step():
+    tiny = torch.tensor(1e-40)
+    with denormals_flushed():
+        pass
+    assert (tiny * 1.0).item() > 0

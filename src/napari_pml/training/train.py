@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -139,6 +140,19 @@ def _typical_frames(sampler: ClipSampler) -> torch.Tensor:
     return torch.cat([sampler[n].frames for n in range(TYPICAL_CLIPS)])
 
 
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Take numbers next to 0 for 0 meanwhile: gradients of far neighbours vanish, and then slow a CPU down by half.
+
+    Only meanwhile, because SciPy's search trees crash without such numbers.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
 class Trainer:
     """A network on its way: everything that a checkpoint holds, and the step that changes it."""
 
@@ -147,7 +161,6 @@ class Trainer:
         self.config, self.device = config, device
         self.data = [folder.resolve().name for folder in data]
         torch.manual_seed(config.seed)
-        torch.set_flush_denormal(True)  # gradients of far neighbours vanish; numbers near 0 slow a CPU down by half
         self.sampler = ClipSampler(
             [find_footage(folder) for folder in data],
             (config.height, config.width),
@@ -173,6 +186,7 @@ class Trainer:
         )
         self.step = 0
 
+    @denormals_flushed()
     def take_step(self) -> StepReport:
         """Change the weights once, by the mean gradient of some clips."""
         config = self.config

@@ -141,7 +141,7 @@ def _parse_value(key: str, text: str, kind: Any, limits: Mapping[str, Any]) -> A
 
 
 class Pml:
-    """Every cell takes the label of its nearest reference pixels; cost does not grow with the number of objects."""
+    """Every cell takes the label of its nearest reference pixels, whatever the number of objects."""
 
     def __init__(self, embeddings: VideoEmbeddings, config: PmlConfig):
         """Retrieve in `embeddings` as `config` says."""

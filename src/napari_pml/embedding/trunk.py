@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 
-class Trunk(nn.Module):
+class Trunk(nn.Module, ABC):
     """Computes features at strides 8 and 16, both on the stride-8 grid, from frames as ImageNet networks see them.
 
     Attributes:
@@ -23,13 +25,13 @@ class Trunk(nn.Module):
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
 
+    @abstractmethod
     def early_layers(self) -> tuple[nn.Module, ...]:
         """Return the layers up to stride 4."""
-        raise NotImplementedError
 
+    @abstractmethod
     def two_depths(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map (B, 3, H, W) standardised frames to features at strides 8 and 16."""
-        raise NotImplementedError
 
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute features of two depths.

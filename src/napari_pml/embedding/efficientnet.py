@@ -47,14 +47,14 @@ STAGES = (
 class InvertedResidual(nn.Module):
     """Widen, filter each channel for itself, weigh the channels, narrow again; BatchNorm is folded in."""
 
-    def __init__(self, stage: Stage, pad_before: int):
-        """Build a block whose depthwise convolution is padded by `pad_before` pixels above and to the left."""
+    def __init__(self, stage: Stage, *, padded_behind: bool):
+        """Build a block whose depthwise convolution is padded on all sides, or only by one pixel below and right."""
         super().__init__()
         wide = stage.n_in * stage.expansion
-        after = stage.kernel // 2
-        self.padding = (pad_before, after, pad_before, after)
+        self.padded_behind = padded_behind
+        padding = 0 if padded_behind else stage.kernel // 2
         self.expand = nn.Conv2d(stage.n_in, wide, 1) if stage.expansion > 1 else None
-        self.depthwise = nn.Conv2d(wide, wide, stage.kernel, stage.stride, groups=wide)
+        self.depthwise = nn.Conv2d(wide, wide, stage.kernel, stage.stride, padding, groups=wide)
         self.squeeze = nn.Conv2d(wide, max(1, stage.n_in // 4), 1)
         self.excite = nn.Conv2d(max(1, stage.n_in // 4), wide, 1)
         self.project = nn.Conv2d(wide, stage.n_out, 1)
@@ -62,11 +62,16 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, n_in, h, w) to (B, n_out, h / stride, w / stride)."""
-        y: torch.Tensor = x if self.expand is None else F.silu(self.expand(x), inplace=True)
-        y = F.silu(self.depthwise(F.pad(y, self.padding)), inplace=True)
+        y = self._widen(F.pad(x, (0, 1, 0, 1)) if self.padded_behind else x)
+        if self.padded_behind:  # padding the few channels before and clearing it after is cheaper than a wide copy
+            y[:, :, -1], y[..., -1] = 0, 0
+        y = F.silu(self.depthwise(y), inplace=True)
         importance = self.excite(F.silu(self.squeeze(y.mean(dim=(2, 3), keepdim=True))))
         y = self.project(y * torch.sigmoid(importance))
         return x + y if self.has_shortcut else y
+
+    def _widen(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.expand is None else F.silu(self.expand(x), inplace=True)
 
 
 class EfficientNetTrunk(Trunk):
@@ -82,7 +87,7 @@ class EfficientNetTrunk(Trunk):
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 3, stride=2)
         self.blocks = nn.ModuleList(
-            InvertedResidual(stage, 0 if i == 1 else stage.kernel // 2) for i, stage in enumerate(STAGES)
+            InvertedResidual(stage, padded_behind=i == 1) for i, stage in enumerate(STAGES)
         )
 
     def early_layers(self) -> tuple[nn.Module, ...]:

@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.methods.references import ReferencePixels, annotated_references, dense_references
+from napari_pml.methods.references import (
+    GIVEN,
+    ReferencePixels,
+    annotated_references,
+    dense_references,
+    reference_keys,
+)
 from napari_pml.types import BACKGROUND, Annotations
 from napari_pml.video import open_video
 
@@ -107,7 +113,7 @@ def test_thinned_references_keep_every_border_and_some_of_every_label():
     shares = torch.tensor([[1.0, 0.0]]).repeat(n, 1)
     shares[::50] = 0.5
     cells = torch.arange(n)
-    every = ReferencePixels(torch.zeros(n, 4), labels, shares, cells, cells, torch.zeros(n), cells > 0)
+    every = ReferencePixels(torch.zeros(n, 4), labels, shares, reference_keys(3, cells, labels[:, 0], GIVEN))
     few = every.thinned(30)
     assert torch.equal(few.cells, few.cells.sort().values)
     assert set(range(0, n, 50)) <= set(few.cells.tolist())

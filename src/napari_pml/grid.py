@@ -117,9 +117,11 @@ class IntensityScale:
         """
         n_channels = min(frame.shape[-1], 3)
         stored = frame[..., :n_channels].astype(np.float32)
-        low, high = self.low[:n_channels], self.high[:n_channels]
+        low, gain = self.low[:n_channels], 1 / (self.high - self.low)[:n_channels]
+        if (low == low[0]).all() and (gain == gain[0]).all():
+            low, gain = low[0], gain[0]  # numpy is ten times faster with numbers than with short vectors
         stored -= low
-        stored *= 1 / (high - low)
+        stored *= gain
         scaled = np.clip(stored, 0, 1, out=stored)
         if frame.dtype.kind == "f":
             scaled = np.nan_to_num(scaled, copy=False, nan=0.0)

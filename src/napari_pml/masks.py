@@ -7,6 +7,8 @@ Compressed masks are small: a thousand frames of 854 x 480 take a few megabytes.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from napari_pml.types import Confidence, ExportError, FrameMask
 
 NO_MASK = -1
 """The revision of a frame that has no mask yet."""
+
+RECENT_BYTES = 64 * 1024**2
+"""So much of what was read or written last stays in memory, uncompressed: some 75 masks of 854 x 480."""
 
 
 class MaskStore:
@@ -67,6 +72,7 @@ class MaskStore:
                 )
         self._labels, self._confidence, self._revision = (group[name] for name in wanted)
         self._revisions: NDArray[np.int64] = self._revision[:]
+        self._recent: OrderedDict[int, FrameMask] = OrderedDict()
         self._lock = threading.RLock()
 
     @property
@@ -85,32 +91,37 @@ class MaskStore:
         return 0 <= t < self.shape[0] and bool(self._revisions[t] != NO_MASK)
 
     def __getitem__(self, t: int) -> FrameMask:
-        """Return the mask of frame `t`; KeyError if it has none."""
+        """Return the mask of frame `t`, the same object as long as it stays in memory; KeyError if it has none."""
         with self._lock:
-            return FrameMask(t, self._labels[t], self.confidence(t), int(self._revisions[t]))
+            if t in self._recent:
+                self._recent.move_to_end(t)
+                return self._recent[t]
+            return self._remember(FrameMask(t, self._labels[t], self.confidence(t), int(self._revisions[t])))
 
     def confidence(self, t: int) -> Confidence:
         """Return the (h, w) confidence of frame `t` alone; KeyError if it has no mask."""
         with self._lock:
             if t not in self:
                 raise KeyError(t)
-            confidence: Confidence = self._confidence[t].astype(np.float32) / 255
-            return confidence
+            return _as_confidence(self._confidence[t])
 
     def put(self, mask: FrameMask) -> None:
         """Keep a mask instead of the frame's earlier one, if any; ExportError if the disk refuses."""
         with self._lock:
+            self._recent.pop(mask.t, None)
+            stored = np.rint(mask.confidence * 255).astype(np.uint8)
             before, after = self.revisions, self.revisions
             before[mask.t], after[mask.t] = NO_MASK, mask.revision
             try:
                 if mask.t in self:
                     self._revision[:] = before
                 self._labels[mask.t] = mask.labels
-                self._confidence[mask.t] = np.rint(mask.confidence * 255).astype(np.uint8)
+                self._confidence[mask.t] = stored
                 self._revision[:] = after
             except OSError as error:
                 raise ExportError(f"The mask of frame {mask.t} cannot be kept: {error}.") from error
             self._revisions = after
+            self._remember(replace(mask, confidence=_as_confidence(stored)))
 
     def clear(self) -> None:
         """Forget all masks."""
@@ -118,5 +129,19 @@ class MaskStore:
             finished = np.flatnonzero(self._revisions != NO_MASK)
             self._revisions = np.full_like(self._revisions, NO_MASK)
             self._revision[:] = self._revisions
+            self._recent.clear()
             for t in finished.tolist():
                 self._labels[t] = 0
+
+    def _remember(self, mask: FrameMask) -> FrameMask:
+        """Keep a mask in memory, and let go of those used least recently."""
+        mask.labels.flags.writeable = mask.confidence.flags.writeable = False  # they are shared from now on
+        self._recent[mask.t] = mask
+        room = RECENT_BYTES // (mask.labels.nbytes + mask.confidence.nbytes)
+        while len(self._recent) > max(1, room):
+            self._recent.popitem(last=False)
+        return mask
+
+
+def _as_confidence(stored: NDArray[np.uint8]) -> Confidence:
+    return stored.astype(np.float32) / np.float32(255)

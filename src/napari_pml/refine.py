@@ -16,6 +16,9 @@ SUBSAMPLING = 4
 EPSILON = 1e-4
 """Of the guided filter: variance of intensity below which a window counts as flat."""
 
+REACH = 5
+"""In cells: no score has an effect farther away, through interpolation and the two windows of the filter."""
+
 LABELS_AT_ONCE = 8
 """Labels brought to pixels together: bounds the memory, however many objects there are."""
 
@@ -32,6 +35,24 @@ def pixel_labels(scores: Scores, rgb: NDArray[np.float32], stride: int, *, follo
     Returns:
         (H, W) uint16, 0 = background.
     """
+    labels: Labels = np.zeros(rgb.shape[:2], np.uint16)
+    scored = (scores.values[1:] > 0).any(0)
+    if scored.any():  # outside of a rectangle around these cells everything is background
+        rows, columns = (_span(scored.any(axis)) for axis in (1, 0))
+        pixels = tuple(slice(span.start * stride, span.stop * stride) for span in (rows, columns))
+        part = Scores(scores.values[:, rows, columns], scores.object_ids)
+        labels[pixels] = _labels(part, rgb[pixels], stride, follow_edges=follow_edges)
+    return labels
+
+
+def _span(hit: torch.Tensor) -> slice:
+    """Return the rows or columns that have to be looked at, given (n,) bool in which of them something scores."""
+    first, last = (int(i) for i in hit.nonzero()[[0, -1], 0])
+    return slice(max(0, first - REACH), last + 1 + REACH)
+
+
+def _labels(scores: Scores, rgb: NDArray[np.float32], stride: int, *, follow_edges: bool) -> Labels:
+    """Label a frame or a part of it."""
     size = rgb.shape[0], rgb.shape[1]
     guide = GuidedFilter(rgb, radius=stride, device=scores.values.device) if follow_edges else None
     best, total = (torch.zeros(size, device=scores.values.device) for _ in range(2))

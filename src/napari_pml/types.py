@@ -167,9 +167,9 @@ class Scores:
     object_ids: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrameMask:
-    """The segmentation of one frame.
+    """The segmentation of one frame. Two are equal only if they are the same object.
 
     Attributes:
         t: frame number.

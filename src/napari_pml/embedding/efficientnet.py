@@ -62,16 +62,15 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, n_in, h, w) to (B, n_out, h / stride, w / stride)."""
-        y = self._widen(F.pad(x, (0, 1, 0, 1)) if self.padded_behind else x)
+        y: torch.Tensor = F.pad(x, (0, 1, 0, 1)) if self.padded_behind else x
+        if self.expand is not None:
+            y = F.silu(self.expand(y), inplace=True)
         if self.padded_behind:  # padding the few channels before and clearing it after is cheaper than a wide copy
             y[:, :, -1], y[..., -1] = 0, 0
         y = F.silu(self.depthwise(y), inplace=True)
         importance = self.excite(F.silu(self.squeeze(y.mean(dim=(2, 3), keepdim=True))))
         y = self.project(y * torch.sigmoid(importance))
         return x + y if self.has_shortcut else y
-
-    def _widen(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self.expand is None else F.silu(self.expand(x), inplace=True)
 
 
 class EfficientNetTrunk(Trunk):
@@ -86,9 +85,7 @@ class EfficientNetTrunk(Trunk):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 3, stride=2)
-        self.blocks = nn.ModuleList(
-            InvertedResidual(stage, padded_behind=i == 1) for i, stage in enumerate(STAGES)
-        )
+        self.blocks = nn.ModuleList(InvertedResidual(stage, padded_behind=i == 1) for i, stage in enumerate(STAGES))
 
     def early_layers(self) -> tuple[nn.Module, ...]:
         """Return the layers up to stride 4."""

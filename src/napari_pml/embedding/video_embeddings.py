@@ -11,11 +11,16 @@ from napari_pml.embedding.stores import MemoryStore
 from napari_pml.grid import grid_shape
 from napari_pml.video import Video
 
+UNIT = 2.0**-11
+"""Components of embeddings are multiples of this. Their products then have 22 bits after the point, and sums of these
+are at most about 1, so that float32 holds every similarity exactly: it is the same whatever computes it, in whatever
+order. (float16 holds the components exactly as well.)"""
+
 
 class VideoEmbeddings:
     """`embeddings[t]` is the (h, w, D) float32 embedding of frame t, on the embedder's device.
 
-    Each frame is computed once and kept in float16. Safe to use from several threads.
+    Each frame is computed once, rounded to multiples of `UNIT` and kept in float16. Safe to use from several threads.
     """
 
     def __init__(self, video: Video, embedder: Embedder, store: MemoryStore | None = None):
@@ -36,6 +41,7 @@ class VideoEmbeddings:
             if embeddings is None:
                 frame = torch.from_numpy(self.video.rgb(t)).permute(2, 0, 1)[None]
                 time = torch.tensor([2 * t / max(1, self._n_frames - 1) - 1.0])
-                embeddings = self.embedder.embed(frame, time)[0].permute(1, 2, 0).half().cpu().contiguous()
+                exact = self.embedder.embed(frame, time)[0].permute(1, 2, 0)
+                embeddings = ((exact / UNIT).round() * UNIT).half().cpu().contiguous()
                 self.store.put(t, embeddings)
         return embeddings.to(self.embedder.device).float()

@@ -12,6 +12,9 @@ import faiss
 import torch
 import torch.nn.functional as F
 
+ROWS_AT_ONCE = 512
+"""So many queries with equally similar references are looked at together: bounds the memory."""
+
 TILE = 8
 """Windows are searched for tiles of 8 x 8 cells at a time, which share most of their window."""
 
@@ -22,6 +25,8 @@ TILES_AT_ONCE = 8
 def nearest(queries: torch.Tensor, references: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Find the k most similar references of every query: with faiss on the CPU, with torch elsewhere.
 
+    Of references that are equally similar, the first are found; so the result does not depend on how it was searched.
+
     Args:
         queries: (Q, D) float32.
         references: (N, D) float32 on the same device, N > 0.
@@ -31,14 +36,34 @@ def nearest(queries: torch.Tensor, references: torch.Tensor, k: int) -> tuple[to
         (Q, min(k, N)) float32 similarities, falling, and (Q, min(k, N)) int64 reference numbers.
     """
     k = min(k, len(references))
+    similarities, index = _any_nearest(queries, references, min(k + 1, len(references)))
+    if len(references) > k:
+        for tied in (similarities[:, k - 1] == similarities[:, k]).nonzero()[:, 0].split(ROWS_AT_ONCE):
+            similarities[tied, :k], index[tied, :k] = _first_nearest(queries[tied], references, k)
+    return similarities[:, :k], index[:, :k]
+
+
+def _any_nearest(queries: torch.Tensor, references: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find k references than which none is more similar; which of equals is left to chance."""
     if queries.device.type == "cpu":
-        similarities, indices = faiss.knn(
+        similarities, index = faiss.knn(
             queries.contiguous().numpy(), references.contiguous().numpy(), k, metric=faiss.METRIC_INNER_PRODUCT
         )
-        return torch.from_numpy(similarities), torch.from_numpy(indices)
+        return torch.from_numpy(similarities), torch.from_numpy(index)
     rows = max(1, 2**28 // len(references))  # at most 1 GiB of similarities at a time
     parts = [torch.topk(part @ references.T, k, dim=1) for part in queries.split(rows)]
     return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
+
+
+def _first_nearest(queries: torch.Tensor, references: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the k most similar references of a few queries, the first ones of equals."""
+    similarities = queries @ references.T
+    least = similarities.topk(k, dim=1).values[:, -1:]
+    number = torch.arange(len(references), device=queries.device, dtype=torch.float32)
+    rank = torch.where(similarities > least, -1.0, torch.where(similarities == least, number, torch.inf))
+    index = rank.topk(k, dim=1, largest=False).indices
+    values, order = similarities.gather(1, index).sort(dim=1, descending=True)
+    return values, index.gather(1, order)
 
 
 def nearest_in_window(

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.methods.neighbours import balanced_vote, nearest, nearest_in_window, tiles_with_a_choice, vote
+from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, tiles_with_a_choice, vote
 from napari_pml.methods.references import (
     ALIKE,
+    PAINTED,
     ReferencePixels,
     annotated_references,
     dense_references,
     likeness,
 )
+from napari_pml.methods.retrieval import Retrieval, nearest_of
 from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores, SettingsError
 
 ADAPTATION_FRAMES = 8
@@ -150,49 +153,61 @@ class Pml:
         self._ids: tuple[int, ...] = (BACKGROUND,)
         self._references: ReferencePixels | None = None
         self._annotated: Collection[int] = ()
-        self._k, self._votes = config.k, config.votes
+        self._votes = config.votes
+        self._begin(config.k)
+        self._finished: WeakKeyDictionary[FrameMask, FinishedFrame] = WeakKeyDictionary()
+        self._context: tuple[Any, ...] = ()  # what the last call of `_context_votes` was about, and its result
 
     def learn(self, annotations: Annotations) -> None:
         """Gather the reference pixels of at least one annotated frame."""
-        self._ids = (BACKGROUND, *annotations.object_ids)
+        ids = (BACKGROUND, *annotations.object_ids)
+        if ids != self._ids:
+            self._finished.clear()
+        self._ids = ids
         self._annotated = annotations.frames.keys()
         config = self.config
-        self._k, self._votes = (
-            (config.k, config.votes) if annotations.complete else (config.k_strokes, config.votes_strokes)
-        )
+        k, self._votes = (config.k, config.votes) if annotations.complete else (config.k_strokes, config.votes_strokes)
+        if k != self._annotated_pool.k:
+            self._begin(k)
         self._references = annotated_references(annotations, self.embeddings, thin=self._votes != "hard")
+
+    def _begin(self, k: int) -> None:
+        """Forget what frames have found."""
+        self._annotated_pool, self._adaptation_pool = Retrieval(k), Retrieval(k, max_bytes=16 * 1024**2)
 
     def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:
         """Score the cells of frame t by retrieval, see `Method.segment`."""
         if self._references is None:
             raise RuntimeError("learn() comes before segment()")
         queries = self.embeddings[t]
-        references = self._references
-        if self.config.adaptation and finished:
-            references = ReferencePixels.concatenate([references, *self._unanimous(finished)])
         cells = queries.flatten(0, 1)
-        votes = self._annotated_votes(cells, references)
+        votes = self._annotated_votes(t, cells, self._references, self._adaptation(finished))
         if self.config.context_frames and finished:
-            context = self._context_votes(queries, finished)
-            strokes = self._references.select((self._references.frames == t) & self._references.painted)
+            context = self._context_votes(t, queries, finished)
+            strokes = self._references.select((self._references.frames == t) & (self._references.kinds == PAINTED))
             if len(strokes):  # context has no say about what was corrected on this very frame
                 context = torch.where(likeness(cells, strokes.embeddings) == ALIKE, votes, context)
             votes = (votes + context) / 2
         return Scores(votes.view(-1, *queries.shape[:2]), self._ids)
 
-    def _annotated_votes(self, cells: torch.Tensor, references: ReferencePixels) -> torch.Tensor:
+    def _annotated_votes(
+        self, t: int, cells: torch.Tensor, annotated: ReferencePixels, adaptation: Sequence[ReferencePixels]
+    ) -> torch.Tensor:
         """Return the (L, h * w) votes of references anywhere."""
-        # A further component, 1 in every query, takes each reference's handicap off its similarity.
-        queries = F.pad(cells, (0, 1), value=1.0)
-        pool = torch.cat([references.embeddings, -references.handicaps[:, None]], 1)
+        pool = ReferencePixels.concatenate([annotated, *adaptation]).sorted() if adaptation else annotated
+        k = self._annotated_pool.k
         if self._votes == "balanced":
-            return balanced_vote(
-                queries, pool, references.labels[:, 0], len(self._ids), self._k, self.config.temperature
-            )
-        similarities, index = nearest(queries, pool, self._k)
+            # A further component, 1 in every query, takes each reference's handicap off its similarity.
+            queries = F.pad(cells, (0, 1), value=1.0)
+            references = torch.cat([pool.embeddings, -pool.handicaps[:, None]], 1)
+            return balanced_vote(queries, references, pool.labels[:, 0], len(self._ids), k, self.config.temperature)
+        found = self._annotated_pool(t, cells, annotated)
+        if adaptation:
+            more = self._adaptation_pool(t, cells, ReferencePixels.concatenate(adaptation).sorted())
+            found = nearest_of([found, more], k)
         # A label with fewer than k references could never win; it has as many votes as if it had k.
-        numbers = torch.bincount(references.labels[:, 0], minlength=len(self._ids)).clamp(1, self._k)
-        return self._vote(similarities, *references.at(index), self._k / numbers)
+        numbers = torch.bincount(pool.labels[:, 0], minlength=len(self._ids)).clamp(1, k)
+        return self._vote(found.similarities, *pool.at(torch.searchsorted(pool.keys, found.keys)), k / numbers)
 
     def _vote(
         self,
@@ -204,37 +219,58 @@ class Pml:
         temperature = None if self._votes == "hard" else self.config.temperature
         return vote(similarities, labels, shares, len(self._ids), temperature, weights_of_labels)
 
-    def _context_votes(self, queries: torch.Tensor, finished: Sequence[FrameMask]) -> torch.Tensor:
+    def _context_votes(self, t: int, queries: torch.Tensor, finished: Sequence[FrameMask]) -> torch.Tensor:
         """Return the (L, h * w) votes of the last finished frames, each cell searching its surroundings there."""
         masks = [finished[i] for i in range(max(0, len(finished) - self.config.context_frames), len(finished))]
-        context = ReferencePixels.concatenate([self._mask_references(mask) for mask in masks])
+        found = t, masks, self._ids, self._votes
+        if self._context[:-1] != found:  # the same again, as long as strokes are added to one frame
+            self._context = *found, self._votes_of_masks(queries, masks)
+        votes: torch.Tensor = self._context[-1]
+        return votes
+
+    def _votes_of_masks(self, queries: torch.Tensor, masks: Sequence[FrameMask]) -> torch.Tensor:
+        context = ReferencePixels.concatenate([self._finished_frame(mask).cells for mask in masks])
         shape = len(masks), *queries.shape[:2]
         pure = torch.where(context.shares[:, 1] == 0, context.labels[:, 0], -1).view(shape)
         tiles = tiles_with_a_choice(pure, self.config.window)
         cells, similarities, index = nearest_in_window(
-            queries, context.embeddings.view(*shape, -1), self._k, self.config.window, tiles
+            queries, context.embeddings.view(*shape, -1), self._annotated_pool.k, self.config.window, tiles
         )
         votes = F.one_hot(pure[-1].flatten().clamp_min(0), len(self._ids)).float().T.contiguous()
         votes[:, cells] = self._vote(similarities, *context.at(index))
         return votes
 
-    def _mask_references(self, mask: FrameMask) -> ReferencePixels:
-        """Every cell of a finished frame as a reference, in row-major order."""
-        known = np.isin(mask.labels, self._ids)  # an object that has been deleted since is background now
-        labels = np.where(known & (mask.labels != 0), mask.labels, np.uint16(BACKGROUND))
-        embeddings = self.embeddings[mask.t]
-        stride = self.embeddings.embedder.stride
-        found = dense_references(mask.t, labels, embeddings, self._ids, stride, painted=False)
-        return found.select(slice(embeddings.shape[0] * embeddings.shape[1]))
-
-    def _unanimous(self, finished: Sequence[FrameMask]) -> list[ReferencePixels]:
-        """Return the cells of finished frames whose neighbours all agreed."""
+    def _adaptation(self, finished: Sequence[FrameMask]) -> list[ReferencePixels]:
+        """Return the cells of finished frames that join the pool (PML section 3.2)."""
+        if not self.config.adaptation or not finished:
+            return []
         pick = np.unique(np.linspace(0, len(finished) - 1, ADAPTATION_FRAMES).round().astype(int))
-        parts = []
-        for mask in (finished[i] for i in pick):
-            if mask.t in self._annotated:
-                continue  # its pixels are in the pool already
-            every = self._mask_references(mask)
-            agreed = torch.from_numpy(mask.confidence.ravel() >= UNANIMOUS).to(every.embeddings.device)
-            parts.append(every.select(agreed).thinned(ADAPTATION_PIXELS))
-        return parts
+        masks = (finished[i] for i in pick)  # the pixels of annotated frames are in the pool already
+        parts = [self._finished_frame(mask).unanimous for mask in masks if mask.t not in self._annotated]
+        return [part for part in parts if len(part)]
+
+    def _finished_frame(self, mask: FrameMask) -> FinishedFrame:
+        """Return a finished frame's references, gathered when they are first asked for."""
+        if mask not in self._finished:
+            known = np.isin(mask.labels, self._ids)  # an object that has been deleted since is background now
+            labels = np.where(known & (mask.labels != 0), mask.labels, np.uint16(BACKGROUND))
+            embeddings = self.embeddings[mask.t]
+            stride = self.embeddings.embedder.stride
+            every = dense_references(mask.t, labels, embeddings, self._ids, stride, painted=False)
+            cells = every.select(slice(embeddings.shape[0] * embeddings.shape[1]))
+            agreed = torch.from_numpy(mask.confidence.ravel() >= UNANIMOUS).to(cells.embeddings.device)
+            self._finished[mask] = FinishedFrame(cells, cells.select(agreed).thinned(ADAPTATION_PIXELS))
+        return self._finished[mask]
+
+
+@dataclass(frozen=True)
+class FinishedFrame:
+    """The references that a finished frame offers.
+
+    Attributes:
+        cells: all of its cells, row by row.
+        unanimous: a sample of those on which all neighbours agreed.
+    """
+
+    cells: ReferencePixels
+    unanimous: ReferencePixels

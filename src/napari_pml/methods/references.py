@@ -16,8 +16,9 @@ from napari_pml.grid import pixel_counts
 from napari_pml.methods.neighbours import nearest
 from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, Labels
 
-CORRECTION_ADVANTAGE = 0.1
-"""In similarity: so much less alike may a stroke be than a pixel of a complete frame, and still outdo it."""
+CORRECTION_ADVANTAGE = 205 / 2048
+"""In similarity: so much less alike may a stroke be than a pixel of a complete frame, and still outdo it. A multiple of
+the unit of embeddings, see `VideoEmbeddings`, so that the difference is exact."""
 
 DISTANCE_COST = 1.0
 """In similarity: a cell that is the frame's diagonal away from every stroke looks so much less like the object.
@@ -34,6 +35,12 @@ IMPLIED_PIXELS = 2000
 UNLIKE, ALIKE = 0, 2
 """The outer classes of `likeness`."""
 
+CELL_BITS, KIND_BITS, LABEL_BITS = 23, 2, 16
+"""Of the keys of references; 22 bits are left for the frame."""
+
+GIVEN, PAINTED, IMPLIED = 0, 1, 2
+"""Kinds of references: on a complete or a finished frame; a stroke; background that follows from strokes."""
+
 
 @dataclass(frozen=True)
 class ReferencePixels:
@@ -44,22 +51,38 @@ class ReferencePixels:
         labels: (N, 2) int64, the two commonest labels of each cell as places in the list of object ids (0 is
             background), the commonest first.
         shares: (N, 2) float32, their shares of the cell's annotated pixels; a cell of one label has (1, 0).
-        frames: (N,) int64 frame numbers.
-        cells: (N,) int64 cell numbers, row by row.
-        handicaps: (N,) float32, taken off the similarity of each in the search.
-        painted: (N,) bool, whether a person painted it on a frame that is not complete.
+        keys: (N,) int64, see `reference_keys`: what a reference is, whatever else there is. All are different.
     """
 
     embeddings: torch.Tensor
     labels: torch.Tensor
     shares: torch.Tensor
-    frames: torch.Tensor
-    cells: torch.Tensor
-    handicaps: torch.Tensor
-    painted: torch.Tensor
+    keys: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    @property
+    def frames(self) -> torch.Tensor:
+        """(N,) int64 frame numbers."""
+        return self.keys >> (CELL_BITS + KIND_BITS + LABEL_BITS)
+
+    @property
+    def cells(self) -> torch.Tensor:
+        """(N,) int64 cell numbers, row by row."""
+        cells: torch.Tensor = (self.keys >> (KIND_BITS + LABEL_BITS)) & (2**CELL_BITS - 1)
+        return cells
+
+    @property
+    def kinds(self) -> torch.Tensor:
+        """(N,) int64, `GIVEN`, `PAINTED` or `IMPLIED`."""
+        kinds: torch.Tensor = (self.keys >> LABEL_BITS) & (2**KIND_BITS - 1)
+        return kinds
+
+    @property
+    def handicaps(self) -> torch.Tensor:
+        """(N,) float32, taken off the similarity of each in the search."""
+        return (self.kinds == GIVEN) * CORRECTION_ADVANTAGE
 
     def at(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return labels and shares, both (..., 2), of the references numbered `index` (...)."""
@@ -68,6 +91,10 @@ class ReferencePixels:
     def select(self, which: torch.Tensor | slice) -> ReferencePixels:
         """Return the references chosen by `which`: (N,) bool, numbers, or a slice."""
         return ReferencePixels(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+    def sorted(self) -> ReferencePixels:
+        """Return the references in the order of their keys."""
+        return self.select(self.keys.argsort())
 
     def thinned(self, limit: int) -> ReferencePixels:
         """Keep about `limit` references of each label at most, evenly spread, and all that hold two labels.
@@ -89,6 +116,18 @@ class ReferencePixels:
         return ReferencePixels(
             *(torch.cat([getattr(p, name) for p in parts]) for name in ReferencePixels.__dataclass_fields__)
         )
+
+
+def reference_keys(t: int, cells: torch.Tensor, labels: torch.Tensor, kind: int) -> torch.Tensor:
+    """Return the (N,) int64 keys of references: frame, cell, kind and label in one number.
+
+    Args:
+        t: frame number, below 2 ** 22.
+        cells: (N,) int64 cell numbers, below 2 ** 23.
+        labels: (N,) int64, the commonest label of each, as annotated (`BACKGROUND`, or the object).
+        kind: `GIVEN`, `PAINTED` or `IMPLIED`.
+    """
+    return (((t << CELL_BITS) + cells << KIND_BITS) + kind << LABEL_BITS) + labels
 
 
 def dense_references(
@@ -124,17 +163,14 @@ def dense_references(
         embeddings=embeddings.flatten(0, 1)[cells.to(device)],
         labels=winners.to(device),
         shares=(values / values.sum(1, keepdim=True)).to(device),
-        frames=torch.full_like(cells, t).to(device),
-        cells=cells.to(device),
-        handicaps=torch.full((len(cells),), 0.0 if painted else CORRECTION_ADVANTAGE, device=device),
-        painted=torch.full((len(cells),), painted, device=device),
+        keys=reference_keys(t, cells, torch.tensor(ids)[winners[:, 0]], PAINTED if painted else GIVEN).to(device),
     )
 
 
 def annotated_references(
     annotations: Annotations, embeddings: VideoEmbeddings, *, thin: bool = True
 ) -> ReferencePixels:
-    """Gather the references of everything that is annotated.
+    """Gather the references of everything that is annotated, in the order of their keys.
 
     On a frame that is not complete, cells that look unlike every annotated object stand for the background, so that
     one stroke on an object already gives a sensible mask. Strokes and what surrounds them outdo complete frames: a
@@ -157,7 +193,7 @@ def annotated_references(
     incomplete = sorted(annotations.frames.keys() - annotations.complete)
     room = max(100, IMPLIED_PIXELS // max(1, len(incomplete)))
     implied = [implied_background(given, t, embeddings[t], room) for t in incomplete]
-    return ReferencePixels.concatenate([given, *implied])
+    return ReferencePixels.concatenate([given, *implied]).sorted()
 
 
 def explicit_background(annotations: Annotations, t: int) -> Labels:
@@ -192,10 +228,7 @@ def implied_background(given: ReferencePixels, t: int, embeddings: torch.Tensor,
         embeddings=flat[cells],
         labels=torch.zeros(len(cells), 2, dtype=torch.int64, device=flat.device),
         shares=share.expand(len(cells), 2),
-        frames=torch.full_like(cells, t),
-        cells=cells,
-        handicaps=torch.zeros(len(cells), device=flat.device),
-        painted=torch.zeros(len(cells), dtype=torch.bool, device=flat.device),
+        keys=reference_keys(t, cells, torch.full_like(cells, BACKGROUND), IMPLIED),
     )
 
 

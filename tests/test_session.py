@@ -241,6 +241,22 @@ def test_strokes_from_many_threads_are_all_kept(make):
     assert session.annotations.revision == 8 * 19 + 19
 
 
+def test_an_object_that_was_away_is_found_again(colour_embedder):
+    frames = np.full((12, 64, 160, 3), 60, np.uint8)
+    frames[:, :16] = (90, 90, 200)
+    masks = np.zeros((12, 64, 160), np.uint16)
+    for t in (*range(4), *range(8, 12)):
+        x = 8 + 12 * t  # it comes back far from where it went
+        frames[t, 24:48, x : x + 24] = (220, 40, 40)
+        masks[t, 24:48, x : x + 24] = 1
+    session = Session(open_video(frames), embedder=colour_embedder)
+    session.annotate(0, masks[0], complete=True)
+    list(session.propagate())
+    for t in range(12):
+        found = session.masks[t].labels
+        assert (jaccard(found == 1, masks[t] == 1) > 0.8) if masks[t].any() else not found.any(), t
+
+
 def test_looking_at_a_finished_frame_leaves_it_finished(make, drawn):
     session = make()
     session.annotate(0, drawn[1][0], complete=True)

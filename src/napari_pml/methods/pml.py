@@ -183,7 +183,10 @@ class Pml:
         cells = queries.flatten(0, 1)
         votes = self._annotated_votes(t, cells, self._references, self._adaptation(finished))
         if self.config.context_frames and finished:
-            context = self._context_votes(t, queries, finished)
+            context, shown = self._context_votes(t, queries, finished)
+            # Context knows nothing of an object that it does not show: one that was away may come back anywhere.
+            returning = votes * ~shown[:, None]
+            context = context * (1 - returning.sum(0)) + returning
             strokes = self._references.select((self._references.frames == t) & (self._references.kinds == PAINTED))
             if len(strokes):  # context has no say about what was corrected on this very frame
                 context = torch.where(likeness(cells, strokes.embeddings) == ALIKE, votes, context)
@@ -219,16 +222,22 @@ class Pml:
         temperature = None if self._votes == "hard" else self.config.temperature
         return vote(similarities, labels, shares, len(self._ids), temperature, weights_of_labels)
 
-    def _context_votes(self, t: int, queries: torch.Tensor, finished: Sequence[FrameMask]) -> torch.Tensor:
-        """Return the (L, h * w) votes of the last finished frames, each cell searching its surroundings there."""
+    def _context_votes(
+        self, t: int, queries: torch.Tensor, finished: Sequence[FrameMask]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Let the last finished frames vote, each cell searching its surroundings there.
+
+        Returns:
+            (L, h * w) votes, and (L,) bool, which labels these frames show; the background always counts as shown.
+        """
         masks = [finished[i] for i in range(max(0, len(finished) - self.config.context_frames), len(finished))]
         found = t, masks, self._ids, self._votes
         if self._context[:-1] != found:  # the same again, as long as strokes are added to one frame
             self._context = *found, self._votes_of_masks(queries, masks)
-        votes: torch.Tensor = self._context[-1]
-        return votes
+        result: tuple[torch.Tensor, torch.Tensor] = self._context[-1]
+        return result
 
-    def _votes_of_masks(self, queries: torch.Tensor, masks: Sequence[FrameMask]) -> torch.Tensor:
+    def _votes_of_masks(self, queries: torch.Tensor, masks: Sequence[FrameMask]) -> tuple[torch.Tensor, torch.Tensor]:
         context = ReferencePixels.concatenate([self._finished_frame(mask).cells for mask in masks])
         shape = len(masks), *queries.shape[:2]
         pure = torch.where(context.shares[:, 1] == 0, context.labels[:, 0], -1).view(shape)
@@ -238,7 +247,10 @@ class Pml:
         )
         votes = F.one_hot(pure[-1].flatten().clamp_min(0), len(self._ids)).float().T.contiguous()
         votes[:, cells] = self._vote(similarities, *context.at(index))
-        return votes
+        shown = torch.zeros(len(self._ids), dtype=torch.bool, device=votes.device)
+        shown[context.labels[:, 0]] = True
+        shown[0] = True
+        return votes, shown
 
     def _adaptation(self, finished: Sequence[FrameMask]) -> list[ReferencePixels]:
         """Return the cells of finished frames that join the pool (PML section 3.2)."""

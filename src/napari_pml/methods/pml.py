@@ -181,33 +181,45 @@ class Pml:
             raise RuntimeError("learn() comes before segment()")
         queries = self.embeddings[t]
         cells = queries.flatten(0, 1)
-        votes = self._annotated_votes(t, cells, self._references, self._adaptation(finished))
-        if self.config.context_frames and finished:
-            context, shown = self._context_votes(t, queries, finished)
-            # Context knows nothing of an object that it does not show: one that was away may come back anywhere.
-            returning = votes * ~shown[:, None]
-            context = context * (1 - returning.sum(0)) + returning
-            strokes = self._references.select((self._references.frames == t) & (self._references.kinds == PAINTED))
-            if len(strokes):  # context has no say about what was corrected on this very frame
-                context = torch.where(likeness(cells, strokes.embeddings) == ALIKE, votes, context)
-            votes = (votes + context) / 2
-        return Scores(votes.view(-1, *queries.shape[:2]), self._ids)
+        adaptation = self._adaptation(finished)
+        strokes = self._references.select((self._references.frames == t) & (self._references.kinds == PAINTED))
+        if not (self.config.context_frames and finished):
+            everywhere = torch.ones(len(cells), dtype=torch.bool, device=cells.device)
+            votes = self._annotated_votes(t, cells, self._references, adaptation, everywhere)
+            return Scores(votes.view(-1, *queries.shape[:2]), self._ids)
+
+        context, shown, empty = self._context_votes(t, queries, finished)
+        # Where context shows nothing but background all around, annotations cannot outvote it; unless an object is
+        # not to be seen in it at all, which may come back anywhere, or a person has painted on this very frame.
+        wanted = ~empty if shown.all() and not len(strokes) else torch.ones_like(empty)
+        votes = context.clone()
+        votes[:, wanted] = self._annotated_votes(t, cells, self._references, adaptation, wanted)
+        returning = votes * ~shown[:, None]
+        context = context * (1 - returning.sum(0)) + returning
+        if len(strokes):  # context has no say about what was corrected on this very frame
+            context = torch.where(likeness(cells, strokes.embeddings) == ALIKE, votes, context)
+        return Scores(((votes + context) / 2).view(-1, *queries.shape[:2]), self._ids)
 
     def _annotated_votes(
-        self, t: int, cells: torch.Tensor, annotated: ReferencePixels, adaptation: Sequence[ReferencePixels]
+        self,
+        t: int,
+        cells: torch.Tensor,
+        annotated: ReferencePixels,
+        adaptation: Sequence[ReferencePixels],
+        wanted: torch.Tensor,
     ) -> torch.Tensor:
-        """Return the (L, h * w) votes of references anywhere."""
+        """Return the votes of references anywhere, (L, n), for the n `wanted` of (h * w,) cells."""
         pool = ReferencePixels.concatenate([annotated, *adaptation]).sorted() if adaptation else annotated
         k = self._annotated_pool.k
         if self._votes == "balanced":
             # A further component, 1 in every query, takes each reference's handicap off its similarity.
-            queries = F.pad(cells, (0, 1), value=1.0)
+            queries = F.pad(cells[wanted], (0, 1), value=1.0)
             references = torch.cat([pool.embeddings, -pool.handicaps[:, None]], 1)
             return balanced_vote(queries, references, pool.labels[:, 0], len(self._ids), k, self.config.temperature)
-        found = self._annotated_pool(t, cells, annotated)
+        found = self._annotated_pool(t, cells, annotated, wanted)[wanted]
         if adaptation:
-            more = self._adaptation_pool(t, cells, ReferencePixels.concatenate(adaptation).sorted())
-            found = nearest_of([found, more], k)
+            more = self._adaptation_pool(t, cells, ReferencePixels.concatenate(adaptation).sorted(), wanted)
+            found = nearest_of([found, more[wanted]], k)
         # A label with fewer than k references could never win; it has as many votes as if it had k.
         numbers = torch.bincount(pool.labels[:, 0], minlength=len(self._ids)).clamp(1, k)
         return self._vote(found.similarities, *pool.at(torch.searchsorted(pool.keys, found.keys)), k / numbers)
@@ -224,20 +236,23 @@ class Pml:
 
     def _context_votes(
         self, t: int, queries: torch.Tensor, finished: Sequence[FrameMask]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Let the last finished frames vote, each cell searching its surroundings there.
 
         Returns:
-            (L, h * w) votes, and (L,) bool, which labels these frames show; the background always counts as shown.
+            (L, h * w) votes; (L,) bool, which labels these frames show, the background always counted as shown;
+            (h * w,) bool, in which cells' surroundings they show nothing but background.
         """
         masks = [finished[i] for i in range(max(0, len(finished) - self.config.context_frames), len(finished))]
         found = t, masks, self._ids, self._votes
         if self._context[:-1] != found:  # the same again, as long as strokes are added to one frame
             self._context = *found, self._votes_of_masks(queries, masks)
-        result: tuple[torch.Tensor, torch.Tensor] = self._context[-1]
+        result: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = self._context[-1]
         return result
 
-    def _votes_of_masks(self, queries: torch.Tensor, masks: Sequence[FrameMask]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _votes_of_masks(
+        self, queries: torch.Tensor, masks: Sequence[FrameMask]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         context = ReferencePixels.concatenate([self._finished_frame(mask).cells for mask in masks])
         shape = len(masks), *queries.shape[:2]
         pure = torch.where(context.shares[:, 1] == 0, context.labels[:, 0], -1).view(shape)
@@ -250,7 +265,8 @@ class Pml:
         shown = torch.zeros(len(self._ids), dtype=torch.bool, device=votes.device)
         shown[context.labels[:, 0]] = True
         shown[0] = True
-        return votes, shown
+        empty = (votes[0] == 1).index_fill(0, cells, False)
+        return votes, shown, empty
 
     def _adaptation(self, finished: Sequence[FrameMask]) -> list[ReferencePixels]:
         """Return the cells of finished frames that join the pool (PML section 3.2)."""

@@ -21,12 +21,27 @@ class Neighbours:
     """The k nearest references of each of Q cells.
 
     Attributes:
-        similarities: (Q, k) float32, less the references' handicaps, falling.
+        similarities: (Q, k) float32, less the references' handicaps, falling; -inf where there are fewer than k.
         keys: (Q, k) int64 keys of the references, the lower first where two are equally similar.
     """
 
     similarities: torch.Tensor
     keys: torch.Tensor
+
+    def __getitem__(self, rows: torch.Tensor) -> Neighbours:
+        return Neighbours(self.similarities[rows], self.keys[rows])
+
+    def __setitem__(self, rows: torch.Tensor, found: Neighbours) -> None:
+        self.similarities[rows], self.keys[rows] = found.similarities, found.keys
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a frame: `found` among the references with `keys`, by all cells but the (Q,) `missing` ones."""
+
+    keys: torch.Tensor
+    missing: torch.Tensor
+    found: Neighbours
 
 
 class Retrieval:
@@ -39,46 +54,45 @@ class Retrieval:
     def __init__(self, k: int, max_bytes: int = 128 * 1024**2):
         """Find k references; remember at most about `max_bytes`, some 340 frames of 854 x 480."""
         self.k, self.max_bytes = k, max_bytes
-        self._known: OrderedDict[int, tuple[torch.Tensor, Neighbours]] = OrderedDict()
+        self._known: OrderedDict[int, Known] = OrderedDict()
 
-    def __call__(self, t: int, cells: torch.Tensor, pool: ReferencePixels) -> Neighbours:
-        """Find the nearest references of all cells of frame t.
+    def __call__(self, t: int, cells: torch.Tensor, pool: ReferencePixels, wanted: torch.Tensor) -> Neighbours:
+        """Find the nearest references of some cells of frame t.
 
         Args:
             t: frame number.
             cells: (Q, D) float32 embeddings of the frame.
             pool: the references, in the order of their keys.
+            wanted: (Q,) bool, which cells are searched; what is returned of the others means nothing.
         """
         known = self._known.pop(t, None)
-        found = search(cells, pool, self.k) if known is None else self._updated(cells, pool, *known)
-        self._known[t] = pool.keys, found
-        room = self.max_bytes // (found.keys.nbytes + found.similarities.nbytes)
+        if known is None:
+            missing = torch.ones_like(wanted)
+            known = Known(pool.keys[:0], missing, search(cells, pool.select(slice(0)), self.k))
+        known = self._known[t] = self._updated(known, cells, pool, wanted)
+        room = self.max_bytes // (known.found.keys.nbytes + known.found.similarities.nbytes)
         while len(self._known) > max(1, room):
             self._known.popitem(last=False)
-        return found
+        return known.found
 
-    def _updated(
-        self, cells: torch.Tensor, pool: ReferencePixels, known_keys: torch.Tensor, known: Neighbours
-    ) -> Neighbours:
-        """Return the nearest references in `pool`, given those in an earlier one."""
-        if known_keys is pool.keys:
-            return known
-        erased = known_keys[~torch.isin(known_keys, pool.keys)]
-        added = pool.select(~torch.isin(pool.keys, known_keys))
-        lost = torch.isin(known.keys, erased).any(1)
-        if not len(pool) or lost.all():
-            return search(cells, pool, self.k)
-        found = nearest_of([known, search(cells, added, self.k)], self.k) if len(added) else known
-        if lost.any():
-            again = search(cells[lost], pool, self.k)
-            found = Neighbours(found.similarities.clone(), found.keys.clone())
-            found.similarities[lost], found.keys[lost] = again.similarities, again.keys
-        return found
+    def _updated(self, known: Known, cells: torch.Tensor, pool: ReferencePixels, wanted: torch.Tensor) -> Known:
+        """Return what is known once the `wanted` cells have found their nearest references in `pool`."""
+        erased = known.keys[~torch.isin(known.keys, pool.keys)]
+        added = pool.select(~torch.isin(pool.keys, known.keys))
+        lost = known.missing | torch.isin(known.found.keys, erased).any(1)
+        found = Neighbours(known.found.similarities.clone(), known.found.keys.clone())
+        if len(added) and not lost.all():
+            found[~lost] = nearest_of([found[~lost], search(cells[~lost], added, self.k)], self.k)
+        again = lost & wanted
+        if again.any():
+            found[again] = search(cells[again], pool, self.k)
+        return Known(pool.keys, lost & ~wanted, found)
 
 
 def search(cells: torch.Tensor, pool: ReferencePixels, k: int) -> Neighbours:
     """Find the k nearest of some references, in the order of their keys, for (Q, D) float32 cells."""
-    found = []
+    nobody = cells.new_full((len(cells), k), -torch.inf)
+    found = [Neighbours(nobody, torch.full_like(nobody, -1, dtype=torch.int64))]
     for handicap in pool.handicaps.unique():
         part = pool.select(pool.handicaps == handicap)
         similarities, index = nearest(cells, part.embeddings, k)

@@ -22,6 +22,7 @@ from napari_pml.types import PmlError
 Job = Callable[[], Iterator[Any]]
 
 _PAUSE_MS = 30  # a drag of the mouse makes many events; a person does not notice this wait
+_QUIET_MS = 1000  # a person who did nothing for so long is looking
 
 
 @dataclass(eq=False)
@@ -51,8 +52,11 @@ class Background(QObject):
         self._task: _Task | None = None
         self._future: Future[None] | None = None
         self._later: Callable[[], None] | None = None
+        self._when_quiet: Callable[[], None] | None = None
         self._timer = QTimer(self, singleShot=True, interval=_PAUSE_MS)
         self._timer.timeout.connect(self._now)
+        self._quiet = QTimer(self, singleShot=True, interval=_QUIET_MS)
+        self._quiet.timeout.connect(self._on_quiet)
         self._arrived.connect(self._on_arrived)
         QApplication.instance().aboutToQuit.connect(self.drain)
 
@@ -76,7 +80,7 @@ class Background(QObject):
     def drain(self) -> None:
         """Stop the job and wait until it is gone; nothing arrives any more from it."""
         self.quit()
-        self._task = self._later = None
+        self._task = self._later = self._when_quiet = None
         if self._future is not None:
             wait([self._future])
 
@@ -84,6 +88,15 @@ class Background(QObject):
         """Call `callback` when nobody has called `soon` for a moment."""
         self._later = callback
         self._timer.start()
+
+    def when_quiet(self, callback: Callable[[], None]) -> None:
+        """Call `callback` a second from now, if no job is running then."""
+        self._when_quiet = callback
+        self._quiet.start()
+
+    def _on_quiet(self) -> None:
+        if self._when_quiet is not None and self._task is None:
+            self._when_quiet()
 
     def _now(self) -> None:
         if self._later is not None:

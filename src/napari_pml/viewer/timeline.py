@@ -31,7 +31,6 @@ class Timeline(QWidget):
         super().__init__()
         self._overview: Overview | None = None
         self._view = 0
-        self.setMouseTracking(False)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Timeline")
 
@@ -104,15 +103,14 @@ class Timeline(QWidget):
     def event(self, event: QEvent) -> bool:
         """Say what is under the mouse."""
         if event.type() == QEvent.Type.ToolTip and self._overview is not None:
-            legend = "&nbsp; ".join(
-                f"<span style='color: {colour}'>&#9632;</span> {WORDS[state]}" for state, colour in _COLOURS.items()
+            legend = (f"<font color='{colour}'>&#9632;</font> {WORDS[state]}" for state, colour in _COLOURS.items())
+            lines = (
+                f"<b>{self.describe(self._frame_at(event.pos().x()))}</b>",
+                *legend,
+                "low bar: uncertain",
+                "tick: annotated; long tick: complete",
             )
-            QToolTip.showText(
-                event.globalPos(),
-                f"<b>{self.describe(self._frame_at(event.pos().x()))}</b><br>{legend}<br>"
-                "The lower the bar, the less certain the mask. Ticks: annotated; through the whole strip: complete.",
-                self,
-            )
+            QToolTip.showText(event.globalPos(), f"<p style='white-space: pre'>{'<br>'.join(lines)}</p>", self)
             return True
         return super().event(event)
 

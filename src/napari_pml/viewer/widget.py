@@ -45,10 +45,12 @@ class SegmentationWidget(QWidget):
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.background = Background()
         self.controller = Controller(viewer, self.background, self.refresh)
+        self.activity = Activity()
         self._viewer = viewer
         self._shown_sources: list[tuple[Layer, str, bool]] = []
         self._build()
-        self.destroyed.connect(partial(_shut, self.controller, self.background))
+        self._shut = partial(_shut, self.controller, self.background, self.activity)
+        self.destroyed.connect(self._shut)
         for event in ("inserted", "removed", "reordered", "renamed"):
             getattr(viewer.layers.events, event).connect(self._list_images)
         self._list_images()
@@ -84,7 +86,6 @@ class SegmentationWidget(QWidget):
         self.propagate.clicked.connect(self._propagate_or_pause)
         self.progress = QProgressBar(textVisible=False)
         self.progress_text = QLabel(wordWrap=True)
-        self.activity = Activity()
         self.timeline = Timeline()
         self.timeline.chosen.connect(controller.go_to)
         self.suggest = QPushButton("Go to the least certain frame")
@@ -202,9 +203,10 @@ class SegmentationWidget(QWidget):
         """When napari takes the panel out of the window, it is not wanted any more."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            _shut(self.controller, self.background)
+            self._shut()
 
 
-def _shut(controller: Controller, background: Background) -> None:
+def _shut(controller: Controller, background: Background, activity: Activity) -> None:
     controller.close()
     background.drain()
+    activity.close()

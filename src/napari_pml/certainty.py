@@ -20,6 +20,7 @@ def certainty(labels: Labels, confidence: Confidence) -> float:
     Returns:
         0 (nothing is certain) to 1.
     """
+    labels = labels[::2, ::2]  # enough to meet every cell, in a quarter of the time
     (height, width), (h, w) = labels.shape, confidence.shape
     y, x = np.nonzero(labels)
     if not len(y):

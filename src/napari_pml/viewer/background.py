@@ -7,6 +7,9 @@ building its pool of threads anew for every stroke.
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -22,6 +25,7 @@ from napari_pml.types import PmlError
 Job = Callable[[], Iterator[Any]]
 
 _PAUSE_MS = 30  # a drag of the mouse makes many events; a person does not notice this wait
+_NICENESS = 10  # the window comes first
 _QUIET_MS = 1000  # a person who did nothing for so long is looking
 
 
@@ -48,7 +52,7 @@ class Background(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="napari-pml")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="napari-pml", initializer=_give_way)
         self._task: _Task | None = None
         self._future: Future[None] | None = None
         self._later: Callable[[], None] | None = None
@@ -127,6 +131,12 @@ class Background(QObject):
         elif task is self._task:
             self._task = None
             task.ended()
+
+
+def _give_way() -> None:
+    """Let this thread, and those that torch starts in it, compute when the main thread need not: on Linux only."""
+    if sys.platform == "linux":  # elsewhere this would be about the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def report(error: Exception) -> None:

@@ -74,6 +74,7 @@ class Lateness:
         self._due = now + TICK_MS / 1000
 
     def stop(self) -> None:
+        """Measure no more."""
         self._timer.stop()
 
 

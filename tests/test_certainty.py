@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from drawn_video import draw_video
 from napari_pml import MaskStore, Session, open_video
 from napari_pml.certainty import certainty
 from napari_pml.types import FrameMask
@@ -43,17 +42,23 @@ def test_sides_that_are_no_multiples_of_a_cell():
     assert certainty(labels, confidence) == pytest.approx(0.25)
 
 
-def test_a_small_object_that_is_hard_to_see_on_one_frame_is_found(colour_embedder):
-    frames, masks = draw_video()
-    hard = masks[5] == 2  # the smaller of the two
-    frames[5][hard] = frames[5][hard] // 2 + np.array((60, 150, 70), np.uint8) // 2  # half way to the ground
+def test_a_small_uncertain_object_counts_more_than_a_whole_background_that_is_a_little_uncertain(
+    drawn, colour_embedder
+):
+    frames, masks = drawn
     session = Session(open_video(frames), embedder=colour_embedder)
     assert session.next_frame_to_annotate() is None
-    session.annotate(0, masks[0], complete=True)
-    list(session.propagate())
+    for t in range(8):
+        square = masks[t, 4::8, 4::8] == 2  # the smaller object, in cells
+        confidence = np.full(square.shape, 0.8 if t == 2 else 1, np.float32)
+        confidence[masks[t, 4::8, 4::8] > 0] = 1
+        if t == 5:
+            confidence[square] = 0.5
+        session.masks.put(FrameMask(t, masks[t], confidence, 1))
+    assert session.masks.confidence(2).mean() < session.masks.confidence(5).mean()
     assert session.next_frame_to_annotate() == 5
     session.annotate(5, masks[5])
-    assert session.next_frame_to_annotate() not in (0, 5)
+    assert session.next_frame_to_annotate() == 2
 
 
 def test_the_store_remembers_how_certain_each_frame_is(tmp_path):

@@ -31,8 +31,8 @@ class MaskStore:
     """The masks of one video, and of which revision each is; for one writer and many readers.
 
     The group holds `labels` (T, H, W) uint16, `confidence` (T, h, w) uint8 (1/255 each), `certainty` (T,) float32
-    and `revision` (T,) int64. A frame's revision is taken away before its pixels are written and set after them, so that a killed
-    process leaves no half-written frame that counts as finished. (Zarr writes every chunk in one piece.)
+    and `revision` (T,) int64. A frame's revision is taken away before its pixels are written and set after them, so
+    that a killed process leaves no half-written frame that counts as finished. (Zarr writes every chunk in one piece.)
 
     Attributes:
         shape: (T, H, W) of the video.

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 from napari.utils import progress
-from qtpy.QtCore import QEvent, QPoint, Qt
-from qtpy.QtGui import QColor, QHelpEvent
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QColor, QHelpEvent, QMouseEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 
 from napari_pml.types import BACKGROUND
@@ -67,24 +67,17 @@ def test_clicking_and_dragging_lead_to_frames(strip, qtbot):
     chosen = []
     strip.chosen.connect(chosen.append)
     qtbot.mousePress(strip, Qt.MouseButton.LeftButton, pos=middle(1))
-    qtbot.mouseMove(strip, middle(3))
-    assert chosen[0] == 1
-    qtbot.mouseRelease(strip, Qt.MouseButton.LeftButton, pos=middle(3))
+    for place in (middle(3), middle(3) + QPoint(2, 0), QPoint(-50, 5), QPoint(10_000, 5)):
+        QApplication.sendEvent(strip, dragged_to(place))
+    qtbot.mouseRelease(strip, Qt.MouseButton.LeftButton, pos=middle(5))
     qtbot.mouseClick(strip, Qt.MouseButton.RightButton, pos=middle(2))
-    assert 2 not in chosen
-    strip.mouseMoveEvent(dragged_to(QPoint(10_000, 5)))
-    assert chosen[-1] == 5
+    assert chosen == [1, 3, 0, 5]
 
 
-def dragged_to(place: QPoint):
-    from qtpy.QtCore import QPointF
-    from qtpy.QtGui import QMouseEvent
-
-    left = Qt.MouseButton.LeftButton
-    return QMouseEvent(
-        QEvent.Type.MouseMove, QPointF(place), QPointF(place), Qt.MouseButton.NoButton, left,
-        Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
+def dragged_to(place: QPoint) -> QMouseEvent:
+    none, left = Qt.MouseButton.NoButton, Qt.MouseButton.LeftButton
+    where = QPointF(place)
+    return QMouseEvent(QEvent.Type.MouseMove, where, where, none, left, Qt.KeyboardModifier.NoModifier)
 
 
 def test_the_tooltip_tells_about_the_frame_and_what_the_colours_mean(strip):
@@ -153,7 +146,7 @@ def test_the_activity_dock_shows_a_propagation_as_long_as_it_runs(open_panel, qt
     monkeypatch.setattr(FakeSession, "segment", segment_behind_gate)
     panel.propagate.click()
     qtbot.wait_until(lambda: [bar.n for bar in progress._all_instances] == [3], timeout=PATIENCE_MS)
-    assert [(bar.total, bar.desc) for bar in progress._all_instances] == [(6, "Propagating: ")]
+    assert [(bar.total, bar.desc) for bar in progress._all_instances] == [(6, "Propagating")]
     threading.Timer(0.1, gate.set).start()
     if end == "pause":
         panel.propagate.click()

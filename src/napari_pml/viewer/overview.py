@@ -69,7 +69,9 @@ class Overview:
         """
         firsts = np.arange(n) * len(self.states) // n
         if n >= len(self.states):
-            return Overview(self.states[firsts], self.certainties[firsts], self.annotated[firsts], self.complete[firsts])
+            return Overview(
+                self.states[firsts], self.certainties[firsts], self.annotated[firsts], self.complete[firsts]
+            )
         return Overview(
             np.minimum.reduceat(self.states, firsts),
             np.fmin.reduceat(self.certainties, firsts),

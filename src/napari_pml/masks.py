@@ -17,6 +17,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore, MemoryStore
 
+from napari_pml.certainty import certainty
 from napari_pml.types import Confidence, ExportError, FrameMask
 
 NO_MASK = -1
@@ -29,9 +30,9 @@ RECENT_BYTES = 64 * 1024**2
 class MaskStore:
     """The masks of one video, and of which revision each is; for one writer and many readers.
 
-    The group holds `labels` (T, H, W) uint16, `confidence` (T, h, w) uint8 (1/255 each) and `revision` (T,)
-    int64. A frame's revision is taken away before its pixels are written and set after them, so that a killed
-    process leaves no half-written frame that counts as finished. (Zarr writes every chunk in one piece.)
+    The group holds `labels` (T, H, W) uint16, `confidence` (T, h, w) uint8 (1/255 each), `certainty` (T,) float32
+    and `revision` (T,) int64. A frame's revision is taken away before its pixels are written and set after them, so
+    that a killed process leaves no half-written frame that counts as finished. (Zarr writes every chunk in one piece.)
 
     Attributes:
         shape: (T, H, W) of the video.
@@ -55,6 +56,7 @@ class MaskStore:
             "labels": ((1, *shape[1:]), shape, "uint16", 0),
             "confidence": ((1, *grid), (n_frames, *grid), "uint8", 0),
             "revision": ((n_frames,), (n_frames,), "int64", NO_MASK),
+            "certainty": ((n_frames,), (n_frames,), "float32", np.nan),
         }
         try:
             group: Any = zarr.open_group(MemoryStore() if path is None else LocalStore(path), mode="a")
@@ -70,8 +72,9 @@ class MaskStore:
                     f"{path} holds masks of another video: its {name} are {found}, this video needs "
                     f"{(size, dtype)}. Choose another place."
                 )
-        self._labels, self._confidence, self._revision = (group[name] for name in wanted)
+        self._labels, self._confidence, self._revision, self._certainty = (group[name] for name in wanted)
         self._revisions: NDArray[np.int64] = self._revision[:]
+        self._certainties: NDArray[np.float32] = self._certainty[:]
         self._recent: OrderedDict[int, FrameMask] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -85,6 +88,12 @@ class MaskStore:
         """(T,) int64: the revision that each frame's mask was computed from, -1 for none; a copy."""
         with self._lock:
             return self._revisions.copy()
+
+    @property
+    def certainties(self) -> NDArray[np.float32]:
+        """(T,) float32: the `certainty` of each frame's mask, 0..1, NaN for none; a copy."""
+        with self._lock:
+            return self._certainties.copy()
 
     def __contains__(self, t: int) -> bool:
         """Whether frame `t` has a mask."""
@@ -110,17 +119,19 @@ class MaskStore:
         with self._lock:
             self._recent.pop(mask.t, None)
             stored = np.rint(mask.confidence * 255).astype(np.uint8)
-            before, after = self.revisions, self.revisions
+            before, after, certainties = self.revisions, self.revisions, self.certainties
             before[mask.t], after[mask.t] = NO_MASK, mask.revision
+            certainties[mask.t] = certainty(mask.labels, mask.confidence)
             try:
                 if mask.t in self:
                     self._revision[:] = before
                 self._labels[mask.t] = mask.labels
                 self._confidence[mask.t] = stored
+                self._certainty[:] = certainties
                 self._revision[:] = after
             except OSError as error:
                 raise ExportError(f"The mask of frame {mask.t} cannot be kept: {error}.") from error
-            self._revisions = after
+            self._revisions, self._certainties = after, certainties
             self._remember(replace(mask, confidence=_as_confidence(stored)))
 
     def clear(self) -> None:
@@ -129,6 +140,8 @@ class MaskStore:
             finished = np.flatnonzero(self._revisions != NO_MASK)
             self._revisions = np.full_like(self._revisions, NO_MASK)
             self._revision[:] = self._revisions
+            self._certainties = np.full_like(self._certainties, np.nan)
+            self._certainty[:] = self._certainties
             self._recent.clear()
             for t in finished.tolist():
                 self._labels[t] = 0

@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -179,14 +180,35 @@ class Session:
                 if self._is_due(t, chain, annotations):
                     yield self._segment(annotations, t, chain.frames[:i], final=t not in chain.provisional)
 
+    def prepare(self, start: int = 0) -> Iterator[tuple[int, int]]:
+        """Embed frames that nobody has asked for yet, the nearest to `start` first, while there is nothing else to do.
+
+        Only as many as there is room for beside each other.
+
+        Args:
+            start: the frame that the person looks at.
+
+        Returns:
+            After each frame, how many are embedded, and how many will be in the end.
+        """
+        wanted = list(islice(outward_from(start, len(self.video)), self.embeddings.room))
+        due = self.embeddings.missing(wanted)
+        for n, t in enumerate(due, start=1 + len(wanted) - len(due)):
+            _ = self.embeddings[t]
+            yield n, len(wanted)
+
     def stale_frames(self) -> list[int]:
         """Return the frames without a mask of the present annotations, in order."""
         return np.flatnonzero(self.masks.revisions < self.annotations.revision).tolist()
 
     def next_frame_to_annotate(self) -> int | None:
-        """Return the frame whose mask is least certain among those not annotated, or None if there is no mask."""
-        candidates = [t for t in range(len(self.video)) if t in self.masks and t not in self.annotations.frames]
-        return min(candidates, key=lambda t: float(self.masks.confidence(t).mean()), default=None)
+        """Return the frame whose mask is least certain (see `certainty`) among those not annotated.
+
+        None if there is no such mask.
+        """
+        certainties = self.masks.certainties
+        certainties[list(self.annotations.frames)] = np.nan
+        return None if np.isnan(certainties).all() else int(np.nanargmin(certainties))
 
     def _annotated(self, t: int) -> Annotations:
         """Return the present annotations, if there are any, and a frame t."""

@@ -35,6 +35,7 @@ class FakeSession:
         self.embeddings = video.array
         self.device, self.embedder = SimpleNamespace(type="cpu"), SimpleNamespace(name="fake")
         self._config = FakeConfig()
+        self.prepared: list[int] = []
 
     @property
     def config(self) -> FakeConfig:
@@ -80,6 +81,11 @@ class FakeSession:
                 return
             yield self.segment(t)
 
+    def prepare(self, start: int = 0) -> Iterator[tuple[int, int]]:
+        for n in range(len(self.video)):
+            self.prepared.append(start)
+            yield n + 1, len(self.video)
+
     def stale_frames(self) -> list[int]:
         return np.flatnonzero(self.masks.revisions < self.annotations.revision).tolist()
 
@@ -117,6 +123,9 @@ class Runner:
 
     def soon(self, callback) -> None:
         callback()
+
+    def when_quiet(self, callback) -> None:
+        self.quiet = callback
 
     @property
     def busy(self) -> bool:

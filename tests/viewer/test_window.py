@@ -84,7 +84,7 @@ def test_the_journey_of_a_stroke(open_panel, qtbot):
     assert "CPU" in panel.status.text() or "GPU" in panel.status.text()
 
     qtbot.mouseClick(panel.propagate, Qt.MouseButton.LeftButton)
-    assert panel.cancel.isEnabled()
+    assert panel.propagate.text() == "Pause"
     qtbot.wait_until(lambda: not controller.work.propagating, timeout=PATIENCE_MS)
     assert panel.progress_text.text() == "8 of 8 frames"
     assert np.mean([iou(viewer, t, masks[t] == 1) for t in range(8)]) > 0.65
@@ -139,16 +139,20 @@ def halfway(annotated, gate, qtbot):
     return viewer, panel
 
 
-def test_cancel_in_the_middle_keeps_what_is_finished(halfway, gate, movie, qtbot):
+def test_pause_in_the_middle_keeps_what_is_finished(halfway, gate, movie, qtbot):
     viewer, panel = halfway
     session = panel.controller.track.session
-    panel.cancel.click()
+    panel.propagate.click()
     gate.set()
     qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
     assert not panel.controller.work.propagating
     assert session.stale_frames() == [4, 5]  # frame 3 was under way
     assert iou(viewer, 1, movie[1] == 200) == 1
-    assert panel.propagate.isEnabled()
+    assert panel.propagate.text() == "Resume"
+    assert panel.progress_text.text() == "4 of 6 frames, paused"
+    panel.propagate.click()
+    qtbot.wait_until(lambda: panel.progress_text.text() == "6 of 6 frames", timeout=PATIENCE_MS)
+    assert session.stale_frames() == []
 
 
 def test_a_stroke_during_propagation_changes_the_whole_video(halfway, gate, movie, qtbot):

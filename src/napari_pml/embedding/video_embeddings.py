@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import torch
 
@@ -34,6 +35,17 @@ class VideoEmbeddings:
 
     def __contains__(self, t: int) -> bool:
         return t in self.store
+
+    @property
+    def room(self) -> int:
+        """How many frames can be kept beside each other."""
+        h, w = self.grid
+        return self.store.max_bytes // (h * w * self.embedder.dim * torch.float16.itemsize)
+
+    def missing(self, frames: Sequence[int]) -> list[int]:
+        """Return the frames that are not there yet; those that are will be let go of last, the first of all last."""
+        with self._lock:
+            return [t for t in reversed(frames) if self.store.get(t) is None][::-1]
 
     def __getitem__(self, t: int) -> torch.Tensor:
         with self._lock:

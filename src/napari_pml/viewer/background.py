@@ -7,6 +7,9 @@ building its pool of threads anew for every stroke.
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -22,6 +25,8 @@ from napari_pml.types import PmlError
 Job = Callable[[], Iterator[Any]]
 
 _PAUSE_MS = 30  # a drag of the mouse makes many events; a person does not notice this wait
+_NICENESS = 10  # the window comes first
+_QUIET_MS = 1000  # a person who did nothing for so long is looking
 
 
 @dataclass(eq=False)
@@ -47,12 +52,15 @@ class Background(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="napari-pml")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="napari-pml", initializer=_give_way)
         self._task: _Task | None = None
         self._future: Future[None] | None = None
         self._later: Callable[[], None] | None = None
+        self._when_quiet: Callable[[], None] | None = None
         self._timer = QTimer(self, singleShot=True, interval=_PAUSE_MS)
         self._timer.timeout.connect(self._now)
+        self._quiet = QTimer(self, singleShot=True, interval=_QUIET_MS)
+        self._quiet.timeout.connect(self._on_quiet)
         self._arrived.connect(self._on_arrived)
         QApplication.instance().aboutToQuit.connect(self.drain)
 
@@ -76,7 +84,7 @@ class Background(QObject):
     def drain(self) -> None:
         """Stop the job and wait until it is gone; nothing arrives any more from it."""
         self.quit()
-        self._task = self._later = None
+        self._task = self._later = self._when_quiet = None
         if self._future is not None:
             wait([self._future])
 
@@ -84,6 +92,15 @@ class Background(QObject):
         """Call `callback` when nobody has called `soon` for a moment."""
         self._later = callback
         self._timer.start()
+
+    def when_quiet(self, callback: Callable[[], None]) -> None:
+        """Call `callback` a second from now, if no job is running then."""
+        self._when_quiet = callback
+        self._quiet.start()
+
+    def _on_quiet(self) -> None:
+        if self._when_quiet is not None and self._task is None:
+            self._when_quiet()
 
     def _now(self) -> None:
         if self._later is not None:
@@ -114,6 +131,12 @@ class Background(QObject):
         elif task is self._task:
             self._task = None
             task.ended()
+
+
+def _give_way() -> None:
+    """Let this thread, and those that torch starts in it, compute when the main thread need not: on Linux only."""
+    if sys.platform == "linux":  # elsewhere this would be about the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def report(error: Exception) -> None:

@@ -19,7 +19,7 @@ from napari_pml.viewer.tracks import Tracks
 from napari_pml.viewer.work import Runner, Work
 
 if TYPE_CHECKING:
-    from napari_pml import PmlConfig
+    from napari_pml import PmlConfig, Session
 
 
 class Controller:
@@ -43,8 +43,8 @@ class Controller:
             changed: called whenever something the widget shows may have changed.
         """
         self.viewer, self.changed = viewer, changed
-        self._soon = partial(runner.soon, self._sync)
-        self.work = Work(runner, self._show, changed, self.propagate)
+        self.work = Work(runner, self._show, changed, self.propagate, self._in_view)
+        self._soon = partial(self.work.soon, self._sync)
         self.track: Track | None = None
         self.label = 1
         self.problem: str | None = None
@@ -55,6 +55,7 @@ class Controller:
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.layers.selection.events.active.connect(self._on_active)
         viewer.dims.events.current_step.connect(self._on_step)
+        viewer.mouse_drag_callbacks.append(self._on_press)
 
     def close(self) -> None:
         """Let go of the viewer."""
@@ -63,6 +64,7 @@ class Controller:
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.viewer.layers.selection.events.active.disconnect(self._on_active)
         self.viewer.dims.events.current_step.disconnect(self._on_step)
+        self.viewer.mouse_drag_callbacks.remove(self._on_press)
         for track in self._tracks:
             self._tracks.forget(track)
 
@@ -168,9 +170,13 @@ class Controller:
         """Show the frame where an annotation would help most."""
         t = self.track.session.next_frame_to_annotate() if self.track and self.track.session else None
         if t is not None:
-            axis = self.viewer.dims.ndim - 3
-            position = self.track.image.data_to_world((t, 0, 0))[0]
-            self.viewer.dims.set_point(axis, position)
+            self.go_to(t)
+
+    def go_to(self, t: int) -> None:
+        """Show frame `t` of the chosen video."""
+        axis = self.viewer.dims.ndim - 3
+        position = self.track.image.data_to_world((t, 0, 0))[0]
+        self.viewer.dims.set_point(axis, position)
 
     # What happens in the viewer
 
@@ -206,6 +212,9 @@ class Controller:
     def _on_step(self, event: Any) -> None:
         self._soon()
         self.changed()
+
+    def _on_press(self, viewer: ViewerModel, event: Any) -> None:
+        self.work.preparation.postpone()
 
     def _on_edited(self, event: Any) -> None:
         for track in self._tracks.of_source(event.source):
@@ -250,6 +259,9 @@ class Controller:
             self.choose_image(image)
 
     # Annotations, session, jobs
+
+    def _in_view(self) -> tuple[Session, int] | None:
+        return (self.track.session, self.frame) if self.track is not None and self.track.session is not None else None
 
     def _sync(self, work: bool = False) -> None:
         """Tell the session what is new in the layers; if that (or `work`) calls for it, segment."""

@@ -26,9 +26,11 @@ def hint(controller: Controller) -> str:
 
 
 def status(controller: Controller) -> str:
-    """Return which network runs where."""
+    """Return which network runs where, and what it does when nothing else is to be done."""
     session = controller.track and controller.track.session
     if not session:
         return ""
     device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}.get(session.device.type, session.device.type)
-    return f"{device}, {session.embedder.name}"
+    text = f"{device}, {session.embedder.name}"
+    prepared = controller.work.preparation.progress
+    return f"{text}; preparing frames: {prepared[0]} of {prepared[1]}" if prepared else text

@@ -26,17 +26,19 @@ class Progress:
         self.done = self.at_start
 
     @property
-    def seconds_left(self) -> float | None:
-        """How long the remaining frames will take at the pace so far; None if it is too early to say."""
+    def per_second(self) -> float | None:
+        """How many frames became done in a second so far; None if it is too early to say."""
         finished = self.done - self.at_start
-        if finished < 2:
-            return None
-        return (time.monotonic() - self.started) / finished * (self.total - self.done)
+        return None if finished < 2 else finished / (time.monotonic() - self.started)
+
+    @property
+    def counted(self) -> str:
+        """How many frames are done."""
+        return f"{self.done} of {self.total} frames"
 
     def __str__(self) -> str:
-        text = f"{self.done} of {self.total} frames"
-        left = self.seconds_left
-        if left is None or self.done == self.total:
-            return text
-        minutes, seconds = divmod(round(left), 60)
-        return f"{text}, {f'{minutes} min ' if minutes else ''}{seconds} s left"
+        pace = self.per_second
+        if pace is None or self.done == self.total:
+            return self.counted
+        minutes, seconds = divmod(round((self.total - self.done) / pace), 60)
+        return f"{self.counted}, {pace:.1f} per second, {f'{minutes} min ' if minutes else ''}{seconds} s left"

@@ -23,12 +23,15 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_pml.viewer.activity import Activity
 from napari_pml.viewer.background import Background
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.hints import hint, status
 from napari_pml.viewer.layers import Kind
 from napari_pml.viewer.object_bar import ObjectBar
+from napari_pml.viewer.overview import Overview
 from napari_pml.viewer.settings_form import SettingsForm
+from napari_pml.viewer.timeline import Timeline
 from napari_pml.viewer.track import why_unsuitable
 
 
@@ -42,10 +45,12 @@ class SegmentationWidget(QWidget):
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.background = Background()
         self.controller = Controller(viewer, self.background, self.refresh)
+        self.activity = Activity()
         self._viewer = viewer
         self._shown_sources: list[tuple[Layer, str, bool]] = []
         self._build()
-        self.destroyed.connect(partial(_shut, self.controller, self.background))
+        self._shut = partial(_shut, self.controller, self.background, self.activity)
+        self.destroyed.connect(self._shut)
         for event in ("inserted", "removed", "reordered", "renamed"):
             getattr(viewer.layers.events, event).connect(self._list_images)
         self._list_images()
@@ -77,15 +82,12 @@ class SegmentationWidget(QWidget):
         self.complete.setToolTip("Everything unpainted on this frame is background")
         self.complete.clicked.connect(controller.mark_complete)
 
-        self.propagate = QPushButton("Propagate", toolTip="Segment the whole video, from this frame outward")
-        self.propagate.clicked.connect(controller.propagate)
-        self.cancel = QPushButton("Cancel", toolTip="Stop; finished frames stay")
-        self.cancel.clicked.connect(controller.work.cancel)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.propagate)
-        buttons.addWidget(self.cancel)
+        self.propagate = QPushButton()
+        self.propagate.clicked.connect(self._propagate_or_pause)
         self.progress = QProgressBar(textVisible=False)
-        self.progress_text = QLabel()
+        self.progress_text = QLabel(wordWrap=True)
+        self.timeline = Timeline()
+        self.timeline.chosen.connect(controller.go_to)
         self.suggest = QPushButton("Go to the least certain frame")
         self.suggest.setToolTip("A stroke there helps most")
         self.suggest.clicked.connect(controller.go_to_suggestion)
@@ -111,11 +113,11 @@ class SegmentationWidget(QWidget):
         layout = QVBoxLayout(content)
         layout.addLayout(form)
         layout.addWidget(self.hint)
-        for widget in (self.objects, self.tools, self.complete):
+        for widget in (self.objects, self.tools, self.complete, self.propagate):
             layout.addWidget(widget)
-        layout.addLayout(buttons)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
+        layout.addWidget(self.timeline)
         for widget in (self.suggest, source_box, self.settings, self.status):
             layout.addWidget(widget)
         layout.addStretch()
@@ -154,9 +156,12 @@ class SegmentationWidget(QWidget):
             widget.setEnabled(track is not None)
         self.objects.show_objects(track.objects if track else {1}, controller.label)
         self.complete.setChecked(track is not None and controller.frame in track.complete)
-        propagating = controller.work.propagating
-        self.propagate.setEnabled(track is not None and track.is_drawn_on and not propagating)
-        self.cancel.setEnabled(propagating)
+        propagating, paused = controller.work.propagating, controller.work.paused
+        self.propagate.setText("Pause" if propagating else "Resume" if paused else "Propagate")
+        self.propagate.setToolTip(
+            "Stop here; finished frames stay" if propagating else "Segment the whole video, from this frame outward"
+        )
+        self.propagate.setEnabled(track is not None and track.is_drawn_on)
         self.suggest.setEnabled(track is not None and track.masks is not None and not propagating)
         for kind, button in self._tool_buttons.items():
             button.setChecked(kind == controller.tool)
@@ -164,14 +169,22 @@ class SegmentationWidget(QWidget):
         self._show_progress()
         self._list_sources()
 
+    def _propagate_or_pause(self) -> None:
+        work = self.controller.work
+        (work.pause if work.propagating else self.controller.propagate)()
+
     def _show_progress(self) -> None:
-        progress = self.controller.work.progress
+        work, track = self.controller.work, self.controller.track
+        progress = work.progress
         self.progress.setVisible(progress is not None)
         self.progress_text.setVisible(progress is not None)
         if progress is not None:
             self.progress.setMaximum(progress.total)
             self.progress.setValue(progress.done)
-            self.progress_text.setText(str(progress))
+            self.progress_text.setText(f"{progress.counted}, paused" if work.paused else str(progress))
+        self.activity.show(progress if work.propagating else None)
+        session = track and track.session
+        self.timeline.show_frames(Overview.of(session) if session else None, self.controller.frame if session else 0)
 
     def _list_sources(self) -> None:
         track, layers = self.controller.track, self.controller.candidates()
@@ -190,9 +203,10 @@ class SegmentationWidget(QWidget):
         """When napari takes the panel out of the window, it is not wanted any more."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            _shut(self.controller, self.background)
+            self._shut()
 
 
-def _shut(controller: Controller, background: Background) -> None:
+def _shut(controller: Controller, background: Background, activity: Activity) -> None:
     controller.close()
     background.drain()
+    activity.close()

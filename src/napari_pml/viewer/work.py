@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from napari_pml.viewer.preparation import Preparation
 from napari_pml.viewer.progress import Progress
 from napari_pml.viewer.track import Track
 
 if TYPE_CHECKING:
-    from napari_pml import FrameMask, PmlConfig
+    from napari_pml import FrameMask, PmlConfig, Session
 
 
 class Runner(Protocol):
@@ -27,13 +28,18 @@ class Runner(Protocol):
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back when things have been quiet for a moment."""
 
+    def when_quiet(self, callback: Callable[[], None]) -> None:
+        """Call back after a longer moment, if no job is running then."""
+
 
 class Work:
     """One job at a time; each new one replaces the one before.
 
     Attributes:
         propagating: whether the whole video is being segmented; a new stroke then only makes it start again.
+        paused: whether the person stopped that before its end.
         progress: of the last propagation.
+        preparation: what is done when nobody wants anything.
         config: the settings that were chosen, or None for the session's own.
     """
 
@@ -43,6 +49,7 @@ class Work:
         arrived: Callable[[Track, int | None], None],
         changed: Callable[[], None],
         go_on: Callable[[], None],
+        in_view: Callable[[], tuple[Session, int] | None],
     ) -> None:
         """Begin idle.
 
@@ -51,10 +58,12 @@ class Work:
             arrived: called when frame t of a track has a new mask, or with None when all masks are gone.
             changed: called when the attributes may have changed.
             go_on: called when a propagation ended after something was drawn that it did not hear about.
+            in_view: returns the session and the frame that are looked at, if there is one.
         """
         self._runner, self._arrived, self._changed, self._go_on = runner, arrived, changed, go_on
-        self.propagating = False
+        self.propagating = self.paused = False
         self.progress: Progress | None = None
+        self.preparation = Preparation(runner, in_view, changed)
         self.config: PmlConfig | None = None
         self._opening: Track | None = None
 
@@ -89,6 +98,7 @@ class Work:
 
         track.masks_removed = False
         if whole:
+            self.paused = False
             self.progress = Progress(len(session.video), track.frames_done)
         self._start(job, lambda mask: self._received(track, mask), ended)
 
@@ -104,12 +114,23 @@ class Work:
             session.masks.clear()
             yield
 
-        self.propagating, self.progress = False, None
+        self.propagating, self.paused, self.progress = False, False, None
         self._start(job, lambda _: self._arrived(track, None), self._ended)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back when things have been quiet for a moment: something has happened that may want work."""
+        self.preparation.postpone()
+        self._runner.soon(callback)
+
+    def pause(self) -> None:
+        """Stop a propagation that will be resumed; finished frames stay."""
+        self.cancel()
+        self.paused = True
+        self._changed()
 
     def cancel(self) -> None:
         """Stop; finished frames stay."""
-        self.propagating = False
+        self.propagating = self.paused = False
         self._runner.quit()
         self._changed()
 
@@ -121,6 +142,7 @@ class Work:
         opening: Track | None = None,
     ) -> None:
         self._opening = opening
+        self.preparation.replaced()
         self._runner.start(job, receive, ended)
         self._changed()
 
@@ -133,4 +155,5 @@ class Work:
     def _ended(self) -> None:
         self._opening = None
         self.propagating = False
+        self.preparation.postpone()
         self._changed()

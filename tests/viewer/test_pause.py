@@ -1,0 +1,121 @@
+"""Pause and resume, and what is done when nobody wants anything; without a window."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from actions import begin, finished, shown, stroke
+from napari_pml.viewer.hints import status
+
+pytestmark = pytest.mark.usefixtures("fake_engine")
+
+
+@pytest.fixture
+def paused(controller, runner):
+    begin(controller)
+    runner.hold = True
+    controller.propagate()
+    runner.step()
+    runner.step()
+    controller.work.pause()
+    runner.hold = False
+    return controller
+
+
+def test_a_pause_keeps_finished_frames_and_resuming_does_the_rest(paused):
+    assert paused.work.paused
+    assert not paused.work.propagating
+    assert finished(paused) == {0, 1, 2}
+    paused.propagate()
+    assert not paused.work.paused
+    assert finished(paused) == set(range(6))
+
+
+def test_painting_during_a_pause_segments_the_frame_in_view_and_resuming_the_rest(paused, viewer, movie):
+    stroke(viewer, 2, 0, 19, 25)
+    assert finished(paused) == {0}
+    assert (shown(viewer, 0) == 2).any()
+    assert paused.work.paused
+    assert paused.work.progress.counted == "1 of 6 frames"
+    paused.propagate()
+    assert finished(paused) == set(range(6))
+    assert all(((shown(viewer, t) == 2) == (movie[t] == 80)).all() for t in range(6))
+
+
+def test_another_video_has_nothing_to_resume(paused, viewer, movie):
+    viewer.add_image(movie, name="other")
+    paused.choose_image(viewer.layers["other"])
+    assert not paused.work.paused
+
+
+def test_the_text_says_how_fast_and_how_long(paused, monkeypatch):
+    progress = paused.work.progress
+    monkeypatch.setattr("napari_pml.viewer.progress.time.monotonic", lambda: progress.started + 4)
+    progress.at_start, progress.done, progress.total = 0, 2, 100
+    assert str(progress) == "2 of 100 frames, 0.5 per second, 3 min 16 s left"
+
+
+@pytest.fixture
+def preparing(controller, runner):
+    """Nobody has done anything for a while after the first strokes, and one frame has been prepared."""
+    begin(controller)
+    runner.hold = True
+    runner.quiet()
+    runner.step()
+    return controller
+
+
+def test_frames_are_prepared_around_the_one_in_view_when_things_are_quiet(controller, viewer, runner):
+    begin(controller)
+    viewer.dims.set_point(0, 4)
+    session = controller.track.session
+    assert session.prepared == []
+    runner.quiet()
+    assert session.prepared == [4] * 6
+
+
+def test_the_status_says_so(preparing, runner):
+    assert status(preparing) == "CPU, fake; preparing frames: 1 of 6"
+    runner.hold = False
+    while runner.busy:
+        runner.step()
+    assert status(preparing) == "CPU, fake"
+
+
+@pytest.mark.parametrize("deed", ["stroke", "scrub", "press", "propagate", "close"])
+def test_preparation_gives_way_to_whatever_a_person_does(preparing, viewer, runner, deed):
+    session = preparing.track.session
+    runner.hold = False
+    if deed == "stroke":
+        stroke(viewer, 2, 0, 19, 25)
+        assert (shown(viewer, 0) == 2).any()
+    elif deed == "scrub":
+        viewer.dims.set_point(0, 3)
+        assert finished(preparing) == {0, 3}
+    elif deed == "press":
+        for callback in viewer.mouse_drag_callbacks:
+            callback(viewer, SimpleNamespace())
+    elif deed == "propagate":
+        preparing.propagate()
+        assert finished(preparing) == set(range(6))
+    else:
+        preparing.close()
+    assert not runner.busy
+    assert session.prepared == [0]
+    assert preparing.work.preparation.progress is None
+
+
+def test_preparation_goes_on_where_the_person_looks_then(preparing, viewer, runner):
+    viewer.dims.set_point(0, 3)
+    runner.hold = False
+    while runner.busy:
+        runner.step()
+    runner.quiet()
+    assert preparing.track.session.prepared == [0] + [3] * 6
+
+
+def test_nothing_is_prepared_before_something_is_drawn(controller, viewer, runner):
+    viewer.dims.set_point(0, 3)
+    runner.quiet()
+    assert not runner.busy
+    assert controller.track.session is None

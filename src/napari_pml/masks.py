@@ -17,7 +17,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore, MemoryStore
 
-from napari_pml.types import Confidence, ExportError, FrameMask
+from napari_pml.types import STALE, Confidence, ExportError, FrameMask
 
 NO_MASK = -1
 """The revision of a frame that has no mask yet."""
@@ -85,6 +85,11 @@ class MaskStore:
         """(T,) int64: the revision that each frame's mask was computed from, -1 for none; a copy."""
         with self._lock:
             return self._revisions.copy()
+
+    @property
+    def finished(self) -> list[int]:
+        """The frames whose mask is not a mere guess, in order."""
+        return np.flatnonzero(self.revisions > STALE).tolist()
 
     def __contains__(self, t: int) -> bool:
         """Whether frame `t` has a mask."""

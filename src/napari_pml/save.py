@@ -15,22 +15,13 @@ from napari_pml.measure import export_table, measure
 from napari_pml.types import BACKGROUND, ExportError, FrameMask
 from napari_pml.video import Video
 
-SUFFIXES = {
-    "": "Folder of PNG masks",
-    ".tif": "TIFF stack",
-    ".zarr": "Zarr array",
-    ".mp4": "Video with the masks drawn over it",
-    ".json": "COCO annotations",
-    ".csv": "Table of measurements",
-}
-"""Suffixes that `save` understands, and what they stand for."""
-
 
 def save(path: Path, masks: MaskStore, video: Video | None, calibration: Calibration) -> None:
-    """Write all finished masks as what the suffix of `path` says, one of `SUFFIXES`.
+    """Write all finished masks as what the suffix of `path` says.
 
     Args:
-        path: of the new file or folder.
+        path: no suffix for a folder of PNGs, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv
+            (measurements).
         masks: of a video.
         video: the video itself, which only an .mp4 needs.
         calibration: what is known of its frames and pixels, for a .csv.

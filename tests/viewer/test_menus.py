@@ -1,10 +1,14 @@
-"""What stands in napari's own menus, in a real window."""
+"""What stands in napari's own menus and what the buttons under Results do, in a real window."""
+
+import sys
+from subprocess import run
 
 import numpy as np
 import pandas as pd
 import pytest
 from napari._app_model import get_app_model
 
+from actions import begin
 from napari_pml.viewer import commands
 
 PATIENCE_MS = 20_000
@@ -28,7 +32,7 @@ def titles(menu: str) -> set[str]:
 
 
 def test_the_entries_are_where_people_look(viewer):
-    assert any(title.startswith("Segment video with strokes") for title in titles("napari/layers/segment"))
+    assert any(title.startswith("Paint strokes on this video") for title in titles("napari/layers/segment"))
     assert any(title.startswith("Tracks from masks") for title in titles("napari/layers/track"))
     assert any(title.startswith("Save masks of a video") for title in titles("napari/file/io_utilities"))
 
@@ -71,3 +75,28 @@ def test_another_layer_than_masks_is_refused_in_plain_words(viewer, monkeypatch,
     choose(command)
     assert len(errors) == 2
     assert "time, rows, columns" in errors[0]
+
+
+def test_the_table_button_opens_napari_s_table(viewer, fake_engine, qtbot):
+    viewer.layers["first"].name = "clip"
+    viewer.layers.selection.active = viewer.layers["clip"]
+    choose("segment_selected")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-pml", "Segment video")
+    begin(panel.controller)
+    qtbot.wait_until(panel.results.table.isEnabled, timeout=PATIENCE_MS)
+    panel.results.table.click()
+    qtbot.wait_until(panel.results.table.isEnabled, timeout=PATIENCE_MS)
+    masks = viewer.layers["clip masks"]
+    assert masks.features["mean_area_px"].tolist() == [80]
+    assert viewer.layers.selection.active is masks
+    assert any("Features table" in name for name in viewer.window.dock_widgets)
+    viewer.layers.remove(masks)
+    assert not panel.results.table.isEnabled()
+    assert panel.results.save.isEnabled()
+
+
+def test_nothing_of_this_imports_torch_before_it_is_used():
+    names = ("commands", "folders", "writers", "sample_clips", "preferences", "results_box")
+    imports = "; ".join(f"import napari_pml.viewer.{name}" for name in names)
+    code = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
+    assert run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from napari.components import ViewerModel
 from napari.utils.notifications import show_info
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 from superqt import QCollapsible
 
@@ -16,6 +17,8 @@ from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.results import calibration_of, measured, show_summary, show_tracks
 from napari_pml.viewer.save_dialog import ask_where
 from napari_pml.viewer.track import Track
+
+_TABLE = "Features table widget"  # what napari calls it
 
 
 class ResultsBox(QCollapsible):
@@ -49,19 +52,20 @@ class ResultsBox(QCollapsible):
         """Allow what is possible now."""
         track = self._controller.track
         ready = track is not None and track.session is not None and bool(track.session.masks.finished)
-        for button in (self.table, self.tracks, self.save):
+        self.table.setEnabled(ready and not self._busy and track.masks is not None)
+        for button in (self.tracks, self.save):
             button.setEnabled(ready and not self._busy)
 
     def _table(self) -> None:
         track = self._controller.track
 
         def done(table: pd.DataFrame) -> None:
-            if track.masks is None or track.masks not in self._viewer.layers:
+            if track.masks is None:  # taken away in the meantime
                 return
             show_summary(table, track.masks)
-            self._viewer.layers.selection.active = track.masks
-            self._viewer.window.add_plugin_dock_widget("napari", "Features table widget")
-            show_info("Measured. A row for every object on every frame: Save masks..., as .csv.")
+            self._viewer.layers.selection.active = track.masks  # whose features napari's table shows
+            _open_table(self._viewer)
+            show_info("For every frame: Save masks... as .csv")
 
         self._run("measuring", self._measurement(track), done)
 
@@ -97,6 +101,14 @@ class ResultsBox(QCollapsible):
     def _ended(self) -> None:
         self._busy = False
         self.refresh()
+
+
+def _open_table(viewer: ViewerModel) -> None:
+    """Show napari's table of features, below the canvas, where there is room for its columns."""
+    is_new = not any(name.startswith(_TABLE) for name in viewer.window.dock_widgets)
+    dock, _ = viewer.window.add_plugin_dock_widget("napari", _TABLE)
+    if is_new:
+        dock.parent().addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
 
 
 def _calibration(track: Track) -> Any:

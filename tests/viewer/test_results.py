@@ -97,6 +97,8 @@ def test_the_video_of_masks_is_the_uppermost_image_of_their_size(labels):
 def test_the_kind_of_file_is_what_was_typed_or_else_what_was_chosen(typed, kind, path, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (typed, kind))
     assert str(ask_where(None, "masks")) == path
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *asked: (asked[2], "Folder of PNG masks (*)"))
+    assert str(ask_where(None, "mouse.2 masks")) == "mouse_2 masks"
     assert set(SUFFIXES.values()) == {"", ".tif", ".zarr", ".mp4", ".csv", ".json"}
 
 

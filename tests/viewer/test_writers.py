@@ -78,12 +78,13 @@ def test_labels_with_four_axes_are_no_masks(viewer, tmp_path):
 @pytest.mark.parametrize("plugin", [None, "napari-pml"])
 def test_layers_of_all_kinds_go_into_one_folder(viewer, drawn, tmp_path, plugin):
     viewer.add_image(np.random.default_rng(0).random((2, 3, 16, 16)).astype(np.float32), name="a/b")
+    viewer.layers["masks"].name = "mouse.2 masks"
     viewer.add_points([[0, 3, 4]], name="clicks")
     viewer.add_shapes([[[0, 3, 4], [0, 5, 9]]], shape_type="line", name="lines")
     viewer.add_tracks([[1, 0, 3, 4], [1, 1, 3, 5]], features={"speed": [0.5, 1.5]}, name="ways")
     paths = viewer.layers.save(str(tmp_path / "all"), plugin=plugin)
     assert {p.name for p in (tmp_path / "all").iterdir()} == {
-        "clip.tif", "masks", "a_b.tif", "clicks.csv", "lines.csv", "ways.csv",
+        "clip.tif", "mouse.2 masks", "a_b.tif", "clicks.csv", "lines.csv", "ways.csv",
     }  # fmt: skip
     assert len(paths) == 6
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "all/clip.tif"), drawn[0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from napari.layers import Labels
+import pandas as pd
+from napari.layers import Image, Labels
 from napari.utils.notifications import show_error, show_info
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QApplication
 
+from napari_pml.calibration import Calibration
 from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.preferences import PLUGIN
 from napari_pml.viewer.results import calibration_of, image_below, measured, show_tracks, video_of
@@ -28,9 +30,9 @@ def track_selected(viewer: Viewer) -> None:
     labels = _selected_masks(viewer)
     if labels is None:
         return
-    data, calibration = labels.data, calibration_of(labels.scale, labels.units, labels.data)
+    data, calibration = labels.data, _calibration(labels, image_below(labels, viewer.layers))
 
-    def work() -> object:
+    def work() -> pd.DataFrame:
         from napari_pml.save import as_masks
 
         return measured(as_masks(data), calibration)
@@ -42,18 +44,25 @@ def save_selected(viewer: Viewer) -> None:
     """Ask for a file, and write the selected Labels layer there as masks of a video."""
     viewer = _unwrapped(viewer)
     labels = _selected_masks(viewer)
-    path = labels and ask_where(QApplication.activeWindow(), labels.name)
+    if labels is None:
+        return
+    path = ask_where(QApplication.activeWindow(), labels.name)
     if path is None:
         return
-    data, calibration = labels.data, calibration_of(labels.scale, labels.units, labels.data)
     image = image_below(labels, viewer.layers)
+    data, calibration = labels.data, _calibration(labels, image)
 
     def work() -> None:
         from napari_pml.save import as_masks, save
 
-        save(path, as_masks(data), image and video_of(image), calibration)
+        save(path, as_masks(data), None if image is None else video_of(image), calibration)
 
     run_errand("saving masks", work, lambda _: show_info(f"Saved {path}"))
+
+
+def _calibration(labels: Labels, image: Image | None) -> Calibration:
+    """Return what masks and the video below them know together."""
+    return calibration_of(labels.scale, labels.units, None if image is None else image.data)
 
 
 def _unwrapped(viewer: Viewer) -> Viewer:

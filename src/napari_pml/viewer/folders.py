@@ -14,6 +14,7 @@ from PIL import Image
 
 from napari_pml.types import AnnotationError
 from napari_pml.video_arrays import IMAGE_SUFFIXES, natural_order
+from napari_pml.viewer.colours import object_colormap
 from napari_pml.viewer.readers import LayerTuple
 
 _FRAMES, _MASKS, _USUAL = "JPEGImages", "Annotations", "480p"  # DAVIS's own names
@@ -39,7 +40,7 @@ def read_folder(path: str) -> list[LayerTuple]:
     folder = Path(path)
     images = _images(folder)
     if images and _is_indexed(images[0]):
-        return [(LabelFolder(images, _size(images[0])), {"name": folder.name}, "labels")]
+        return [(LabelFolder(images, _size(images[0])), {"name": folder.name, "colormap": object_colormap()}, "labels")]
     videos = [folder] if images else _sequences(folder)
     return [layer for video in videos for layer in _video(video, visible=video == videos[0])]
 
@@ -119,7 +120,7 @@ def _video(folder: Path, *, visible: bool) -> list[LayerTuple]:
     if annotations is not None:
         masks = [annotations / f"{image.stem}.png" for image in _images(folder)]
         paths = [mask if mask.exists() else None for mask in masks]
-        meta = {"name": f"{folder.name} masks", "visible": visible}
+        meta = {"name": f"{folder.name} masks", "visible": visible, "colormap": object_colormap()}
         layers.append((LabelFolder(paths, data.shape[1:3]), meta, "labels"))
     return layers
 

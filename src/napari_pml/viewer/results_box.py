@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 from superqt import QCollapsible
 
+from napari_pml.calibration import Calibration
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.results import calibration_of, measured, show_summary, show_tracks
@@ -111,5 +112,5 @@ def _open_table(viewer: ViewerModel) -> None:
         dock.parent().addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
 
 
-def _calibration(track: Track) -> Any:
+def _calibration(track: Track) -> Calibration:
     return calibration_of(track.image.scale, track.image.units, track.data)

@@ -21,7 +21,12 @@ def ask_where(parent: QWidget | None, name: str) -> Path | None:
     """Let the person choose a file or folder to save masks in; None if they change their mind.
 
     A suffix that they type counts; if they type none, or another one, that of the kind they chose is added.
+
+    Args:
+        parent: of the dialog.
+        name: to propose; its dots are replaced, since they look like the beginning of a suffix.
     """
+    name = name.replace(".", "_")
     path, kind = QFileDialog.getSaveFileName(parent, "Save masks", name, ";;".join(SUFFIXES))
     if not path:
         return None

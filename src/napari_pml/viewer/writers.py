@@ -30,12 +30,15 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
     target, labels = Path(path), _full(data, meta)
     masks = as_masks(labels)
-    if target.suffix.lower() == ".png" and len(labels.shape) == 2:
-        write_mask_png(masks[0].labels, target)
-    else:
-        target = target.with_suffix("") if target.suffix.lower() == ".png" else target
+    if target.suffix.lower() != ".png":
         # a single image has no axis of time; of three axes and one more, the last three count
         save(target, masks, None, calibration_of((1, *meta["scale"]), (meta["units"][0], *meta["units"]), labels))
+    elif len(labels.shape) == 2:
+        write_mask_png(masks[0].labels, target)
+    else:
+        target = target.with_suffix("")
+        for t in masks.finished:
+            write_mask_png(masks[t].labels, target / f"{t:05d}.png")
     return [str(target)]
 
 
@@ -61,7 +64,7 @@ def write_overlay(path: str, layers: list[LayerTuple]) -> list[str]:
 
 
 def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write one Tracks layer as .csv, a row for each point: its features, or track and place if there are none.
+    """Write one Tracks layer as .csv, a row for each point: its track, its place, and its features.
 
     Raises:
         ExportError: the place cannot be written.

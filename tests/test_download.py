@@ -62,7 +62,7 @@ def test_another_file_than_expected_is_thrown_away(server, tmp_path):
 
 
 def test_a_file_that_is_gone(server, tmp_path):
-    with pytest.raises(DownloadError, match=r"gone.mp4 cannot be downloaded.*404"):
+    with pytest.raises(DownloadError, match=r"gone\.mp4 is not there any more.*404"):
         fetch(remote(server, name="gone.mp4"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -70,5 +70,11 @@ def test_a_file_that_is_gone(server, tmp_path):
 def test_without_a_connection(server, tmp_path):
     file = remote(server)
     server.server_close()
-    with pytest.raises(DownloadError, match="Connect to the internet"):
+    with pytest.raises(DownloadError, match=r"No connection to 127\.0\.0\.1, .* Connect to the internet"):
         fetch(file, tmp_path)
+
+
+def test_a_cache_that_cannot_be_written(server, tmp_path):
+    (tmp_path / "a file").touch()
+    with pytest.raises(DownloadError, match="cannot be kept"):
+        fetch(remote(server), tmp_path / "a file")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pooch
+import requests
 
 from napari_pml.types import PmlError
 
@@ -45,7 +47,8 @@ def fetch(file: RemoteFile, folder: Path | None = None) -> Path:
         folder: where it is kept; the user's cache by default.
 
     Raises:
-        DownloadError: there is no connection, no such file any more, or it is not the one that was asked for.
+        DownloadError: there is no connection, no such file any more, it is not the one that was asked for, or it cannot
+            be kept in `folder`.
     """
     folder = folder or Path(pooch.os_cache("napari-pml"))
     try:
@@ -61,9 +64,17 @@ def fetch(file: RemoteFile, folder: Path | None = None) -> Path:
             f"What {file.url} gave is not the file it should be, and was thrown away. Try again; if that does not "
             f"help, it has been replaced by another one."
         ) from error
+    except requests.HTTPError as error:
+        raise DownloadError(
+            f"{file.name} is not there any more: {error}. Open a video of your own, or another sample."
+        ) from error
+    except requests.RequestException as error:
+        raise DownloadError(
+            f"No connection to {urlsplit(file.url).hostname}, so {file.name} cannot be downloaded. Connect to the "
+            "internet and try again, or open a video of your own: nothing else needs a connection."
+        ) from error
     except OSError as error:
         raise DownloadError(
-            f"{file.name} cannot be downloaded from {file.url}: {error}. Connect to the internet and try again, or "
-            f"open a video of your own: nothing else needs a connection."
+            f"{file.name} cannot be kept in {folder}: {error}. Make room there, or allow it."
         ) from error
     return Path(path)

@@ -160,3 +160,16 @@ def test_mistakes_in_training_are_explained(run, tmp_path, drawn, args, says):
     assert result.exit_code == 1
     assert says in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_segment_also_writes_numbers(run, clip, tmp_path):
+    first = ["segment", clip, "--annotations", tmp_path / "first.png", "--out", tmp_path / "masks", "--device", "cpu"]
+    result = run(*first, "--table", tmp_path / "results.txt")
+    assert result.exit_code == 1
+    assert "written as .csv, not .txt" in result.output
+    result = run(*first, "--table", tmp_path / "results.csv", "--coco", tmp_path / "masks.json")
+    assert result.exit_code == 0, result.output
+    header, *rows = (tmp_path / "results.csv").read_text().splitlines()
+    assert header.startswith("frame,object,area_px,")  # a folder of images does not say how fast it is
+    assert len(rows) == 16
+    assert '"track_id": 2' in (tmp_path / "masks.json").read_text()

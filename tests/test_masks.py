@@ -5,7 +5,7 @@ import pytest
 import zarr
 
 from napari_pml.masks import MaskStore
-from napari_pml.types import ExportError, FrameMask
+from napari_pml.types import STALE, ExportError, FrameMask
 
 SHAPE, GRID = (6, 24, 32), (3, 4)
 
@@ -49,6 +49,12 @@ def test_a_newer_mask_replaces_the_older(store):
     store.put(some_mask(2, revision=4, label=0))
     assert not store[2].labels.any()
     assert store[2].revision == 4
+
+
+def test_a_guess_is_not_finished(store):
+    for t, revision in ((4, 1), (2, STALE), (0, 3)):
+        store.put(some_mask(t, revision))
+    assert store.finished == [0, 4]
 
 
 def test_clear_forgets_everything(store):

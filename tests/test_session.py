@@ -7,6 +7,7 @@ import torch
 from drawn_video import jaccard
 from napari_pml import BACKGROUND, PRESETS, MaskStore, PmlConfig, PmlError, Session, open_video
 from napari_pml.certainty import certainty
+from napari_pml.embedding.stores import MemoryStore
 
 
 @pytest.fixture
@@ -295,3 +296,10 @@ def test_stops_and_detours_do_not_change_the_masks(make, drawn, preset, seed):
     list(straight.propagate())
     assert session.stale_frames() == []
     assert (session.masks.labels[:] == straight.masks.labels[:]).all()
+
+
+def test_embeddings_take_no_more_room_than_they_are_given(drawn, colour_embedder):
+    session = Session(open_video(drawn[0]), embedder=colour_embedder, embedding_store=MemoryStore(max_bytes=1))
+    for t in (0, 0, 1, 0):
+        _ = session.embeddings[t]
+    assert colour_embedder.calls == 3

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore, MemoryStore
 
 from napari_pml.certainty import certainty
-from napari_pml.types import Confidence, ExportError, FrameMask
+from napari_pml.types import STALE, Confidence, ExportError, FrameMask
 
 NO_MASK = -1
 """The revision of a frame that has no mask yet."""
@@ -94,6 +94,11 @@ class MaskStore:
         """(T,) float32: the `certainty` of each frame's mask, 0..1, NaN for none; a copy."""
         with self._lock:
             return self._certainties.copy()
+
+    @property
+    def finished(self) -> list[int]:
+        """The frames whose mask is not a mere guess, in order."""
+        return np.flatnonzero(self.revisions > STALE).tolist()
 
     def __contains__(self, t: int) -> bool:
         """Whether frame `t` has a mask."""

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
+from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.masks import MaskStore
 from napari_pml.methods.method import Method
@@ -66,6 +67,7 @@ class Session:
         embedder: str | Embedder = "compact",
         device: str | None = None,
         masks: MaskStore | None = None,
+        embedding_store: MemoryStore | None = None,
     ):
         """Begin with nothing annotated.
 
@@ -75,6 +77,7 @@ class Session:
             embedder: a name, the path of trained weights, or an object with the `Embedder` protocol.
             device: "cuda", "mps" or "cpu"; by default the best there is.
             masks: where masks are kept; in memory by default.
+            embedding_store: where embeddings are kept; in memory, up to 2 GB, by default.
 
         Raises:
             WeightsError: the embedder cannot be loaded.
@@ -82,7 +85,7 @@ class Session:
         self.video = video
         if isinstance(embedder, str):
             embedder = load_embedder(embedder, choose_device(device))
-        self.embeddings = VideoEmbeddings(video, embedder)
+        self.embeddings = VideoEmbeddings(video, embedder, embedding_store)
         self.masks = masks or MaskStore(video.shape, self.embeddings.grid)
         # Whatever is in the store already is older than any annotation to come.
         self.annotations = Annotations(video.shape, revision=max(STALE, int(self.masks.revisions.max())))

@@ -54,6 +54,7 @@ class Video:
         shape: (T, H, W).
         dtype: of the stored intensities.
         fps: frames per second; 10 where the source does not say.
+        is_timed: whether the source says.
     """
 
     def __init__(self, name: str, frames: Frames) -> None:
@@ -61,6 +62,7 @@ class Video:
         self.shape = frames.shape[:3]
         self.dtype = frames.dtype
         self.fps = frames.fps
+        self.is_timed = isinstance(frames, VideoFile)
         self._n_channels = frames.shape[3]
         self._read = lru_cache(RECENT_FRAMES)(frames.read)
         self._scale: IntensityScale | None = None

@@ -4,12 +4,26 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.settings import get_settings
+from npe2 import PluginManager
 
 import napari_pml
 from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.preferences import Preferences
 from stand_ins import FakeSession, FakeVideo, Runner
 
 get_settings(path=None)  # a developer's own napari settings must not change the results, nor be changed
+
+
+@pytest.fixture(autouse=True)
+def default_preferences(monkeypatch):
+    """Neither must a developer's own preferences for the plugin."""
+    monkeypatch.setattr("napari_pml.viewer.track.preferences", Preferences)
+
+
+@pytest.fixture
+def installed_plugins() -> None:
+    """What napari does when it starts: readers and writers are found by their manifests."""
+    PluginManager.instance().discover()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_pml.cli.common import Config, Device, Embedder, Preset, Settings, app, clear_errors
+from napari_pml.cli.numbers import check_numbers, export_numbers
 from napari_pml.types import BACKGROUND, AnnotationError
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ def segment(
     overlay: Annotated[
         Path | None, typer.Option(help="Also write the video with the masks drawn over it (.mp4).")
     ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Also write where and how large every object is on every frame (.csv).")
+    ] = None,
+    coco: Annotated[Path | None, typer.Option(help="Also write the masks in COCO's format (.json).")] = None,
     embedder: Embedder = "compact",
     device: Device = None,
 ) -> None:
@@ -57,6 +62,7 @@ def segment(
 
         settings = parse_config(preset, config or [])
         check_destination(out, overlay)
+        check_numbers(table, coco)
         source = open_video(video)
         session = Session(source, settings, embedder=embedder, device=device)
         for t, path in masks.items():
@@ -73,6 +79,7 @@ def segment(
             export_masks(session.masks, out)
         if overlay is not None:
             export_overlay(source, session.masks, overlay)
+        export_numbers(source, session.masks, table, coco)
         typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay else ""))
         if session.stale_frames():
             raise typer.Exit(130)

@@ -10,6 +10,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 
 from napari_pml.types import BACKGROUND, UNLABELLED
+from napari_pml.viewer.preferences import preferences
 from napari_pml.viewer.prompts import annotation, contents, video_data
 
 if TYPE_CHECKING:
@@ -68,8 +69,14 @@ class Track:
     def open_session(self, view: int) -> Iterator[Session]:
         """Yield a new session for the video, and embed frame `view`; a job for the background."""
         from napari_pml import Session, open_video  # imports torch: not when the viewer starts
+        from napari_pml.embedding.stores import MemoryStore
 
-        session = Session(open_video(self.data, channel_axis=3 if self.image.rgb else None))
+        chosen = preferences()
+        session = Session(
+            open_video(self.data, channel_axis=3 if self.image.rgb else None),
+            device=chosen.device,
+            embedding_store=MemoryStore(chosen.embedding_bytes),
+        )
         _SESSIONS[self.image] = self.data, session
         yield session
         _ = session.embeddings[view]  # so that the first stroke need not wait for it

@@ -30,6 +30,7 @@ from napari_pml.viewer.hints import hint, status
 from napari_pml.viewer.layers import Kind
 from napari_pml.viewer.object_bar import ObjectBar
 from napari_pml.viewer.overview import Overview
+from napari_pml.viewer.results_box import ResultsBox
 from napari_pml.viewer.settings_form import SettingsForm
 from napari_pml.viewer.timeline import Timeline
 from napari_pml.viewer.track import why_unsuitable
@@ -102,6 +103,7 @@ class SegmentationWidget(QWidget):
         source_box = QCollapsible("Annotation layers", expandedIcon="▼", collapsedIcon="▶")
         source_box.addWidget(self.sources)
         source_box.layout().setContentsMargins(0, 0, 0, 0)
+        self.results = ResultsBox(self._viewer, controller)
         self.settings = SettingsForm()
         self.settings.changed.connect(controller.configure)
         self.status = QLabel(wordWrap=True)
@@ -118,7 +120,7 @@ class SegmentationWidget(QWidget):
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
         layout.addWidget(self.timeline)
-        for widget in (self.suggest, source_box, self.settings, self.status):
+        for widget in (self.suggest, self.results, source_box, self.settings, self.status):
             layout.addWidget(widget)
         layout.addStretch()
         scroll = QScrollArea(widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
@@ -166,6 +168,7 @@ class SegmentationWidget(QWidget):
         for kind, button in self._tool_buttons.items():
             button.setChecked(kind == controller.tool)
         self.settings.show_config(controller.work.settings(track))
+        self.results.refresh()
         self._show_progress()
         self._list_sources()
 

@@ -1,0 +1,109 @@
+"""Masks as numbers: where every object is on every frame, how large, and how certain. One frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from skimage.measure import regionprops_table
+
+from napari_pml.calibration import Calibration
+from napari_pml.export import written
+from napari_pml.masks import MaskStore
+from napari_pml.types import Confidence, ExportError, FrameMask
+
+_COLUMNS = {
+    "label": "object",
+    "area": "area_px",
+    "centroid-0": "centroid_y",
+    "centroid-1": "centroid_x",
+    "bbox-0": "top",
+    "bbox-1": "left",
+    "bbox-2": "bottom",
+    "bbox-3": "right",
+    "intensity_mean": "mean_confidence",
+}
+"""What scikit-image calls a property, and the column that it becomes."""
+
+
+def measure_frame(mask: FrameMask, calibration: Calibration) -> pd.DataFrame:
+    """Measure the objects on one frame.
+
+    Args:
+        mask: of the frame.
+        calibration: what is known of it.
+
+    Returns:
+        A row for every object that has a pixel there, with the columns `frame`, `time_s` (if known), `object`,
+        `area_px` (pixels), `area_<unit>2` (if known), `centroid_y`, `centroid_x` (pixels, 0 is the middle of the first
+        one), `top`, `left`, `bottom`, `right` (the bounding box in pixels; bottom and right lie outside) and
+        `mean_confidence` (0..1).
+    """
+    properties = regionprops_table(
+        mask.labels,
+        intensity_image=_at_pixels(mask),
+        properties=("label", "area", "centroid", "bbox", "intensity_mean"),
+    )
+    table = pd.DataFrame(properties).rename(columns=_COLUMNS)
+    table["area_px"] = table["area_px"].astype(np.int64)
+    if calibration.pixel is not None:
+        height, width = calibration.pixel
+        table.insert(2, f"area_{calibration.unit}2", table["area_px"] * height * width)
+    if calibration.frame is not None:
+        table.insert(0, "time_s", mask.t * calibration.frame)
+    table.insert(0, "frame", mask.t)
+    return table
+
+
+def measure(masks: MaskStore, calibration: Calibration) -> Iterator[pd.DataFrame]:
+    """Yield the measurements of every finished frame, as `measure_frame` returns them.
+
+    Raises:
+        ExportError: no frame is finished.
+    """
+    if not masks.finished:
+        raise ExportError("There are no masks to measure yet. Paint a stroke, and propagate.")
+    for t in masks.finished:
+        yield measure_frame(masks[t], calibration)
+
+
+def export_table(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write measurements one after the other as a .csv with one line of names.
+
+    Raises:
+        ExportError: the file cannot be written.
+    """
+    with written(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        for i, table in enumerate(tables):
+            table.to_csv(file, index=False, header=i == 0)
+
+
+def summary(measurements: pd.DataFrame) -> pd.DataFrame:
+    """Sum up the measurements of each object.
+
+    Args:
+        measurements: of all frames.
+
+    Returns:
+        A row for every object: `object`, `frames` (on how many it is seen), `first_frame`, `last_frame`, `mean_<area>`
+        for each column of areas, and `mean_confidence`.
+    """
+    areas = [name for name in measurements.columns if name.startswith("area_")]
+    by_object = measurements.groupby("object", as_index=False)
+    return by_object.agg(
+        frames=("frame", "size"),
+        first_frame=("frame", "min"),
+        last_frame=("frame", "max"),
+        **{f"mean_{name}": (name, "mean") for name in areas},
+        mean_confidence=("mean_confidence", "mean"),
+    )
+
+
+def _at_pixels(mask: FrameMask) -> Confidence:
+    """Return the confidence of each pixel's cell, as (H, W)."""
+    (height, width), (h, w) = mask.labels.shape, mask.confidence.shape
+    rows, columns = np.arange(height) * h // height, np.arange(width) * w // width
+    confidence: Confidence = mask.confidence[rows[:, None], columns]
+    return confidence

@@ -1,0 +1,72 @@
+"""One door to every kind of file that masks can become: the suffix of its name says which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_pml.calibration import Calibration
+from napari_pml.coco import export_coco
+from napari_pml.export import export_masks, export_overlay
+from napari_pml.masks import MaskStore
+from napari_pml.measure import export_table, measure
+from napari_pml.types import BACKGROUND, ExportError, FrameMask
+from napari_pml.video import Video
+
+
+def save(path: Path, masks: MaskStore, video: Video | None, calibration: Calibration) -> None:
+    """Write all finished masks as what the suffix of `path` says.
+
+    Args:
+        path: no suffix for a folder of PNGs, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv
+            (measurements).
+        masks: of a video.
+        video: the video itself, which only an .mp4 needs.
+        calibration: what is known of its frames and pixels, for a .csv.
+
+    Raises:
+        ExportError: no mask is finished, there is no video, the suffix is another one, or the place cannot be written.
+        VideoError: a frame cannot be decoded.
+    """
+    suffix = path.suffix.lower()
+    if not masks.finished:
+        raise ExportError("There are no masks to save yet. Paint a stroke, and propagate.")
+    if suffix == ".csv":
+        export_table(measure(masks, calibration), path)
+    elif suffix == ".json":
+        export_coco(masks, path)
+    elif suffix == ".mp4":
+        if video is None:
+            raise ExportError(
+                "There is no image layer of the same size as the masks to draw them over. Open the video."
+            )
+        export_overlay(video, masks, path)
+    else:
+        export_masks(masks, path)
+
+
+def as_masks(labels: Any) -> MaskStore:
+    """Return labels from elsewhere as finished masks, compressed in memory; they count as certain.
+
+    Args:
+        labels: (T, H, W) or (H, W) whole numbers, any array that can be indexed; one frame is read at a time.
+
+    Raises:
+        ExportError: the shape is another one, or a label is not in 0..65534.
+    """
+    shape = tuple(int(n) for n in labels.shape)
+    if len(shape) not in (2, 3):
+        raise ExportError(f"Masks of a video have three axes (time, rows, columns); these labels have shape {shape}.")
+    frames = labels if len(shape) == 3 else [labels]
+    masks = MaskStore((len(frames), shape[-2], shape[-1]), (1, 1))
+    for t in range(len(frames)):
+        frame = np.asarray(frames[t])
+        if frame.size and not 0 <= frame.min() <= frame.max() < BACKGROUND:
+            raise ExportError(
+                f"Frame {t} holds labels from {frame.min()} to {frame.max()}; masks have 0 for the background and "
+                f"objects from 1 to {BACKGROUND - 1}. Renumber them first."
+            )
+        masks.put(FrameMask(t, frame.astype(np.uint16), np.ones((1, 1), np.float32), revision=1))
+    return masks

@@ -1,0 +1,79 @@
+"""What stands in napari's menus: under Layers > Segment and Layers > Track, and under File > IO Utilities."""
+
+from __future__ import annotations
+
+import pandas as pd
+from napari.layers import Image, Labels
+from napari.utils.notifications import show_error, show_info
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QApplication
+
+from napari_pml.calibration import Calibration
+from napari_pml.viewer.errands import run_errand
+from napari_pml.viewer.preferences import PLUGIN
+from napari_pml.viewer.results import calibration_of, image_below, measured, show_tracks, video_of
+from napari_pml.viewer.save_dialog import ask_where
+
+
+def segment_selected(viewer: Viewer) -> None:
+    """Open the panel with the selected image layer chosen."""
+    viewer = _unwrapped(viewer)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Segment video")
+    if viewer.layers.selection.active is not None:
+        place = panel.images.findText(viewer.layers.selection.active.name)
+        panel.images.setCurrentIndex(place if place >= 0 else panel.images.currentIndex())
+
+
+def track_selected(viewer: Viewer) -> None:
+    """Add the tracks of the objects in the selected Labels layer."""
+    viewer = _unwrapped(viewer)
+    labels = _selected_masks(viewer)
+    if labels is None:
+        return
+    data, calibration = labels.data, _calibration(labels, image_below(labels, viewer.layers))
+
+    def work() -> pd.DataFrame:
+        from napari_pml.save import as_masks
+
+        return measured(as_masks(data), calibration)
+
+    run_errand("tracks", work, lambda table: show_tracks(table, labels, viewer.layers))
+
+
+def save_selected(viewer: Viewer) -> None:
+    """Ask for a file, and write the selected Labels layer there as masks of a video."""
+    viewer = _unwrapped(viewer)
+    labels = _selected_masks(viewer)
+    if labels is None:
+        return
+    path = ask_where(QApplication.activeWindow(), labels.name)
+    if path is None:
+        return
+    image = image_below(labels, viewer.layers)
+    data, calibration = labels.data, _calibration(labels, image)
+
+    def work() -> None:
+        from napari_pml.save import as_masks, save
+
+        save(path, as_masks(data), None if image is None else video_of(image), calibration)
+
+    run_errand("saving masks", work, lambda _: show_info(f"Saved {path}"))
+
+
+def _calibration(labels: Labels, image: Image | None) -> Calibration:
+    """Return what masks and the video below them know together."""
+    return calibration_of(labels.scale, labels.units, None if image is None else image.data)
+
+
+def _unwrapped(viewer: Viewer) -> Viewer:
+    """Return the viewer behind napari's proxy, whose layers are other objects than those in its events."""
+    return getattr(viewer, "__wrapped__", viewer)
+
+
+def _selected_masks(viewer: Viewer) -> Labels | None:
+    """Return the selected layer if it can be masks of a video; if not, say so and return None."""
+    layer = viewer.layers.selection.active
+    if isinstance(layer, Labels) and layer.ndim == 3 and not layer.multiscale:
+        return layer
+    show_error("Select the Labels layer that holds the masks: its axes are (time, rows, columns).")
+    return None

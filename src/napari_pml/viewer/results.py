@@ -1,0 +1,104 @@
+"""Results as layers: what is measured, tracks, and how far apart pixels and frames are in the world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.components import LayerList
+from napari.layers import Image, Labels, Layer, Tracks
+
+from napari_pml.calibration import Calibration
+from napari_pml.viewer.colours import colour_of
+from napari_pml.viewer.prompts import video_data, video_shape
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_pml.masks import MaskStore
+    from napari_pml.video import Video
+
+_PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+_TRACKS_OF = "napari-pml tracks"  # key in the metadata of a Tracks layer: of which layer (its unique_id)
+
+
+def calibration_of(scale: Iterable[float], units: Iterable[Any], data: Any) -> Calibration:
+    """Return what a layer knows of its frames and pixels.
+
+    Args:
+        scale: of the layer's axes, the last three of which are time, rows and columns.
+        units: of these axes, as napari keeps them.
+        data: of the layer; a video file knows how long a frame lasts.
+    """
+    (frame, *pixel), (of_time, *of_pixel) = list(scale)[-3:], list(units)[-3:]
+    video = getattr(data, "video", None)
+    seconds = None
+    if of_time.is_compatible_with("second"):
+        seconds = float((frame * of_time).to("second").magnitude)
+    elif video is not None and video.is_timed:
+        seconds = 1 / video.fps
+    if all(unit.is_compatible_with("meter") for unit in of_pixel):
+        size = tuple(float((n * unit).to(of_pixel[-1]).magnitude) for n, unit in zip(pixel, of_pixel, strict=True))
+        return Calibration(seconds, size, str(of_pixel[-1]))
+    return Calibration(seconds, tuple(map(float, pixel)) if pixel != [1, 1] else None)
+
+
+def measured(masks: MaskStore, calibration: Calibration) -> pd.DataFrame:
+    """Return the measurements of all finished frames; ExportError if there are none. Slow: for the background."""
+    import pandas as pd
+
+    from napari_pml.measure import measure
+
+    return pd.concat(measure(masks, calibration), ignore_index=True)
+
+
+def show_summary(table: pd.DataFrame, layer: Labels) -> None:
+    """Make a row for every object the features of a mask layer, which shows them under the pointer.
+
+    A Labels layer has one row for a label, so that rows for every frame would show the numbers of another frame.
+    """
+    from napari_pml.measure import summary
+
+    layer.features = summary(table).rename(columns={"object": "index"})
+
+
+def new_tracks(table: pd.DataFrame, layer: Layer) -> Tracks:
+    """Return the ways of the objects' centres over `layer`, in their colours; the measurements are its features."""
+    table = table.sort_values(["object", "frame"], ignore_index=True)
+    tracks = Tracks(
+        table[["object", "frame", "centroid_y", "centroid_x"]].to_numpy(),
+        features=table,
+        name=f"{layer.name} tracks",
+        metadata={_TRACKS_OF: str(layer.unique_id)},
+        blending="translucent",
+        **{name: getattr(layer, name) for name in _PLACE},
+    )
+    tracks.track_colors = np.array([colour_of(label) for label in table["object"].tolist()])
+    return tracks
+
+
+def show_tracks(table: pd.DataFrame, layer: Layer, shown: LayerList) -> None:
+    """Add the tracks of `layer` to the layers `shown`, in place of those that were made for it before."""
+    for earlier in [other for other in shown if other.metadata.get(_TRACKS_OF) == str(layer.unique_id)]:
+        shown.remove(earlier)
+    shown.append(new_tracks(table, layer))
+
+
+def image_below(labels: Labels, shown: Iterable[Layer]) -> Image | None:
+    """Return the uppermost image layer of the size of `labels` among those `shown`, if there is one."""
+    shape = tuple(labels.data.shape)
+    fitting = [s for s in shown if isinstance(s, Image) and s.ndim == 3 and video_shape(s) == shape]
+    return fitting[-1] if fitting else None
+
+
+def as_video(data: Any, rgb: bool) -> Video:
+    """Open what an image layer shows as a video."""
+    from napari_pml import open_video
+
+    return open_video(data, channel_axis=3 if rgb else None)
+
+
+def video_of(image: Image) -> Video:
+    """Open the video that an image layer shows."""
+    return as_video(video_data(image), image.rgb)

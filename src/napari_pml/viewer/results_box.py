@@ -1,0 +1,116 @@
+"""The part of the panel for what comes after segmenting: measure, track, save."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from napari.components import ViewerModel
+from napari.utils.notifications import show_info
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
+from superqt import QCollapsible
+
+from napari_pml.calibration import Calibration
+from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.errands import run_errand
+from napari_pml.viewer.results import calibration_of, measured, show_summary, show_tracks
+from napari_pml.viewer.save_dialog import ask_where
+from napari_pml.viewer.track import Track
+
+_TABLE = "Features table widget"  # what napari calls it
+
+
+class ResultsBox(QCollapsible):
+    """Buttons that make something of the masks of the chosen video; one errand at a time."""
+
+    def __init__(self, viewer: ViewerModel, controller: Controller) -> None:
+        """Show the buttons.
+
+        Args:
+            viewer: gets new layers.
+            controller: knows the chosen video.
+        """
+        super().__init__("Results", expandedIcon="▼", collapsedIcon="▶")
+        self._viewer, self._controller, self._busy = viewer, controller, False
+        buttons = QWidget()
+        row = QHBoxLayout(buttons)
+        row.setContentsMargins(0, 0, 0, 0)
+        self.table = QPushButton("Table", toolTip="Measure every object, and show the table")
+        self.tracks = QPushButton("Tracks", toolTip="Show the way of every object as a Tracks layer")
+        self.save = QPushButton("Save masks...")
+        self.save.setToolTip(
+            "PNG, TIFF, Zarr or COCO, a video with the masks drawn over it, or a table for every frame"
+        )
+        for button, clicked in ((self.table, self._table), (self.tracks, self._tracks), (self.save, self._save)):
+            button.clicked.connect(clicked)
+            row.addWidget(button)
+        self.addWidget(buttons)
+        self.layout().setContentsMargins(0, 0, 0, 0)
+
+    def refresh(self) -> None:
+        """Allow what is possible now."""
+        track = self._controller.track
+        ready = track is not None and track.session is not None and bool(track.session.masks.finished)
+        self.table.setEnabled(ready and not self._busy and track.masks is not None)
+        for button in (self.tracks, self.save):
+            button.setEnabled(ready and not self._busy)
+
+    def _table(self) -> None:
+        track = self._controller.track
+
+        def done(table: pd.DataFrame) -> None:
+            if track.masks is None:  # taken away in the meantime
+                return
+            show_summary(table, track.masks)
+            self._viewer.layers.selection.active = track.masks  # whose features napari's table shows
+            _open_table(self._viewer)
+            show_info("For every frame: Save masks... as .csv")
+
+        self._run("measuring", self._measurement(track), done)
+
+    def _tracks(self) -> None:
+        track = self._controller.track
+        self._run(
+            "tracks", self._measurement(track), lambda table: show_tracks(table, track.image, self._viewer.layers)
+        )
+
+    def _save(self) -> None:
+        track = self._controller.track
+        path = ask_where(self, f"{track.image.name} masks")
+        if path is None:
+            return
+        session, calibration = track.session, _calibration(track)
+
+        def work() -> None:
+            from napari_pml.save import save
+
+            save(path, session.masks, session.video, calibration)
+
+        self._run("saving masks", work, lambda _: show_info(f"Saved {path}"))
+
+    def _measurement(self, track: Track) -> Callable[[], pd.DataFrame]:
+        masks, calibration = track.session.masks, _calibration(track)
+        return lambda: measured(masks, calibration)
+
+    def _run(self, title: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        self._busy = True
+        self.refresh()
+        run_errand(title, work, done, self._ended)
+
+    def _ended(self) -> None:
+        self._busy = False
+        self.refresh()
+
+
+def _open_table(viewer: ViewerModel) -> None:
+    """Show napari's table of features, below the canvas, where there is room for its columns."""
+    is_new = not any(name.startswith(_TABLE) for name in viewer.window.dock_widgets)
+    dock, _ = viewer.window.add_plugin_dock_widget("napari", _TABLE)
+    if is_new:
+        dock.parent().addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+
+
+def _calibration(track: Track) -> Calibration:
+    return calibration_of(track.image.scale, track.image.units, track.data)

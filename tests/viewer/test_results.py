@@ -1,0 +1,157 @@
+"""What is made of finished masks: tables, tracks, files."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from napari.layers import Image, Labels
+from qtpy.QtWidgets import QFileDialog
+
+from actions import begin
+from napari_pml import open_video
+from napari_pml.calibration import Calibration
+from napari_pml.save import as_masks
+from napari_pml.types import ExportError
+from napari_pml.viewer import results_box
+from napari_pml.viewer.colours import colour_of
+from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.results import calibration_of, image_below, measured, new_tracks, show_summary
+from napari_pml.viewer.results_box import ResultsBox
+from napari_pml.viewer.save_dialog import SUFFIXES, ask_where
+
+PATIENCE_MS = 20_000
+
+
+@pytest.fixture
+def labels(drawn) -> Labels:
+    return Labels(drawn[1], name="masks")
+
+
+@pytest.fixture
+def table(labels) -> pd.DataFrame:
+    return measured(as_masks(labels.data), Calibration())
+
+
+@pytest.mark.parametrize(
+    ("scale", "units", "expected"),
+    [
+        ((1, 1, 1), ("pixel", "pixel", "pixel"), Calibration()),
+        ((1, 0.5, 2), ("pixel", "pixel", "pixel"), Calibration(None, (0.5, 2.0))),
+        ((2, 0.5, 0.5), ("min", "um", "um"), Calibration(120.0, (0.5, 0.5), "micrometer")),
+        ((1, 1, 1), ("pixel", "mm", "um"), Calibration(None, (1000.0, 1.0), "micrometer")),
+    ],
+)
+def test_scale_and_units_of_a_layer_are_understood(scale, units, expected):
+    layer = Image(np.zeros((2, 3, 4)), scale=scale, units=units)
+    assert calibration_of(layer.scale, layer.units, layer.data) == expected
+
+
+def test_a_video_file_knows_how_long_a_frame_lasts(data_folder):
+    data = open_video(data_folder / "clips/flies-sleap.mp4").as_layer_data()
+    assert calibration_of((1, 1, 1), Image(data).units, data) == Calibration(1 / 15)
+
+
+def test_tracks_lie_over_the_video_in_the_colours_of_the_objects(table, labels):
+    image = Image(labels.data, scale=(2, 0.5, 0.5), translate=(0, 3, 4), units=("second", "um", "um"), name="clip")
+    tracks = new_tracks(table, image)
+    assert tracks.name == "clip tracks"
+    assert tracks.scale.tolist() == [2, 0.5, 0.5]
+    assert tracks.translate.tolist() == [0, 3, 4]
+    assert tracks.units == image.units
+    assert set(tracks.data[:, 0]) == {1, 2}
+    first = tracks.data[tracks.data[:, 0] == 1]
+    np.testing.assert_allclose(first[:, 1], np.arange(8))
+    np.testing.assert_allclose(first[:, 3], 30 + 3 * np.arange(8), atol=0.1)
+    np.testing.assert_allclose(tracks.track_colors[[0, -1]], [colour_of(1), colour_of(2)])
+    assert tracks.features["area_px"].tolist() == table.sort_values(["object", "frame"])["area_px"].tolist()
+
+
+def test_an_object_that_is_seen_once_has_a_track_too():
+    masks = np.zeros((2, 8, 8), int)
+    masks[1, 2, 3] = 5
+    tracks = new_tracks(measured(as_masks(masks), Calibration()), Labels(masks))
+    assert tracks.data.tolist() == [[5, 1, 2, 3]]
+
+
+def test_the_pointer_shows_the_numbers_of_the_object_under_it(table, labels):
+    show_summary(table, labels)
+    assert "frames: 8" in labels.get_status((0, 60, 30), world=True)["coordinates"]
+    assert labels.features["index"].tolist() == [1, 2]
+
+
+def test_the_video_of_masks_is_the_uppermost_image_of_their_size(labels):
+    below, above = Image(np.zeros((8, 96, 128, 3)), rgb=True), Image(np.zeros((8, 96, 128)))
+    assert image_below(labels, [below, above, labels, Image(np.zeros((8, 96, 127)))]) is above
+    assert image_below(labels, [labels]) is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind", "path"),
+    [
+        ("/a/masks", "TIFF stack (*.tif)", "/a/masks.tif"),
+        ("/a/masks", "Folder of PNG masks (*)", "/a/masks"),
+        ("/a/masks.csv", "TIFF stack (*.tif)", "/a/masks.csv"),
+        ("/a/mouse.2", "Zarr array (*.zarr)", "/a/mouse.2.zarr"),
+        ("", "", "None"),
+    ],
+)
+def test_the_kind_of_file_is_what_was_typed_or_else_what_was_chosen(typed, kind, path, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (typed, kind))
+    assert str(ask_where(None, "masks")) == path
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *asked: (asked[2], "Folder of PNG masks (*)"))
+    assert str(ask_where(None, "mouse.2 masks")) == "mouse_2 masks"
+    assert set(SUFFIXES.values()) == {"", ".tif", ".zarr", ".mp4", ".csv", ".json"}
+
+
+@pytest.fixture
+def box(viewer, runner, fake_engine, qtbot) -> ResultsBox:
+    """The buttons for a clip of which one frame is segmented."""
+    controller = Controller(viewer, runner, lambda: None)
+    box = ResultsBox(viewer, controller)
+    qtbot.addWidget(box)
+    box.refresh()
+    assert not box.save.isEnabled()
+    controller.choose_image(viewer.layers["clip"])
+    begin(controller)
+    box.refresh()
+    return box
+
+
+def test_the_tracks_button_adds_one_layer_however_often_it_is_pressed(box, viewer, qtbot):
+    for _ in range(2):
+        box.tracks.click()
+        assert not box.tracks.isEnabled()  # one errand at a time
+        qtbot.wait_until(box.tracks.isEnabled, timeout=PATIENCE_MS)
+    tracks = [layer for layer in viewer.layers if layer.name.startswith("clip tracks")]
+    assert len(tracks) == 1
+    assert tracks[0].data[0].tolist() == [1, 0, 7.5, 6.5]
+
+
+def test_the_save_button_writes_and_says_so(box, qtbot, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(results_box, "show_info", said.append)
+    monkeypatch.setattr(results_box, "ask_where", lambda *_: tmp_path / "masks.csv")
+    box.save.click()
+    qtbot.wait_until(box.save.isEnabled, timeout=PATIENCE_MS)
+    assert said == [f"Saved {tmp_path / 'masks.csv'}"]
+    assert pd.read_csv(tmp_path / "masks.csv")["area_px"].tolist() == [80]
+    monkeypatch.setattr(results_box, "ask_where", lambda *_: None)
+    box.save.click()
+    assert box.save.isEnabled()
+
+
+def test_a_place_that_cannot_be_written_is_reported_and_nothing_is_lost(box, qtbot, tmp_path, monkeypatch):
+    errors = []
+    monkeypatch.setattr("napari_pml.viewer.background.show_error", errors.append)
+    monkeypatch.setattr(results_box, "ask_where", lambda *_: tmp_path / "masks.zarr")
+    for _ in range(2):
+        box.save.click()
+        qtbot.wait_until(box.save.isEnabled, timeout=PATIENCE_MS)
+    assert len(errors) == 1
+    assert "exists already" in errors[0]
+
+
+def test_without_masks_there_is_nothing_to_measure(labels):
+    from napari_pml.masks import MaskStore
+
+    with pytest.raises(ExportError, match="no masks"):
+        measured(MaskStore((1, 2, 2), (1, 1)), Calibration())

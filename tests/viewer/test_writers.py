@@ -1,0 +1,94 @@
+"""File > Save, with layers as napari gives them to a writer."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from napari.components import ViewerModel
+
+from napari_pml import open_video
+from napari_pml.export import read_labels
+from napari_pml.types import ExportError
+
+pytestmark = pytest.mark.usefixtures("installed_plugins")
+
+
+@pytest.fixture
+def viewer(drawn):
+    frames, masks = drawn
+    viewer = ViewerModel()
+    viewer.add_image(open_video(frames).as_layer_data(), rgb=True, name="clip")
+    viewer.add_labels(masks, name="masks", scale=(0.5, 2, 2), units=("second", "um", "um"))
+    return viewer
+
+
+def save(viewer, path, *names) -> list[str]:
+    viewer.layers.selection = {viewer.layers[name] for name in names}
+    return viewer.layers.save(str(path), selected=True, plugin="napari-pml")
+
+
+def test_masks_as_pngs(viewer, drawn, tmp_path):
+    assert save(viewer, tmp_path / "out.png", "masks") == [str(tmp_path / "out")]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{t:05d}.png" for t in range(8)]
+    np.testing.assert_array_equal(read_labels(tmp_path / "out/00007.png"), drawn[1][7])
+
+
+def test_a_name_without_suffix_means_pngs_too(viewer, tmp_path):
+    save(viewer, tmp_path / "out", "masks")
+    assert len(list((tmp_path / "out").iterdir())) == 8
+
+
+def test_a_single_mask_is_one_png(viewer, drawn, tmp_path):
+    viewer.add_labels(drawn[1][0], name="one")
+    save(viewer, tmp_path / "one.png", "one")
+    np.testing.assert_array_equal(read_labels(tmp_path / "one.png"), drawn[1][0])
+
+
+def test_masks_as_zarr_and_coco(viewer, drawn, tmp_path):
+    save(viewer, tmp_path / "masks.zarr", "masks")
+    np.testing.assert_array_equal(open_video(tmp_path / "masks.zarr").read(3)[..., 0], drawn[1][3])
+    save(viewer, tmp_path / "masks.json", "masks")
+    assert len(json.loads((tmp_path / "masks.json").read_text())["images"]) == 8
+
+
+def test_a_table_knows_scale_and_units(viewer, tmp_path):
+    save(viewer, tmp_path / "masks.csv", "masks")
+    table = pd.read_csv(tmp_path / "masks.csv")
+    assert table["time_s"].tolist() == (table["frame"] * 0.5).tolist()
+    assert table["area_micrometer2"].tolist() == (table["area_px"] * 4.0).tolist()
+
+
+def test_masks_over_their_video(viewer, drawn, tmp_path):
+    assert save(viewer, tmp_path / "overlay.mp4", "clip", "masks") == [str(tmp_path / "overlay.mp4")]
+    assert open_video(tmp_path / "overlay.mp4").shape == (8, 96, 128)
+    viewer.add_labels(drawn[1][:, :50], name="smaller")
+    with pytest.raises(ExportError, match="own video"):
+        save(viewer, tmp_path / "wrong.mp4", "clip", "smaller")
+    assert not (tmp_path / "wrong.mp4").exists()
+
+
+def test_labels_with_four_axes_are_no_masks(viewer, tmp_path):
+    viewer.add_labels(np.ones((2, 3, 4, 5), int), name="volumes")
+    with pytest.raises(ExportError, match="three axes"):
+        save(viewer, tmp_path / "volumes.json", "volumes")
+
+
+@pytest.mark.parametrize("plugin", [None, "napari-pml"])
+def test_layers_of_all_kinds_go_into_one_folder(viewer, drawn, tmp_path, plugin):
+    viewer.add_image(np.random.default_rng(0).random((2, 3, 16, 16)).astype(np.float32), name="a/b")
+    viewer.layers["masks"].name = "mouse.2 masks"
+    viewer.add_points([[0, 3, 4]], name="clicks")
+    viewer.add_shapes([[[0, 3, 4], [0, 5, 9]]], shape_type="line", name="lines")
+    viewer.add_tracks([[1, 0, 3, 4], [1, 1, 3, 5]], features={"speed": [0.5, 1.5]}, name="ways")
+    paths = viewer.layers.save(str(tmp_path / "all"), plugin=plugin)
+    assert {p.name for p in (tmp_path / "all").iterdir()} == {
+        "clip.tif", "mouse.2 masks", "a_b.tif", "clicks.csv", "lines.csv", "ways.csv",
+    }  # fmt: skip
+    assert len(paths) == 6
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "all/clip.tif"), drawn[0])
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "all/a_b.tif"), viewer.layers["a/b"].data)
+    ways = pd.read_csv(tmp_path / "all/ways.csv")
+    assert ways["axis_2"].tolist() == [4, 5]
+    assert ways["speed"].tolist() == [0.5, 1.5]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
 from napari.components import ViewerModel
 from napari.layers import Image
-from qtpy.QtCore import QSignalBlocker
+from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDialog, QDialogButtonBox, QFormLayout, QLabel, QWidget
 
-from napari_pml.viewer.channels import Plane, combined, is_stack, layers_like, planes_of
+from napari_pml.viewer.background import Background
+from napari_pml.viewer.channels import Plane, combined, is_stack, layer_of, layers_like, planes_of
 from napari_pml.viewer.prompts import video_data
+
+if TYPE_CHECKING:
+    from napari_pml.video import LayerData
 
 _COLOURS = ("Red", "Green", "Blue")
 
@@ -23,7 +31,8 @@ class ChannelDialog(QDialog):
     def __init__(self, image: Image, viewer: ViewerModel, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Choose channels")
-        self._image, self._viewer = image, viewer
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)  # it knows layers, which may be large
+        self._image, self._viewer, self._reader = image, viewer, Background()
         self.made: Image | None = None
         self._planes: list[Plane] = []
         form = QFormLayout(self)
@@ -52,14 +61,29 @@ class ChannelDialog(QDialog):
         self._list_planes()
 
     def accept(self) -> None:
-        """Add the new layer."""
-        t = int(self._viewer.dims.current_step[self._viewer.dims.ndim - 3])
+        """Read a frame in the background, then add the new layer."""
         planes = [box.currentData() for box in self.colours]
-        first = next(plane for plane in planes if plane is not None)
-        self.made = combined(planes, min(t, first.shape[0] - 1))
+        n_frames = next(plane for plane in planes if plane is not None).shape[0]
+        dims = self._viewer.dims
+        time = self.time.currentIndex() if is_stack(self._image) else 0
+        view = min(dims.current_step[dims.ndim - self._image.ndim + time], n_frames - 1)
+
+        def read() -> Iterator[LayerData]:
+            yield combined(planes, view)
+
+        self.setEnabled(False)
+        self._reader.start(read, lambda data: self._add(layer_of(data, planes)), partial(self.setEnabled, True))
+
+    def done(self, result: int) -> None:
+        """Close, and read no more."""
+        self._reader.drain()
+        super().done(result)
+
+    def _add(self, layer: Image) -> None:
+        self.made = layer
         if self.remove.isChecked():
             self._viewer.layers.remove(self._image)
-        self._viewer.add_layer(self.made)
+        self._viewer.add_layer(layer)
         super().accept()
 
     def _list_planes(self) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_pml.viewer.prompts import video_data
+
+if TYPE_CHECKING:
+    from napari_pml.video import LayerData
 
 _PERCENTILES = (0.1, 99.9)  # of a frame: what is black and what is white in a plane of a layer with several
 
@@ -112,8 +115,8 @@ def layers_like(image: Image, images: Sequence[Image]) -> list[Plane]:
     return [Plane(other.name, other, video_data(other), (0, 1, 2)) for other in alike]
 
 
-def combined(planes: Sequence[Plane | None], view: int) -> Image:
-    """Return a new lazy layer that lies where the planes lie: grey if only one is chosen, else RGB.
+def combined(planes: Sequence[Plane | None], view: int) -> LayerData:
+    """Return planes as the data of one lazy layer: grey if only one is chosen, else RGB. Reads a frame of each.
 
     Args:
         planes: red, green and blue; at least one is not None.
@@ -122,14 +125,19 @@ def combined(planes: Sequence[Plane | None], view: int) -> Image:
     from napari_pml.video import Video  # imports torch: not when the viewer starts
 
     chosen = [plane for plane in planes if plane is not None]
-    frames = PlaneFrames(planes if len(chosen) > 1 else chosen, view)
-    layer, axes = chosen[0].layer, chosen[0].axes
-    name = "+".join(plane.name for plane in chosen)
+    return Video("channels", PlaneFrames(planes if len(chosen) > 1 else chosen, view)).as_layer_data()
+
+
+def layer_of(data: LayerData, planes: Sequence[Plane | None]) -> Image:
+    """Return the layer that shows combined planes, named after them, where they lie."""
+    chosen = [plane for plane in planes if plane is not None]
+    names = "+".join(plane.name for plane in chosen)
+    first = chosen[0]
     return Image(
-        Video(name, frames).as_layer_data(),
-        name=name if chosen[0].index is None else f"{layer.name} {name}",
-        rgb=frames.is_rgb,
-        **_placed(layer, list(axes)),
+        data,
+        name=names if first.index is None else f"{first.layer.name} {names}",
+        rgb=data.ndim == 4,
+        **_placed(first.layer, list(first.axes)),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from napari.components import ViewerModel
@@ -24,7 +23,7 @@ def bind_keys(viewer: ViewerModel, keys: Mapping[str, QAbstractButton | Callable
     """
     bound: dict[str, Callable[[Any], None]] = {}
     for key, meaning in keys.items():
-        press = partial(_press, meaning.click if isinstance(meaning, QAbstractButton) else meaning)
+        press = _pressing(meaning.click if isinstance(meaning, QAbstractButton) else meaning)
         try:
             viewer.bind_key(key, press)
         except ValueError:  # somebody else's
@@ -40,5 +39,8 @@ def bind_keys(viewer: ViewerModel, keys: Mapping[str, QAbstractButton | Callable
     return unbind
 
 
-def _press(do: Callable[[], Any], _viewer: ViewerModel) -> None:
-    do()
+def _pressing(do: Callable[[], Any]) -> Callable[[Any], None]:
+    def press(viewer: ViewerModel) -> None:  # napari asks for its __name__, which a partial has not
+        do()
+
+    return press

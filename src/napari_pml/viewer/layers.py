@@ -81,10 +81,8 @@ def insert_below(layer: Layer, others: list[Layer], shown: LayerList) -> None:
 
 
 def make_annotating(layer: Layer) -> None:
-    """Give a layer from elsewhere the objects' colours, or the feature that says which object something marks."""
-    if isinstance(layer, Labels):
-        layer.colormap = object_colormap()
-    elif LABEL not in layer.features:
+    """Give shapes or points from elsewhere the feature that says which object something marks."""
+    if not isinstance(layer, Labels) and LABEL not in layer.features:
         layer.features = layer.features.assign(**{LABEL: np.ones(len(layer.data), np.int64)})
 
 

@@ -105,7 +105,9 @@ def test_all_frames_of_a_layer_at_once(dialog, qtbot):
     dialog.masks.setCurrentText("flat")
     assert dialog.frames.count() == 1
     dialog.masks.setCurrentText("whole")
+    assert "Ctrl+Z" in dialog.note.text()
     dialog.frames.setCurrentIndex(1)
+    assert "annotation layer" in dialog.note.text()
     dialog.accept()
     qtbot.wait_until(lambda: controller.track.is_annotated)
     assert controller.track.session.annotations.complete == {2, 5}

@@ -158,6 +158,7 @@ def test_three_hundred_objects_stay_fluent_and_can_be_found(window, qtbot):
     assert min(took) < 0.02
     qtbot.keyClicks(bar._filter, "divi")
     assert rows(panel) == ["222  Dividing"]
+    assert panel.controller.label == 8  # looking for an object does not paint it
     click(qtbot, panel, 0)
     assert panel.controller.label == 222
     panel.objects.add.click()

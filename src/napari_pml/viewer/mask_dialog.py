@@ -39,7 +39,8 @@ class MaskDialog(QDialog):
         self.frames = QComboBox()
         self.complete = QCheckBox("Everything else is background", checked=True)
         self.complete.setToolTip("The frame counts as complete: its mask is exactly the one chosen here")
-        note = QLabel("It replaces what is painted on the frame. Ctrl+Z brings that back.", wordWrap=True)
+        self.note = QLabel(wordWrap=True)
+        self.frames.currentIndexChanged.connect(self._show_note)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
@@ -47,7 +48,7 @@ class MaskDialog(QDialog):
         form.addRow("Mask", self.masks)
         form.addRow("For", self.frames)
         form.addRow(self.complete)
-        form.addRow(note)
+        form.addRow(self.note)
         form.addRow(buttons)
         self._show_choice()
 
@@ -95,3 +96,11 @@ class MaskDialog(QDialog):
         self.frames.addItem(f"frame {controller.frame}, which is in view", False)
         if layer is not None and can_take_all(controller, layer):
             self.frames.addItem("all frames that hold something", True)
+
+    def _show_note(self) -> None:
+        whole = self.frames.currentData()
+        self.note.setText(
+            "The layer itself becomes an annotation layer: what is painted from now on may go there."
+            if whole
+            else "It replaces what is painted on the frame. Ctrl+Z brings that back."
+        )

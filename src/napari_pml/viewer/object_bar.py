@@ -62,7 +62,10 @@ class ObjectBar(QWidget):
         self.background.clicked.connect(lambda: controller.choose_label(BACKGROUND))
         self._filter = QLineEdit(placeholderText="Find an object by number or name", clearButtonEnabled=True)
         self._filter.textChanged.connect(self._find)
-        self._list = _ObjectView(toolTip="Click an object to paint it; double-click to give it a name")
+        self._list = _ObjectView()
+        self._list.setToolTip(
+            "Click an object to paint it (N: the next, Shift+N: the one before); double-click to name it"
+        )
         self._list.setModel(self._filtered)
         self._list.selectionModel().selectionChanged.connect(self._on_selected)
         self._list.clicked.connect(self._on_clicked)
@@ -244,8 +247,8 @@ class ObjectBar(QWidget):
 class _ObjectView(QListView):
     """A list whose keys stay napari's: letters and digits do not search in it."""
 
-    def __init__(self, toolTip: str) -> None:
-        super().__init__(toolTip=toolTip)
+    def __init__(self) -> None:
+        super().__init__()
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         triggers = QAbstractItemView.EditTrigger
         self.setEditTriggers(triggers.DoubleClicked | triggers.EditKeyPressed)

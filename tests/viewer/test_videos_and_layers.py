@@ -151,7 +151,11 @@ def test_every_kind_of_image(viewer, runner, movie, kind, options, monkeypatch):
 
 @pytest.mark.parametrize(
     ("shape", "explanation"),
-    [((24, 40), "single image of shape .* time axis"), ((2, 6, 24, 40), "4 axes .* choose one z plane")],
+    [
+        ((24, 40), "single image of shape .* time axis"),
+        ((2, 6, 24, 40), "4 axes .* 'Choose channels"),
+        ((2, 2, 6, 24, 40), "one z plane"),
+    ],
 )
 def test_an_image_that_is_no_video_is_explained(controller, viewer, shape, explanation):
     image = viewer.add_image(np.zeros(shape), name="wrong")

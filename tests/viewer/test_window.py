@@ -72,11 +72,11 @@ def test_the_journey_of_a_stroke(open_panel, qtbot):
     viewer, panel = open_panel(frames, rgb=True)
     controller = panel.controller
 
-    panel.objects._buttons[1].click()
+    panel.objects.select(1)
     assert "stroke" in panel.hint.text()
     drag(viewer, (160, 60), (200, 70), (205, 110))
     drag(viewer, (95, 82), (115, 90))
-    panel.objects._background.click()
+    panel.objects.background.click()
     drag(viewer, (60, 200), (150, 220), (215, 230))
     drag(viewer, (20, 20), (100, 20))
     qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
@@ -119,10 +119,10 @@ def gate(fake_engine, monkeypatch):
 def annotated(open_panel, gate, movie, qtbot):
     """A window in which object 1 and background have been painted on frame 0."""
     viewer, panel = open_panel(movie)
-    panel.objects._buttons[1].click()
+    panel.objects.select(1)
     viewer.layers["clip strokes"].brush_size = 2
     drag(viewer, (6, 4), (9, 9))
-    panel.objects._background.click()
+    panel.objects.background.click()
     drag(viewer, (14, 4), (14, 30))
     qtbot.wait_until(lambda: "clip masks" in viewer.layers, timeout=PATIENCE_MS)
     qtbot.wait_until(lambda: iou(viewer, 0, movie[0] == 200) == 1, timeout=PATIENCE_MS)
@@ -157,7 +157,7 @@ def test_pause_in_the_middle_keeps_what_is_finished(halfway, gate, movie, qtbot)
 
 def test_a_stroke_during_propagation_changes_the_whole_video(halfway, gate, movie, qtbot):
     viewer, panel = halfway
-    panel.objects._add.click()
+    panel.objects.add.click()
     drag(viewer, (19, 22), (19, 28))
     gate.set()
     qtbot.wait_until(lambda: not panel.controller.work.propagating, timeout=PATIENCE_MS)
@@ -243,7 +243,7 @@ def test_a_mistake_is_reported_in_plain_words_and_work_goes_on(open_panel, fake_
     monkeypatch.setattr("napari_pml.viewer.background.show_error", messages.append)
     monkeypatch.setattr("napari_pml.open_video", lambda *_, **__: (_ for _ in ()).throw(VideoError("no video")))
     viewer, panel = open_panel(movie)
-    panel.objects._buttons[1].click()
+    panel.objects.select(1)
     qtbot.wait_until(lambda: messages == ["no video"], timeout=PATIENCE_MS)
     drag(viewer, (6, 4), (9, 9))
     qtbot.wait_until(lambda: len(messages) == 2, timeout=PATIENCE_MS)

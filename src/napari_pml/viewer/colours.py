@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from napari.utils.colormaps import DirectLabelColormap
 
@@ -28,10 +30,14 @@ def colour_of(label: int) -> RGBA:
     return red, green, blue, 1.0
 
 
-def object_colormap() -> DirectLabelColormap:
-    """Return a new colormap for one Labels layer; never shared, since it holds the layer's selection."""
+def object_colormap(special: Mapping[int, RGBA] = MappingProxyType({})) -> DirectLabelColormap:
+    """Return a new colormap for one Labels layer; never shared, since it holds the layer's selection.
+
+    Args:
+        special: colours of objects that differ from `colour_of`.
+    """
     colours: dict[int | None, RGBA] = {label: colour_of(label) for label in (*range(_MANY), BACKGROUND)}
-    return DirectLabelColormap(color_dict={**colours, None: colour_of(_MANY)})
+    return DirectLabelColormap(color_dict={**colours, **special, None: colour_of(_MANY)})
 
 
 def _from_hex(text: str) -> RGBA:

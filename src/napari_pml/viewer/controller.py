@@ -98,7 +98,7 @@ class Controller:
             return
         self.track.note_label(label)
         for layer in self.track.sources:
-            layers.choose_label(layer, label)
+            layers.choose_label(layer, label, self.track.appearance.colour(label))
         active = self.viewer.layers.selection.active
         if active in self.track.sources and layers.can_hold(active, label):
             layers.start_drawing(active)
@@ -136,12 +136,13 @@ class Controller:
         image = self.track.image
         return [s for s in self.viewer.layers if not layers.is_mask_layer(s) and can_annotate(s, image)]
 
-    def use_layer(self, layer: Layer, use: bool) -> None:
-        """Take a layer's content as annotations, or no longer."""
+    def use_layer(self, layer: Layer, use: bool, complete: bool = False) -> None:
+        """Take a layer's content as annotations, `complete` ones where it holds something, or no longer."""
         if self.track is None or use == (layer in self.track.sources):
             return
         if use:
             self._tracks.adopt(self.track, layer, self.label)
+            self.track.complete |= self.track.may_show(layer, set()) if complete else set()
             self.track.look_at(self.frame)
         else:
             self._tracks.release(self.track, layer)
@@ -298,6 +299,7 @@ class Controller:
             return
         if track.masks is None:
             track.masks = layers.new_mask_layer(track.session.masks.labels, track.image)
+            track.appearance.dress(track.masks)
             layers.insert_below(track.masks, track.sources, self.viewer.layers)
         elif track.masks.data is not track.session.masks.labels:
             track.masks.data = track.session.masks.labels

@@ -9,8 +9,10 @@ import numpy as np
 import zarr
 from napari.components import LayerList
 from napari.layers import Image, Labels, Layer, Points, Shapes
+from numpy.typing import NDArray
 
-from napari_pml.viewer.colours import colour_of, object_colormap
+from napari_pml.types import AnnotationError
+from napari_pml.viewer.colours import RGBA, colour_of, object_colormap
 from napari_pml.viewer.prompts import LABEL, video_shape
 
 Kind = Literal["brush", "points", "shapes"]
@@ -49,7 +51,7 @@ def new_annotation_layer(kind: Kind, image: Image, label: int) -> Layer:
             layer.current_edge_width = max(1, round(min(shape[1:]) / 80))
         else:
             layer.current_size = max(3, round(min(shape[1:]) / 60))
-    choose_label(layer, label)
+    choose_label(layer, label, colour_of(label))
     return layer
 
 
@@ -79,10 +81,8 @@ def insert_below(layer: Layer, others: list[Layer], shown: LayerList) -> None:
 
 
 def make_annotating(layer: Layer) -> None:
-    """Give a layer from elsewhere the objects' colours, or the feature that says which object something marks."""
-    if isinstance(layer, Labels):
-        layer.colormap = object_colormap()
-    elif LABEL not in layer.features:
+    """Give shapes or points from elsewhere the feature that says which object something marks."""
+    if not isinstance(layer, Labels) and LABEL not in layer.features:
         layer.features = layer.features.assign(**{LABEL: np.ones(len(layer.data), np.int64)})
 
 
@@ -91,7 +91,7 @@ def can_hold(layer: Layer, label: int) -> bool:
     return not isinstance(layer, Labels) or label <= np.iinfo(layer.dtype).max
 
 
-def choose_label(layer: Layer, label: int) -> None:
+def choose_label(layer: Layer, label: int, colour: RGBA) -> None:
     """Draw as object `label` in a layer from now on, if it can hold it; what is drawn already stays as it is."""
     if not can_hold(layer, label):
         return
@@ -100,9 +100,9 @@ def choose_label(layer: Layer, label: int) -> None:
         return
     layer.selected_data = set()
     layer.feature_defaults = {**layer.feature_defaults.iloc[0].to_dict(), LABEL: label}
-    layer.current_face_color = colour_of(label)
+    layer.current_face_color = colour
     if isinstance(layer, Shapes):
-        layer.current_edge_color = colour_of(label)
+        layer.current_edge_color = colour
 
 
 def chosen_label(layer: Layer) -> int:
@@ -110,6 +110,30 @@ def chosen_label(layer: Layer) -> int:
     if isinstance(layer, Labels):
         return int(layer.selected_label)
     return int(layer.feature_defaults[LABEL].iloc[0])
+
+
+def repaint(layer: Labels, t: int, where: NDArray[np.bool_], label: int | NDArray[Any]) -> None:
+    """Paint pixels of frame `t` with undo; within `block_history` of the layer, all calls are one step of it.
+
+    Args:
+        layer: (T, H, W) labels.
+        t: frame number.
+        where: (H, W) the pixels.
+        label: for all of them, or (H, W) for each.
+
+    Raises:
+        AnnotationError: the layer's data cannot be written.
+    """
+    y, x = np.nonzero(where)
+    if not len(y):
+        return
+    try:
+        layer.data_setitem((np.full(len(y), t), y, x), label if np.isscalar(label) else label[y, x])
+    except (NotImplementedError, TypeError, ValueError) as error:  # dask, read-only arrays
+        raise AnnotationError(
+            f"What layer '{layer.name}' holds can be read but not changed. Untick it under 'Annotation layers'; "
+            "to go on with it, duplicate it, convert the copy to a plain array, and tick that."
+        ) from error
 
 
 def start_drawing(layer: Layer) -> None:

@@ -53,11 +53,17 @@ def contents(layer: Layer, image: Image) -> dict[int, bytes]:
     items = zip(layer.data, layer.size if isinstance(layer, Points) else layer.edge_width, strict=True)
     found: dict[int, bytes] = {}
     for t, (place, size), label in zip(
-        _frames_of(layer, *_to_pixels(layer, image)), items, _labels_of(layer), strict=True
+        _frames_of(layer, *_to_pixels(layer, image)), items, labels_of(layer), strict=True
     ):
         if 0 <= t < n_frames:
             found[int(t)] = found.get(int(t), b"") + place.tobytes() + f"{size} {label};".encode()
     return found
+
+
+def marks(layer: Shapes | Points, objects: set[int], image: Image) -> tuple[NDArray[np.intp], set[int]]:
+    """Return which shapes or points mark one of `objects`, as (N,) indices, and the frames they lie on."""
+    found = np.flatnonzero(np.isin(labels_of(layer), list(objects)))
+    return found, set(_frames_of(layer, *_to_pixels(layer, image))[found].tolist())
 
 
 def annotation(t: int, layers: Iterable[Layer], image: Image) -> NDArray[np.uint16]:
@@ -95,7 +101,7 @@ def _draw_shapes(canvas: NDArray[np.uint16], layer: Shapes, t: int, image: Image
         return
     picture = PilImage.fromarray(canvas.astype(np.int32))
     draw = ImageDraw.Draw(picture)
-    labels = _labels_of(layer)
+    labels = labels_of(layer)
     for i in here[labels[here] != UNLABELLED]:
         vertices = (layer.data[i] @ matrix.T + offset)[:, 1:]
         kind = layer.shape_type[i]
@@ -109,7 +115,7 @@ def _draw_shapes(canvas: NDArray[np.uint16], layer: Shapes, t: int, image: Image
 
 def _draw_points(canvas: NDArray[np.uint16], layer: Points, t: int, image: Image) -> None:
     matrix, offset = _to_pixels(layer, image)
-    labels = _labels_of(layer)
+    labels = labels_of(layer)
     height, width = canvas.shape
     for i in np.flatnonzero((_frames_of(layer, matrix, offset) == t) & (labels != UNLABELLED)):
         y, x = (matrix @ layer.data[i] + offset)[1:]
@@ -143,7 +149,7 @@ def _frames_of(layer: Shapes | Points, matrix: NDArray[np.float64], offset: NDAr
     return np.rint((centres @ matrix.T + offset)[:, 0]).astype(np.intp)
 
 
-def _labels_of(layer: Shapes | Points) -> NDArray[np.int64]:
+def labels_of(layer: Shapes | Points) -> NDArray[np.int64]:
     """Return the object of each shape or point as (N,); `UNLABELLED` where the feature is unusable."""
     values = layer.features.get(LABEL, pd.Series(UNLABELLED, index=range(len(layer.data))))
     labels = pd.to_numeric(values, errors="coerce").fillna(UNLABELLED).to_numpy().astype(np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 from napari.layers import Image, Labels, Layer
 
 from napari_pml.types import BACKGROUND, UNLABELLED
+from napari_pml.viewer.appearance import appearance_of
 from napari_pml.viewer.preferences import preferences
 from napari_pml.viewer.prompts import annotation, contents, video_data
 
@@ -31,9 +32,10 @@ def why_unsuitable(image: Image) -> str | None:
             f"'{image.name}' is a single image of shape {shape}. A video has a time axis in front: "
             f"(time, rows, columns). Open all frames as one stack."
         )
+    choose = "Press 'Choose channels...'." if image.ndim == 4 and not image.rgb else "Take one position or one z plane."
     return (
         f"'{image.name}' has {image.ndim} axes {shape}; a video has three (time, rows, columns), and colour "
-        f"as RGB. Split the channels into layers, or choose one z plane."
+        f"as RGB. {choose}"
     )
 
 
@@ -49,6 +51,7 @@ class Track:
         session: None until it was opened in the background.
         complete: frames whose unpainted pixels are background.
         objects: known objects, annotated or only chosen.
+        appearance: names, own colours and hidden objects.
     """
 
     def __init__(self, image: Image) -> None:
@@ -60,11 +63,17 @@ class Track:
         self.session = _known_session(image)
         self.complete = set(self.session.annotations.complete) if self.session else set()
         self.objects: set[int] = {1}
+        self.appearance = appearance_of(image)
         self._drawn: dict[Layer, dict[int, bytes]] = {}  # frames on which a source has or had something
         self._labels: dict[int, set[int]] = {}  # what the session was told about each frame
         # frames that the session has to hear about
         self._news = set(self.session.annotations.frames) if self.session else set()
         self._views: dict[Layer, int] = {}  # the frame in which each source was last drawn
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the objects that have one."""
+        return self.appearance.names
 
     def open_session(self, view: int) -> Iterator[Session]:
         """Yield a new session for the video, and embed frame `view`; a job for the background."""
@@ -124,6 +133,12 @@ class Track:
         if not stepped:
             self._news |= self._drawn[layer].keys() | {view}
         return not stepped
+
+    def may_show(self, layer: Layer, labels: set[int]) -> set[int]:
+        """Return the frames on which a source may mark one of `labels`: all that were drawn on and not seen without."""
+        alone = len(self.sources) == 1  # otherwise something drawn in another source may lie over it
+        seen = {t for t, shown in self._labels.items() if alone and t not in self._news and not shown & labels}
+        return self._drawn[layer].keys() - seen
 
     def look_at(self, view: int) -> None:
         """Remember that frame `view` is looked at in every source."""

@@ -80,7 +80,8 @@ class Tracks:
         if layer in track.sources:
             return
         layers.make_annotating(layer)
-        layers.choose_label(layer, label)
+        track.appearance.dress(layer)
+        layers.choose_label(layer, label, track.appearance.colour(label))
         track.add_source(layer, empty)
         layers.watch(layer, *self._watchers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from napari.layers import Image, Layer
@@ -25,9 +26,12 @@ from superqt import QCollapsible
 
 from napari_pml.viewer.activity import Activity
 from napari_pml.viewer.background import Background
+from napari_pml.viewer.channel_dialog import ChannelDialog, has_choice
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.hints import hint, status
+from napari_pml.viewer.keys import bind_keys
 from napari_pml.viewer.layers import Kind
+from napari_pml.viewer.mask_dialog import MaskDialog
 from napari_pml.viewer.object_bar import ObjectBar
 from napari_pml.viewer.overview import Overview
 from napari_pml.viewer.results_box import ResultsBox
@@ -50,7 +54,8 @@ class SegmentationWidget(QWidget):
         self._viewer = viewer
         self._shown_sources: list[tuple[Layer, str, bool]] = []
         self._build()
-        self._shut = partial(_shut, self.controller, self.background, self.activity)
+        closing = self._bind_keys(), self.controller.close, self.background.drain, self.activity.close
+        self._shut = partial(_call_all, closing)
         self.destroyed.connect(self._shut)
         for event in ("inserted", "removed", "reordered", "renamed"):
             getattr(viewer.layers.events, event).connect(self._list_images)
@@ -64,9 +69,12 @@ class SegmentationWidget(QWidget):
         self.images.setToolTip("The image layer to segment: (time, rows, columns), grey or RGB")
         self.images.currentIndexChanged.connect(lambda: controller.choose_image(self.images.currentData()))
 
+        self.channels = QPushButton("Choose channels...")
+        self.channels.setToolTip("Choose which channels or slices the network sees, in a layer of their own")
+        self.channels.clicked.connect(self._choose_channels)
+
         self.hint = QLabel(wordWrap=True)
-        self.objects = ObjectBar()
-        self.objects.chosen.connect(controller.choose_label)
+        self.objects = ObjectBar(controller)
         self.tools = QWidget()
         tools = QHBoxLayout(self.tools)
         tools.setContentsMargins(0, 0, 0, 0)
@@ -82,6 +90,9 @@ class SegmentationWidget(QWidget):
         self.complete = QCheckBox("This frame is complete")
         self.complete.setToolTip("Everything unpainted on this frame is background")
         self.complete.clicked.connect(controller.mark_complete)
+        self.take_mask = QPushButton("Take a mask as annotation...")
+        self.take_mask.setToolTip("For this frame or all: from a Labels layer, or from a PNG, TIFF or .npy file")
+        self.take_mask.clicked.connect(lambda: MaskDialog(controller, self).open())
 
         self.propagate = QPushButton()
         self.propagate.clicked.connect(self._propagate_or_pause)
@@ -114,8 +125,9 @@ class SegmentationWidget(QWidget):
         content = QWidget()
         layout = QVBoxLayout(content)
         layout.addLayout(form)
+        layout.addWidget(self.channels)
         layout.addWidget(self.hint)
-        for widget in (self.objects, self.tools, self.complete, self.propagate):
+        for widget in (self.objects, self.tools, self.complete, self.take_mask, self.propagate):
             layout.addWidget(widget)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
@@ -145,6 +157,22 @@ class SegmentationWidget(QWidget):
             self.images.setCurrentIndex(images.index(chosen) if images else -1)
         self.controller.choose_image(chosen)
 
+    def _bind_keys(self) -> Callable[[], None]:
+        keys = {
+            "N": partial(self.objects.step, 1),
+            "Shift-N": partial(self.objects.step, -1),
+            "G": self.objects.background,
+            "K": self.complete,
+            "W": self.propagate,
+            "U": self.suggest,
+        }
+        return bind_keys(self._viewer, keys)
+
+    def _choose_channels(self) -> None:
+        dialog = ChannelDialog(self.images.currentData(), self._viewer, self)
+        dialog.accepted.connect(lambda: self.images.setCurrentIndex(self.images.findData(dialog.made)))
+        dialog.open()
+
     def _draw_with(self, kind: Kind, _pressed: bool) -> None:
         self.controller.draw_with(kind)
         self.refresh()  # the button of the tool in use stays down when pressed again
@@ -152,11 +180,12 @@ class SegmentationWidget(QWidget):
     def refresh(self) -> None:
         """Show everything as it is now."""
         controller, track = self.controller, self.controller.track
+        self.channels.setVisible(has_choice(self.images.currentData(), self._viewer))
         self.hint.setText(hint(controller))
         self.status.setText(status(controller))
-        for widget in (self.objects, self.tools, self.complete):
+        for widget in (self.objects, self.tools, self.complete, self.take_mask):
             widget.setEnabled(track is not None)
-        self.objects.show_objects(track.objects if track else {1}, controller.label)
+        self.objects.show_objects()
         self.complete.setChecked(track is not None and controller.frame in track.complete)
         propagating, paused = controller.work.propagating, controller.work.paused
         self.propagate.setText("Pause" if propagating else "Resume" if paused else "Propagate")
@@ -209,7 +238,6 @@ class SegmentationWidget(QWidget):
             self._shut()
 
 
-def _shut(controller: Controller, background: Background, activity: Activity) -> None:
-    controller.close()
-    background.drain()
-    activity.close()
+def _call_all(functions: Iterable[Callable[[], None]]) -> None:
+    for function in functions:
+        function()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from napari_pml.methods.references import ReferencePixels
 from napari_pml.types import Annotations, FrameMask, Scores
 
 
@@ -14,9 +15,13 @@ class Method(Protocol):
     Attributes:
         order: "any" if frames do not depend on each other; "outward" if a frame builds on the masks of the frames
             between it and the annotation.
+        references: the pixels whose label is known, as learned last; None before, or if the method has none.
     """
 
     order: Literal["any", "outward"]
+
+    @property
+    def references(self) -> ReferencePixels | None: ...  # noqa: D102
 
     def learn(self, annotations: Annotations) -> None:
         """Take in what is annotated, in place of what was learned before."""

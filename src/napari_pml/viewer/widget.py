@@ -26,7 +26,8 @@ from superqt import QCollapsible
 from napari_pml.viewer.background import Background
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.hints import hint, status
-from napari_pml.viewer.layers import Kind
+from napari_pml.viewer.layers import Kind, shows_cells
+from napari_pml.viewer.look_inside import LookInside
 from napari_pml.viewer.object_bar import ObjectBar
 from napari_pml.viewer.settings_form import SettingsForm
 from napari_pml.viewer.track import why_unsuitable
@@ -100,6 +101,7 @@ class SegmentationWidget(QWidget):
         source_box = QCollapsible("Annotation layers", expandedIcon="▼", collapsedIcon="▶")
         source_box.addWidget(self.sources)
         source_box.layout().setContentsMargins(0, 0, 0, 0)
+        self.look_inside = LookInside(controller)
         self.settings = SettingsForm()
         self.settings.changed.connect(controller.configure)
         self.status = QLabel(wordWrap=True)
@@ -116,7 +118,7 @@ class SegmentationWidget(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
-        for widget in (self.suggest, source_box, self.settings, self.status):
+        for widget in (self.suggest, source_box, self.look_inside, self.settings, self.status):
             layout.addWidget(widget)
         layout.addStretch()
         scroll = QScrollArea(widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
@@ -129,7 +131,7 @@ class SegmentationWidget(QWidget):
 
     def _list_images(self, event: object = None) -> None:
         """Offer every image layer, and choose a suitable one if none is chosen."""
-        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image) and not shows_cells(layer)]
         chosen = self.images.currentData()
         if chosen not in images or why_unsuitable(chosen):
             videos = [image for image in images if not why_unsuitable(image)]
@@ -161,6 +163,7 @@ class SegmentationWidget(QWidget):
         for kind, button in self._tool_buttons.items():
             button.setChecked(kind == controller.tool)
         self.settings.show_config(controller.work.settings(track))
+        self.look_inside.refresh()
         self._show_progress()
         self._list_sources()
 
@@ -190,6 +193,7 @@ class SegmentationWidget(QWidget):
         """When napari takes the panel out of the window, it is not wanted any more."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.look_inside.shut()
             _shut(self.controller, self.background)
 
 

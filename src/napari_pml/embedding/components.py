@@ -44,7 +44,7 @@ class PrincipalComponents:
 
     def positions(self, embeddings: Floats) -> Floats:
         """Return where embeddings, (..., D) float32, lie along the three axes, as (..., 3) float32."""
-        return np.matmul(embeddings - self.mean, self.axes, dtype=np.float32)
+        return ((embeddings - self.mean) @ self.axes).astype(np.float32, copy=False)
 
     def rgb(self, embeddings: Floats) -> Floats:
         """Return the colours of embeddings, (..., D) float32, as (..., 3) float32 in 0..1."""

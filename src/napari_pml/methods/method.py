@@ -15,13 +15,13 @@ class Method(Protocol):
     Attributes:
         order: "any" if frames do not depend on each other; "outward" if a frame builds on the masks of the frames
             between it and the annotation.
-        references: the pixels whose label is known, as learned last; None before, or if the method has none.
     """
 
     order: Literal["any", "outward"]
 
     @property
-    def references(self) -> ReferencePixels | None: ...  # noqa: D102
+    def references(self) -> ReferencePixels | None:
+        """The pixels whose label is known, as learned last; None before, or if the method has none."""
 
     def learn(self, annotations: Annotations) -> None:
         """Take in what is annotated, in place of what was learned before."""

@@ -99,11 +99,6 @@ class Insight:
             self._mapped = references
             self._make_map(session, references)
 
-    def close(self) -> None:
-        """Stop; layers stay as they are."""
-        self._embedding_runner.quit()
-        self._map_runner.quit()
-
     @property
     def _session(self) -> Session | None:
         return self._controller.track and self._controller.track.session

@@ -23,9 +23,10 @@ class Marker:
         world = np.zeros(viewer.dims.ndim)
         world[-3:] = image.data_to_world((t, y, x))
         viewer.dims.set_point(viewer.dims.ndim - 3, world[-3])
-        in_view = (image.corner_pixels[0, 1:] <= (y, x)).all() and (image.corner_pixels[1, 1:] >= (y, x)).all()
-        if not in_view:
-            viewer.camera.center = tuple(world[list(viewer.dims.displayed)])
+        low, high = (image.corner_pixels * image.downsample_factors[image.data_level])[:, 1:]
+        if (low > (y, x)).any() or (high < (y, x)).any():
+            scene = getattr(viewer, "scene", viewer)  # napari before 0.9 has no scene
+            scene.camera.center = tuple(world[list(viewer.dims.displayed)])
         self._layer = layers.new_marker_layer(image, t, y, x)
         layers.insert_below(self._layer, [], viewer.layers)
 

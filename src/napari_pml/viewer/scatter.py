@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _GROUND = "#16181d"  # dark in every theme, as the objects' colours are bright
 _MARGIN = 12  # pixels
 _RADIUS, _PAINTED_RADIUS = 1.5, 3.0  # pixels
-_REACH = 8  # pixels: so near to a point means the point
+_REACH = 4  # pixels: so near to a point's edge means the point
 
 
 class ScatterPlot(QWidget):
@@ -32,7 +32,6 @@ class ScatterPlot(QWidget):
         self._map: ReferenceMap | None = None
         self.setMouseTracking(True)
         self.setMinimumHeight(220)
-        self.setToolTipDuration(0)
 
     def show_map(self, reference_map: ReferenceMap | None) -> None:
         """Show other points, or none."""
@@ -48,13 +47,13 @@ class ScatterPlot(QWidget):
         return (positions - (low + high) / 2) * (scale, -scale) + np.array([self.width(), self.height()]) / 2
 
     def point_at(self, x: float, y: float) -> int | None:
-        """Return the number of the point at a place in the widget, painted ones first; None if there is none."""
+        """Return the number of the point at a place in the widget; None if there is none."""
         if self._map is None:
             return None
-        distances = np.hypot(*(self.places() - (x, y)).T)
-        distances[distances > _REACH] = np.inf
-        nearest = np.lexsort((distances, ~self._map.painted | np.isinf(distances)))[0]
-        return int(nearest) if np.isfinite(distances[nearest]) else None
+        radii = np.where(self._map.painted, _PAINTED_RADIUS, _RADIUS)
+        distances = np.hypot(*(self.places() - (x, y)).T) - radii
+        nearest = int(distances.argmin())
+        return nearest if distances[nearest] <= _REACH else None
 
     def sizeHint(self) -> QSize:
         """As wide as the panel."""

@@ -91,7 +91,7 @@ class Insight:
             if layer.data.session is not session:  # the image layer shows another video now
                 self._controller.viewer.layers.remove(layer)
             elif look == "confidence":
-                _redraw(layer)
+                layer.refresh(thumbnail=False, highlight=False, extent=False)
             else:
                 self._make_colours(layer, self._controller.frame)
         references = session.reference_pixels() if session is not None and self._watching else None
@@ -119,7 +119,7 @@ class Insight:
             frames.make(t)
             yield
 
-        self._embedding_runner.start(job, lambda _: _redraw(layer), lambda: None)
+        self._embedding_runner.start(job, lambda _: layer.refresh(highlight=False, extent=False), lambda: None)
 
     def _make_map(self, session: Session, references: ReferencePixels | None) -> None:
         if references is None:
@@ -142,7 +142,3 @@ class Insight:
     def _show_map(self, reference_map: ReferenceMap | None) -> None:
         self.map = reference_map
         self._map_changed()
-
-
-def _redraw(layer: Image) -> None:
-    layer.refresh(highlight=False, extent=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,14 @@ from napari_pml.embedding.components import PrincipalComponents
 if TYPE_CHECKING:
     from napari_pml import Session
 
-BASIS_FRAMES = 3
-"""The colours of embeddings are chosen for so many frames, spread over the video, whatever was looked at before."""
+BASIS_FRAMES = 5
+"""The colours of embeddings are chosen for so many frames at most, spread over those that are embedded already."""
 
 KEPT_FRAMES = 1000
 """Colours of so many frames stay in memory: about 25 kB each for 854 x 480 pixels."""
+
+_BASES: WeakKeyDictionary[Session, PrincipalComponents] = WeakKeyDictionary()
+"""What a colour means for a video, chosen once: who takes the layer away and adds it again sees the same."""
 
 
 class LazyFrames(ABC):
@@ -74,7 +78,6 @@ class EmbeddingFrames(LazyFrames):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session, np.uint8, 4)
-        self._components: PrincipalComponents | None = None
         self._made: dict[int, NDArray[np.uint8]] = {}
         self._none = np.zeros(self.shape[1:], np.uint8)
 
@@ -86,11 +89,12 @@ class EmbeddingFrames(LazyFrames):
         return self._made.get(t, self._none)
 
     def make(self, t: int) -> None:
-        """Make the colours of frame t; takes as long as embedding it, the first time as long as some more frames."""
-        if self._components is None:
-            spread = np.unique(np.linspace(0, self.shape[0] - 1, BASIS_FRAMES).round().astype(int))
-            self._components = PrincipalComponents.fit([self._embedding(s) for s in spread.tolist()])
-        colours = self._components.rgb(self._embedding(t))
+        """Make the colours of frame t; takes as long as embedding it."""
+        if self.session not in _BASES:
+            embedded = [s for s in range(self.shape[0]) if s == t or s in self.session.embeddings]
+            spread = embedded[:: -(-len(embedded) // BASIS_FRAMES)]
+            _BASES[self.session] = PrincipalComponents.fit([self._embedding(s) for s in spread])
+        colours = _BASES[self.session].rgb(self._embedding(t))
         self._made[t] = np.pad((255 * colours).round().astype(np.uint8), ((0, 0), (0, 0), (0, 1)), constant_values=255)
         if len(self._made) > KEPT_FRAMES:
             del self._made[next(iter(self._made))]

@@ -167,6 +167,15 @@ def test_layers_lie_between_video_masks_and_strokes_and_the_strokes_stay_active(
     assert bench.insight.shows("confidence")
 
 
+def test_a_layer_whose_data_the_person_replaced_is_left_alone(bench):
+    bench.insight.show("confidence", True)
+    layer = bench.viewer.layers["clip confidence"]
+    layer.data = np.asarray(layer.data).mean(0, keepdims=True)
+    bench.go_to(2)
+    assert not bench.insight.shows("confidence")
+    assert layer in bench.viewer.layers
+
+
 def test_a_view_from_the_side(bench):
     bench.insight.show("confidence", True)
     bench.insight.show("embedding", True)

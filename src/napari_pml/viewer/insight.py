@@ -10,7 +10,7 @@ from napari.utils.colormaps import Colormap
 
 from napari_pml.viewer import layers
 from napari_pml.viewer.controller import Controller
-from napari_pml.viewer.lazy_frames import ConfidenceFrames, EmbeddingFrames
+from napari_pml.viewer.lazy_frames import ConfidenceFrames, EmbeddingFrames, LazyFrames
 from napari_pml.viewer.work import Runner
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ class Insight:
         track = self._controller.track
         if track is None:
             return None
-        return next((s for s in self._controller.viewer.layers if layers.role_of(s, track.image) == look), None)
+        found = (s for s in self._controller.viewer.layers if layers.role_of(s, track.image) == look)
+        return next((s for s in found if isinstance(s.data, LazyFrames)), None)  # and no projection of it
 
     def _make_colours(self, layer: Image, t: int) -> None:
         frames = layer.data

@@ -19,7 +19,7 @@ from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.masks import MaskStore
 from napari_pml.methods.method import Method
 from napari_pml.methods.pml import Pml, PmlConfig
-from napari_pml.methods.references import explicit_background
+from napari_pml.methods.references import ReferencePixels, explicit_background
 from napari_pml.propagation import Chain, chains, outward_from, way_to
 from napari_pml.refine import pixel_labels
 from napari_pml.types import BACKGROUND, STALE, UNLABELLED, AnnotationError, Annotations, FrameMask
@@ -212,6 +212,13 @@ class Session:
         certainties = self.masks.certainties
         certainties[list(self.annotations.frames)] = np.nan
         return None if np.isnan(certainties).all() else int(np.nanargmin(certainties))
+
+    def reference_pixels(self) -> ReferencePixels | None:
+        """Return the reference pixels that the last mask was computed from; None if there are none.
+
+        The same object comes again until annotations or settings change and a frame is segmented.
+        """
+        return self._method.references if self.annotations.frames else None
 
     def _annotated(self, t: int) -> Annotations:
         """Return the present annotations, if there are any, and a frame t."""

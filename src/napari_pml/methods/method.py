@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from napari_pml.methods.references import ReferencePixels
 from napari_pml.types import Annotations, FrameMask, Scores
 
 
@@ -17,6 +18,10 @@ class Method(Protocol):
     """
 
     order: Literal["any", "outward"]
+
+    @property
+    def references(self) -> ReferencePixels | None:
+        """The pixels whose label is known, as learned last; None before, or if the method has none."""
 
     def learn(self, annotations: Annotations) -> None:
         """Take in what is annotated, in place of what was learned before."""

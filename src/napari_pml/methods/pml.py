@@ -158,6 +158,11 @@ class Pml:
         self._finished: WeakKeyDictionary[FrameMask, FinishedFrame] = WeakKeyDictionary()
         self._context: tuple[Any, ...] = ()  # what the last call of `_context_votes` was about, and its result
 
+    @property
+    def references(self) -> ReferencePixels | None:
+        """The reference pixels of what is annotated, see `Method`."""
+        return self._references
+
     def learn(self, annotations: Annotations) -> None:
         """Gather the reference pixels of at least one annotated frame."""
         ids = (BACKGROUND, *annotations.object_ids)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import zarr
 from napari.components import LayerList
-from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.layers import Image, Labels, Layer, Points, Shapes, Vectors
+from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_pml.types import AnnotationError
@@ -19,6 +20,7 @@ Kind = Literal["brush", "points", "shapes"]
 Callback = Callable[[Any], None]
 
 LAYER_OF: dict[Kind, type[Layer]] = {"brush": Labels, "points": Points, "shapes": Shapes}
+CELL_ROLES = ("confidence", "embedding")
 _NAMES: dict[Kind, str] = {"brush": "strokes", "points": "points", "shapes": "shapes"}
 _DRAWING_MODES = {Labels: "paint", Points: "add", Shapes: "add_polygon_lasso"}
 _EVENTS: dict[type[Layer], tuple[tuple[str, ...], ...]] = {  # see `watch`
@@ -62,8 +64,30 @@ def new_mask_layer(masks: Any, image: Image) -> Labels:
     return layer
 
 
+def new_cell_layer(frames: Any, image: Image, role: str, stride: int, **options: Any) -> Image:
+    """Return a layer that shows values of cells, (T, h, w) or (T, h, w, 4), each over its own pixels of `image`."""
+    side, centre = (1, stride, stride), (0, (stride - 1) / 2, (stride - 1) / 2)
+    parts = {name: getattr(image, name) for name in ("scale", "translate", "rotate", "shear")}
+    placed = _placed_like(image, role) | {"scale": image.scale * side, "translate": Affine(**parts)(centre)}
+    return Image(frames, multiscale=False, **placed, **options)
+
+
+def shows_cells(layer: Layer) -> bool:
+    """Tell whether `new_cell_layer` made a layer: it is no video."""
+    return layer.metadata.get(_ROLE, (None, None))[0] in CELL_ROLES
+
+
+def new_marker_layer(image: Image, t: int, y: float, x: float) -> Vectors:
+    """Return a layer with a cross-hair around pixel (y, x) of frame t."""
+    arm = max(4.0, min(video_shape(image)[1:]) / 16)  # pixels
+    outward = np.array([(0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]) * arm
+    arms = np.stack([(t, y, x) + outward / 2, outward], axis=1)
+    style = {"vector_style": "line", "edge_width": arm / 8, "edge_color": "red", "opacity": 1.0}
+    return Vectors(arms, **style, **_placed_like(image, "marker"))
+
+
 def role_of(layer: Layer, image: Image) -> str | None:
-    """Return "strokes", "points", "shapes" or "masks" if the plugin made `layer` for `image`, else None."""
+    """Return the part that `layer` has for `image`, such as "strokes" or "masks", if the plugin made it, else None."""
     role, owner = layer.metadata.get(_ROLE, (None, None))
     return role if owner == str(image.unique_id) else None
 

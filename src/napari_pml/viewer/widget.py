@@ -30,7 +30,8 @@ from napari_pml.viewer.channel_dialog import ChannelDialog, has_choice
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.hints import hint, status
 from napari_pml.viewer.keys import bind_keys
-from napari_pml.viewer.layers import Kind
+from napari_pml.viewer.layers import Kind, shows_cells
+from napari_pml.viewer.look_inside import LookInside
 from napari_pml.viewer.mask_dialog import MaskDialog
 from napari_pml.viewer.object_bar import ObjectBar
 from napari_pml.viewer.overview import Overview
@@ -54,7 +55,13 @@ class SegmentationWidget(QWidget):
         self._viewer = viewer
         self._shown_sources: list[tuple[Layer, str, bool]] = []
         self._build()
-        closing = self._bind_keys(), self.controller.close, self.background.drain, self.activity.close
+        closing = (
+            self._bind_keys(),
+            self.controller.close,
+            self.background.drain,
+            self.activity.close,
+            self.look_inside.shut,
+        )
         self._shut = partial(_call_all, closing)
         self.destroyed.connect(self._shut)
         for event in ("inserted", "removed", "reordered", "renamed"):
@@ -95,6 +102,7 @@ class SegmentationWidget(QWidget):
         self.take_mask.clicked.connect(lambda: MaskDialog(controller, self).open())
 
         self.propagate = QPushButton()
+        self.propagate.setToolTip("Segment the whole video, from this frame outward; pause; go on")
         self.propagate.clicked.connect(self._propagate_or_pause)
         self.progress = QProgressBar(textVisible=False)
         self.progress_text = QLabel(wordWrap=True)
@@ -115,6 +123,7 @@ class SegmentationWidget(QWidget):
         source_box.addWidget(self.sources)
         source_box.layout().setContentsMargins(0, 0, 0, 0)
         self.results = ResultsBox(self._viewer, controller)
+        self.look_inside = LookInside(controller)
         self.settings = SettingsForm()
         self.settings.changed.connect(controller.configure)
         self.status = QLabel(wordWrap=True)
@@ -132,7 +141,7 @@ class SegmentationWidget(QWidget):
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
         layout.addWidget(self.timeline)
-        for widget in (self.suggest, self.results, source_box, self.settings, self.status):
+        for widget in (self.suggest, self.results, self.look_inside, source_box, self.settings, self.status):
             layout.addWidget(widget)
         layout.addStretch()
         scroll = QScrollArea(widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
@@ -145,7 +154,7 @@ class SegmentationWidget(QWidget):
 
     def _list_images(self, event: object = None) -> None:
         """Offer every image layer, and choose a suitable one if none is chosen."""
-        images = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        images = [layer for layer in self._viewer.layers if isinstance(layer, Image) and not shows_cells(layer)]
         chosen = self.images.currentData()
         if chosen not in images or why_unsuitable(chosen):
             videos = [image for image in images if not why_unsuitable(image)]
@@ -189,15 +198,13 @@ class SegmentationWidget(QWidget):
         self.complete.setChecked(track is not None and controller.frame in track.complete)
         propagating, paused = controller.work.propagating, controller.work.paused
         self.propagate.setText("Pause" if propagating else "Resume" if paused else "Propagate")
-        self.propagate.setToolTip(
-            "Stop here; finished frames stay" if propagating else "Segment the whole video, from this frame outward"
-        )
         self.propagate.setEnabled(track is not None and track.is_drawn_on)
         self.suggest.setEnabled(track is not None and track.masks is not None and not propagating)
         for kind, button in self._tool_buttons.items():
             button.setChecked(kind == controller.tool)
         self.settings.show_config(controller.work.settings(track))
         self.results.refresh()
+        self.look_inside.refresh()
         self._show_progress()
         self._list_sources()
 

@@ -1,0 +1,81 @@
+"""The reference pixels as points in a plane, for a person to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_pml.embedding.components import PrincipalComponents
+from napari_pml.methods.references import LABEL_BITS, PAINTED, ReferencePixels
+
+MAX_POINTS = 3000
+"""More points would hide each other."""
+
+FIT_POINTS = 300
+"""So many points of each label, the same ones again if there are fewer, decide on the directions."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceMap:
+    """Reference pixels, alike ones near each other. Two are equal only if they are the same object.
+
+    What a person looks for comes last, to be drawn over the rest: what is painted, and of this the objects.
+
+    Attributes:
+        positions: (N, 2) float32, along the two directions in which they differ most if each label counts the same.
+        labels: (N,) uint16, `BACKGROUND` or the object.
+        painted: (N,) bool, whether under a stroke; the others are of complete frames, or implied background.
+        frames: (N,) int64 frame numbers.
+        pixels: (N, 2) float32, row and column of each cell's centre in the frame, in pixels.
+    """
+
+    positions: NDArray[np.float32]
+    labels: NDArray[np.uint16]
+    painted: NDArray[np.bool_]
+    frames: NDArray[np.int64]
+    pixels: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def reference_map(references: ReferencePixels, stride: int, columns: int) -> ReferenceMap:
+    """Lay out all painted references and an even sample of the others, `MAX_POINTS` at most.
+
+    Args:
+        references: at least one.
+        stride: side of a cell, in pixels.
+        columns: cells in a row of a frame.
+    """
+    references = references.select((-_labels(references)).argsort(stable=True))
+    painted = references.kinds == PAINTED
+    strokes = _evenly(painted.nonzero()[:, 0], MAX_POINTS)
+    others = _evenly((~painted).nonzero()[:, 0], MAX_POINTS - len(strokes))
+    chosen = references.select(torch.cat([others, strokes]))
+    embeddings, labels, frames, cells = (
+        part.cpu().numpy() for part in (chosen.embeddings, _labels(chosen), chosen.frames, chosen.cells)
+    )
+    examples = [embeddings[labels == label] for label in np.unique(labels)]
+    balanced = [part[np.arange(FIT_POINTS) * len(part) // FIT_POINTS] for part in examples]
+    return ReferenceMap(
+        positions=PrincipalComponents.fit(balanced).positions(embeddings)[:, :2],
+        labels=labels.astype(np.uint16),
+        painted=np.arange(len(chosen)) >= len(others),
+        frames=frames,
+        pixels=(stride * np.stack(np.divmod(cells, columns), 1) + (stride - 1) / 2).astype(np.float32),
+    )
+
+
+def _labels(references: ReferencePixels) -> torch.Tensor:
+    """Return the (N,) int64 labels of references as annotated, `BACKGROUND` or the object."""
+    labels: torch.Tensor = references.keys & (2**LABEL_BITS - 1)
+    return labels
+
+
+def _evenly(numbers: torch.Tensor, limit: int) -> torch.Tensor:
+    """Return `limit` of the numbers at most, evenly spread."""
+    n = min(limit, len(numbers))
+    return numbers[torch.arange(n, device=numbers.device) * len(numbers) // max(1, n)]

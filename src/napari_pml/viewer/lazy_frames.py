@@ -1,0 +1,103 @@
+"""What napari takes for an array of all frames, though only those that are looked at are ever made."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_pml.embedding.components import PrincipalComponents
+
+if TYPE_CHECKING:
+    from napari_pml import Session
+
+BASIS_FRAMES = 5
+"""The colours of embeddings are chosen for so many frames at most, spread over those that are embedded already."""
+
+KEPT_FRAMES = 1000
+"""Colours of so many frames stay in memory: about 25 kB each for 854 x 480 pixels."""
+
+_BASES: WeakKeyDictionary[Session, PrincipalComponents] = WeakKeyDictionary()
+"""What a colour means for a video, chosen once: who takes the layer away and adds it again sees the same."""
+
+
+class LazyFrames(ABC):
+    """Values of cells, (T, h, w) or (T, h, w, C), of which single frames are cheap; safe to read in any thread.
+
+    Attributes:
+        session: whose cells these are.
+        shape: of the array.
+        dtype: of the array.
+    """
+
+    def __init__(self, session: Session, dtype: Any, *channels: int) -> None:
+        self.session = session
+        self.shape = (len(session.video), *session.embeddings.grid, *channels)
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @abstractmethod
+    def frame(self, t: int) -> NDArray[Any]:
+        """Return frame t, at once."""
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        first, *others = key if isinstance(key, tuple) else (key,)
+        frames = np.arange(self.shape[0])[first]
+        if frames.ndim == 0:
+            return self.frame(int(frames))[tuple(others)]
+        return np.stack([self.frame(t) for t in frames.tolist()])[(slice(None), *others)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype)
+
+
+class ConfidenceFrames(LazyFrames):
+    """(T, h, w) float32 in 0..1, how sure the winner is; NaN on frames without a mask."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session, np.float32)
+        self._none = np.full(self.shape[1:], np.nan, np.float32)
+
+    def frame(self, t: int) -> NDArray[np.float32]:
+        """Return the confidence of frame t as it is now."""
+        try:
+            return self.session.masks.confidence(t)
+        except KeyError:
+            return self._none
+
+
+class EmbeddingFrames(LazyFrames):
+    """(T, h, w, 4) uint8 RGBA, the embeddings' principal components; transparent where they are not made yet."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session, np.uint8, 4)
+        self._made: dict[int, NDArray[np.uint8]] = {}
+        self._none = np.zeros(self.shape[1:], np.uint8)
+
+    def __contains__(self, t: int) -> bool:
+        return t in self._made
+
+    def frame(self, t: int) -> NDArray[np.uint8]:
+        """Return the colours of frame t, if they are made."""
+        return self._made.get(t, self._none)
+
+    def make(self, t: int) -> None:
+        """Make the colours of frame t; takes as long as embedding it."""
+        if self.session not in _BASES:
+            embedded = [s for s in range(self.shape[0]) if s == t or s in self.session.embeddings]
+            spread = embedded[:: -(-len(embedded) // BASIS_FRAMES)]
+            _BASES[self.session] = PrincipalComponents.fit([self._embedding(s) for s in spread])
+        colours = _BASES[self.session].rgb(self._embedding(t))
+        self._made[t] = np.pad((255 * colours).round().astype(np.uint8), ((0, 0), (0, 0), (0, 1)), constant_values=255)
+        if len(self._made) > KEPT_FRAMES:
+            del self._made[next(iter(self._made))]
+
+    def _embedding(self, t: int) -> NDArray[np.float32]:
+        return self.session.embeddings[t].cpu().numpy()

@@ -242,6 +242,7 @@ class SegmentationWidget(QWidget):
         """When napari takes the panel out of the window, it is not wanted any more."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.look_inside.shut()
             self._shut()
 
 

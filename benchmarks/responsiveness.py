@@ -3,8 +3,8 @@
     xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/responsiveness.py
 
 A timer that should tick every 10 ms notes how late each tick is, while somebody scrubs ten times a second and paints
-every two seconds. Whatever keeps the timer waiting keeps a person waiting. The first line is what napari itself takes for
-scrubbing, with the image alone: without a graphics card, drawing the window costs more than anything else.
+every two seconds. Whatever keeps the timer waiting keeps a person waiting. The first line is what napari itself takes
+for scrubbing, with the image alone: without a graphics card, drawing the window costs more than anything else.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from napari_pml.types import PmlError
 Job = Callable[[], Iterator[Any]]
 
 _PAUSE_MS = 30  # a drag of the mouse makes many events; a person does not notice this wait
-_NICENESS = 10  # the window comes first
+_NICENESS = 5  # more than the main thread, so that the window comes first; not so much that other programs stop us
 _QUIET_MS = 1000  # a person who did nothing for so long is looking
 
 
@@ -136,7 +136,8 @@ class Background(QObject):
 def _give_way() -> None:
     """Let this thread, and those that torch starts in it, compute when the main thread need not: on Linux only."""
     if sys.platform == "linux":  # elsewhere this would be about the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        this = os.PRIO_PROCESS, threading.get_native_id()
+        os.setpriority(*this, min(19, os.getpriority(*this) + _NICENESS))
 
 
 def report(error: Exception) -> None:

@@ -153,6 +153,10 @@ class Project:
         """Return the masks, which are saved as they are made; ExportError if they are of another grid (h, w)."""
         return MaskStore(self._record.shape, grid, self.path / "masks")
 
+    def shown_masks(self) -> Any:
+        """Return the (T, H, W) uint16 array of the masks to look at, or None if none were ever made."""
+        return self._group.get("masks/labels")
+
     def save(self, annotations: Annotations, basis: Mapping[str, Any]) -> None:
         """Save annotations, and what else masks depend on, as one change.
 

@@ -28,8 +28,8 @@ class FakeVideo:
 class FakeSession:
     """Retrieval in miniature: a pixel takes the label of the annotated pixel with the nearest intensity."""
 
-    def __init__(self, video: FakeVideo) -> None:
-        self.video = video
+    def __init__(self, video: FakeVideo, project: None = None) -> None:
+        self.video, self.project = video, project
         self.masks = MaskStore(video.shape, (1, 1))
         self.annotations = Annotations(video.shape)
         self.embeddings = video.array

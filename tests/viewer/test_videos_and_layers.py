@@ -139,7 +139,7 @@ def test_removing_a_layer_during_work(controller, viewer, runner, name):
 def test_every_kind_of_image(viewer, runner, movie, kind, options, monkeypatch):
     opened = []
     monkeypatch.setattr("napari_pml.open_video", lambda *data, channel_axis: opened.append((*data, channel_axis)))
-    monkeypatch.setattr("napari_pml.Session", lambda video: FakeSession(FakeVideo(movie)))
+    monkeypatch.setattr("napari_pml.Session", lambda video, project: FakeSession(FakeVideo(movie)))
     image = viewer.add_image(kind(movie), name="kind", **options)
     controller = Controller(viewer, runner, lambda: None)
     controller.choose_image(image)

@@ -10,6 +10,7 @@ import zarr
 from napari.components import LayerList
 from napari.layers import Image, Labels, Layer, Points, Shapes
 
+from napari_pml.viewer.autosave import PROJECT
 from napari_pml.viewer.colours import colour_of, object_colormap
 from napari_pml.viewer.prompts import LABEL, video_shape
 
@@ -24,7 +25,7 @@ _EVENTS: dict[type[Layer], tuple[tuple[str, ...], ...]] = {  # see `watch`
     Points: (("data", "features", "size"), (), ("current_properties",)),
     Shapes: (("data", "features", "edge_width"), (), ("current_properties",)),
 }
-_ROLE = "napari-pml"  # key in a layer's metadata: which part it has for which image layer (its unique_id)
+_ROLE = "napari-pml"  # key in a layer's metadata: which part it has for which image layer (its identity)
 _TILE = 512  # pixels; a brush writes whole tiles, the display reads whole frames: neither may take long
 
 
@@ -63,7 +64,7 @@ def new_mask_layer(masks: Any, image: Image) -> Labels:
 def role_of(layer: Layer, image: Image) -> str | None:
     """Return "strokes", "points", "shapes" or "masks" if the plugin made `layer` for `image`, else None."""
     role, owner = layer.metadata.get(_ROLE, (None, None))
-    return role if owner == str(image.unique_id) else None
+    return role if owner == _identity(image) else None
 
 
 def is_mask_layer(layer: Layer) -> bool:
@@ -152,6 +153,11 @@ def _placed_like(image: Image, role: str) -> dict[str, Any]:
     same = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return {
         "name": f"{image.name} {role}",
-        "metadata": {_ROLE: (role, str(image.unique_id))},
+        "metadata": {_ROLE: (role, _identity(image))},
         **{name: getattr(image, name) for name in same},
     }
+
+
+def _identity(image: Image) -> str:
+    """Return what tells an image layer from others, also after it was read from a project."""
+    return str(image.metadata.get(PROJECT, image.unique_id))

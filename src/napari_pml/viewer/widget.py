@@ -28,6 +28,8 @@ from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.hints import hint, status
 from napari_pml.viewer.layers import Kind
 from napari_pml.viewer.object_bar import ObjectBar
+from napari_pml.viewer.project_bar import RestoreOffer, SaveBar
+from napari_pml.viewer.projects import Projects
 from napari_pml.viewer.settings_form import SettingsForm
 from napari_pml.viewer.track import why_unsuitable
 
@@ -42,10 +44,12 @@ class SegmentationWidget(QWidget):
         viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.background = Background()
         self.controller = Controller(viewer, self.background, self.refresh)
+        self.saving = Background()
+        self.projects = Projects(self.controller, self.saving, self.refresh)
         self._viewer = viewer
         self._shown_sources: list[tuple[Layer, str, bool]] = []
         self._build()
-        self.destroyed.connect(partial(_shut, self.controller, self.background))
+        self.destroyed.connect(partial(_shut, self.controller, self.background, self.saving))
         for event in ("inserted", "removed", "reordered", "renamed"):
             getattr(viewer.layers.events, event).connect(self._list_images)
         self._list_images()
@@ -103,6 +107,7 @@ class SegmentationWidget(QWidget):
         self.settings = SettingsForm()
         self.settings.changed.connect(controller.configure)
         self.status = QLabel(wordWrap=True)
+        self.restore, self.save = RestoreOffer(self.projects), SaveBar(controller, self.projects)
 
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
@@ -110,13 +115,14 @@ class SegmentationWidget(QWidget):
         content = QWidget()
         layout = QVBoxLayout(content)
         layout.addLayout(form)
+        layout.addWidget(self.restore)
         layout.addWidget(self.hint)
         for widget in (self.objects, self.tools, self.complete):
             layout.addWidget(widget)
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
-        for widget in (self.suggest, source_box, self.settings, self.status):
+        for widget in (self.suggest, source_box, self.settings, self.save, self.status):
             layout.addWidget(widget)
         layout.addStretch()
         scroll = QScrollArea(widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
@@ -161,6 +167,9 @@ class SegmentationWidget(QWidget):
         for kind, button in self._tool_buttons.items():
             button.setChecked(kind == controller.tool)
         self.settings.show_config(controller.work.settings(track))
+        self.projects.look()
+        self.restore.refresh()
+        self.save.refresh()
         self._show_progress()
         self._list_sources()
 
@@ -190,9 +199,10 @@ class SegmentationWidget(QWidget):
         """When napari takes the panel out of the window, it is not wanted any more."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            _shut(self.controller, self.background)
+            _shut(self.controller, self.background, self.saving)
 
 
-def _shut(controller: Controller, background: Background) -> None:
+def _shut(controller: Controller, background: Background, saving: Background) -> None:
     controller.close()
     background.drain()
+    saving.drain()

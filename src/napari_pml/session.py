@@ -160,6 +160,11 @@ class Session:
         return self.embedder.device
 
     @property
+    def object_ids(self) -> tuple[int, ...]:
+        """The objects annotated here or learned from other videos, in increasing order."""
+        return tuple(sorted({*self.annotations.object_ids, *(self.borrowed.object_ids if self.borrowed else ())}))
+
+    @property
     def config(self) -> PmlConfig:
         """How to retrieve; setting another makes every mask stale."""
         return self._config

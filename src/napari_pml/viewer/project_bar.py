@@ -27,10 +27,10 @@ class RestoreOffer(QPushButton):
         offer = self._projects.offer
         self.setVisible(offer is not None)
         if offer is not None:
-            self.setText(f"Restore the work of {offer.date.day} {offer.date:%B, %H:%M}")
+            self.setText(f"Restore the work of {offer.date.day} {offer.date:%b, %H:%M}")
             self.setToolTip(
-                f"You annotated {len(offer.record.frames)} frames of this video then. Strokes and masks come back as "
-                f"layers, and saving goes on there.\n{offer.path}"
+                f"Until {offer.date:%Y-%m-%d %H:%M} you annotated {len(offer.record.frames)} frames of this video. "
+                f"Strokes and masks come back as layers, and saving goes on there.\n{offer.path}"
             )
 
 

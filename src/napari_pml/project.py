@@ -33,8 +33,9 @@ from napari_pml.video import Video, open_video
 SUFFIX = ".pml.zarr"
 """How a project's folder is named."""
 
-FINGERPRINT_FRAMES = 4
-"""So many frames, evenly spread, tell one video from another."""
+FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
+"""So many frames tell one video from another, spread over so many first ones: a compressed file gives these at once,
+but would have to be decoded up to any later one."""
 
 
 class Project:
@@ -198,16 +199,14 @@ class Project:
                 self._write(self._record)
 
     def references(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays that were given to `save_references`; empty if there are none.
+        """Return the arrays that were given to `save_references` under the digest in the basis.
 
         Raises:
             ProjectError: they are damaged.
         """
-        digest = self._record.basis.get("references")
-        if digest is None:
-            return {}
         try:
-            return {name: array[:] for name, array in self._group[f"references/{digest}"].arrays()}
+            group = self._group[f"references/{self._record.basis['references']}"]
+            return {name: array[:] for name, array in group.arrays()}
         except UNREADABLE as error:
             raise ProjectError(
                 f"The references from other videos in {self.path} are damaged: {error}. Open another copy of it."
@@ -252,7 +251,8 @@ def _disk_errors(path: Path) -> Iterator[None]:
 def fingerprint(video: Video) -> str:
     """Return 16 characters that differ between videos: a hash of shape, type and a few frames."""
     found = hashlib.sha256(f"{video.shape} {video.dtype}".encode())
-    for t in np.unique(np.linspace(0, len(video) - 1, FINGERPRINT_FRAMES).round().astype(int)).tolist():
+    last = min(len(video), FINGERPRINT_SPAN) - 1
+    for t in np.unique(np.linspace(0, last, FINGERPRINT_FRAMES).round().astype(int)).tolist():
         found.update(np.ascontiguousarray(video.read(t)).tobytes())
     return found.hexdigest()[:16]
 

@@ -111,15 +111,7 @@ class Session:
         basis = project.record.basis
         known = basis.get("settings", {})
         self._config = config or PmlConfig(**{f.name: known[f.name] for f in fields(PmlConfig) if f.name in known})
-        if basis.get("fingerprint") == self.embedder.fingerprint:
-            references = project.references()
-            self.borrowed = Borrowed(**references) if references else None
-        elif basis.get("references"):
-            warnings.warn(
-                f"The references that {project.path.name} has from other videos belong to another network and do not "
-                "count any more. Learn from these videos again.",
-                stacklevel=3,
-            )
+        self.borrowed = Borrowed.kept_in(project, self.embedder)
         self.project = project
         newest = int(self.masks.revisions.max())
         if newest > self.annotations.revision:  # of annotations that the disk refused
@@ -224,9 +216,10 @@ class Session:
             masks = project.masks(self.embeddings.grid)
             for t in np.flatnonzero(self.masks.revisions >= STALE).tolist():
                 masks.put(self.masks[t])
-            with self._annotating:
-                if self.borrowed is not None:
-                    project.save_references(self.borrowed.digest, self.borrowed.arrays)
+            if self.borrowed is not None:
+                project.save_references(self.borrowed.digest, self.borrowed.arrays)
+            project.save(self.annotations, self._basis)
+            with self._annotating:  # for a moment only: what has been painted meanwhile
                 if self.project is not None:
                     record = self.project.record
                     project.note(names=record.names, drawings=record.drawings)

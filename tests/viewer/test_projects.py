@@ -17,6 +17,7 @@ from drawn_video import ColourEmbedder
 from napari_pml import Project, Session, open_video
 from napari_pml.types import BACKGROUND
 from napari_pml.viewer import autosave
+from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.project_reader import read_project
 from napari_pml.viewer.projects import Projects
@@ -109,6 +110,7 @@ def test_everything_comes_back_as_it_was_drawn(crashed, viewer, movie):
     assert session.annotations.revision == crashed.annotations.revision
     assert finished(controller) == set(range(6))
     assert viewer.layers["clip points"].features["label"].tolist() == [2]
+    np.testing.assert_allclose(viewer.layers["clip points"].face_color[0], colour_of(2))
     assert viewer.layers["clip shapes"].shape_type == ["rectangle"]
     assert controller.track.objects == {1, 2}
     np.testing.assert_array_equal(viewer.layers["clip masks"].data[:], crashed.masks.labels[:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.methods.references import FRAME_SHIFT, GIVEN, KIND_SHIFT, ReferencePixels, annotated_references
+from napari_pml.project import Project
 from napari_pml.types import BACKGROUND, AnnotationError, Annotations
 from napari_pml.video import Video
 
@@ -64,6 +66,25 @@ class Borrowed:
             )
             n_frames += annotated.shape[0]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    @classmethod
+    def kept_in(cls, project: Project, embedder: Embedder) -> Borrowed | None:
+        """Return the references that a project keeps, or None if it has none of this embedder.
+
+        Raises:
+            ProjectError: they are damaged.
+        """
+        basis = project.record.basis
+        if basis.get("references") is None:
+            return None
+        if basis["fingerprint"] == embedder.fingerprint:
+            return cls(**project.references())
+        warnings.warn(
+            f"The references that {project.path.name} has from other videos belong to another network and do not count "
+            "any more. Learn from these videos again.",
+            stacklevel=4,
+        )
+        return None
 
     @property
     def arrays(self) -> Mapping[str, NDArray[np.generic]]:

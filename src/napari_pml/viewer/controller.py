@@ -191,7 +191,8 @@ class Controller:
             self._tracks.adopt(self.track, layer, self.label)
         elif self.track is not None:
             self._tracks.claim(self.track, layer, self.label)
-            self._soon()
+            if self.track.has_news:
+                self._soon()
         self.changed()
 
     def _on_removed(self, event: Any) -> None:

@@ -72,6 +72,7 @@ class Projects:
         empty = [layer for layer in track.sources if track.is_empty(layer)]
         drawn = [layer for layer in track.sources if layer not in empty]
         controller.forget(track)
+        controller.work.config = None  # the project has its own settings
         for layer in [*empty, track.masks]:
             if layer in shown:
                 shown.remove(layer)
@@ -106,8 +107,8 @@ def _earlier_work(image: Image) -> Iterator[Saved]:
     from napari_pml import open_video  # imports torch
     from napari_pml.project import fingerprint, is_free
 
-    print_ = fingerprint(open_video(video_data(image), channel_axis=3 if image.rgb else None))
-    yield from [s for s in saved if s.record.fingerprint == print_ and is_free(s.path)][:1]
+    content = fingerprint(open_video(video_data(image), channel_axis=3 if image.rgb else None))
+    yield from [s for s in saved if s.record.fingerprint == content and is_free(s.path)][:1]
 
 
 def _read(offer: Saved) -> Iterator[tuple[Any, Any, Any]]:

@@ -43,8 +43,7 @@ def projects(controller, runner) -> Projects:
 
 def after_a_crash(viewer, movie) -> Projects:
     """The same video in another window; the lock of a process that died is free."""
-    for project in [layer for layer in viewer.layers if layer.name == "clip"]:
-        viewer.layers.remove(project)
+    viewer.layers.remove("clip")  # first, so that the removal of strokes says nothing about the video
     viewer.layers.clear()
     viewer.add_image(movie, name="clip")
     runner = Runner()
@@ -151,16 +150,18 @@ def test_work_that_is_open_elsewhere_is_not_offered(crashed, viewer, movie):
     project.close()
 
 
-def test_the_project_moves_to_a_place_of_choice(quick_engine, controller, projects, tmp_path, data_home):
+def test_the_project_moves_to_a_place_of_choice(quick_engine, controller, projects, tmp_path, data_home, movie):
     begin(controller)
     projects.save_as(tmp_path / "mine.pml.zarr")
     session = controller.track.session
     assert session.project.path == tmp_path / "mine.pml.zarr"
-    assert list(data_home.iterdir()) == []
+    assert list(data_home.glob("*.pml.zarr")) == []
     assert controller.track.masks.data is session.masks.labels
     stroke(controller.viewer, 1, 4, 8, 18)
     assert session.project.record.frames.keys() == {0, 4}
     assert not projects.saving
+    session.project.close()
+    assert after_a_crash(controller.viewer, movie).offer.path == tmp_path / "mine.pml.zarr"
 
 
 def test_a_disk_that_refuses_does_not_stop_the_work(quick_engine, controller, data_home, monkeypatch):
@@ -206,7 +207,6 @@ def test_a_dropped_project_goes_on(quick_engine, dropped, make_napari_viewer, qt
 def test_a_dropped_project_without_its_video_asks_for_it(quick_engine, dropped, tmp_path, monkeypatch, viewer, movie):
     warnings = []
     monkeypatch.setattr("napari_pml.viewer.project_reader.show_warning", warnings.append)
-    monkeypatch.setattr(autosave, "waiting", set())
     (tmp_path / "clip").rename(tmp_path / "moved")
     assert read_project(str(dropped.project.path)) == [(None,)]
     assert "not there any more" in warnings[0]
@@ -220,6 +220,28 @@ def test_a_folder_that_is_no_project_is_reported(tmp_path, monkeypatch):
     (tmp_path / "odd.pml.zarr").mkdir()
     assert read_project(str(tmp_path / "odd.pml.zarr")) == [(None,)]
     assert "no project" in errors[0]
+
+
+@pytest.mark.parametrize("closed", ["panel", "window"])
+def test_closing_takes_nothing_away(quick_engine, make_napari_viewer, movie, qtbot, closed):
+    viewer = make_napari_viewer()
+    viewer.add_image(movie, name="clip")
+    viewer.dims.set_point(0, 0)
+    _, panel = viewer.window.add_plugin_dock_widget("napari-pml")
+    controller = panel.controller
+    controller.choose_label(1)
+    stroke(viewer, 1, 0, 8, 6)
+    qtbot.wait_until(
+        lambda: controller.track.session is not None and not controller.track.has_news, timeout=PATIENCE_MS
+    )
+    session = controller.track.session
+    if closed == "window":
+        viewer.close()  # napari removes all layers first
+        assert session.project.record.frames.keys() == {0}
+    else:
+        stroke(viewer, BACKGROUND, 3, 14, 6)
+        viewer.window.remove_dock_widget(panel)  # at once
+        assert session.project.record.frames.keys() == {0, 3}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")

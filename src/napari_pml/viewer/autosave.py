@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
 PROJECT = "napari-pml project"
 """Key in an image layer's metadata: the path of the project that it was opened from, or restored from."""
 
-waiting: set[Path] = set()
-"""Projects that were dropped into napari, but whose video was not found: it may be opened yet."""
+_ELSEWHERE = "elsewhere.txt"  # in the folder: the paths of projects that lie in other places, one a line
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,14 @@ def find(shape: tuple[int, int, int]) -> list[Saved]:
     return sorted(found, key=lambda saved: saved.date, reverse=True)
 
 
+def remember(path: Path) -> None:
+    """Offer a project that lies elsewhere too, when its video is opened."""
+    with suppress(OSError):
+        folder().mkdir(parents=True, exist_ok=True)
+        with (folder() / _ELSEWHERE).open("a", encoding="utf-8") as places:
+            places.write(f"{path}\n")
+
+
 def project_for(image: Image, video: Video) -> Project | None:
     """Open the project that an image layer came from, or make one; a job for the background.
 
@@ -71,7 +80,8 @@ def project_for(image: Image, video: Video) -> Project | None:
             show_warning(f"{error} What you do from now on is saved in a new project.")
     try:
         _remove_empty()
-        name = f"{image.name} {datetime.now():%Y-%m-%d %H-%M-%S} {os.getpid()}{SUFFIX}".replace(os.sep, " ")
+        title = re.sub(r"[^\w .-]", " ", image.name)[:80]  # what every file system takes
+        name = f"{title} {datetime.now():%Y-%m-%d %H-%M-%S} {os.getpid()}{SUFFIX}"
         return Project.create(folder() / name, video, image.source.path)
     except PmlError as error:
         show_warning(f"Your work is not being saved. {error}")
@@ -79,8 +89,10 @@ def project_for(image: Image, video: Video) -> Project | None:
 
 
 def _all() -> list[Saved]:
+    places = folder() / _ELSEWHERE
+    elsewhere = places.read_text(encoding="utf-8").splitlines() if places.is_file() else []
     found = []
-    for path in [*folder().glob("*"), *waiting]:
+    for path in [*folder().glob("*"), *map(Path, dict.fromkeys(elsewhere))]:
         try:
             record = Record.read(path)
             changed = (path / "zarr.json").stat().st_mtime

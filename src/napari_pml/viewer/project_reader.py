@@ -29,10 +29,10 @@ def read_project(path: str) -> list[LayerTuple]:
     except PmlError as error:
         show_error(str(error))
         return nothing
+    autosave.remember(project.path)
     try:
         video = project.open_video()
     except PmlError as error:
-        autosave.waiting.add(project.path)
         show_warning(
             f"{error} Then open Plugins > Segment video, which offers to restore the work."
             if isinstance(error, ProjectError)

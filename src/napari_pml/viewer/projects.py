@@ -82,7 +82,6 @@ class Projects:
         for layer in restored_layers(image, *found):
             controller.viewer.add_layer(layer)
         shown.selection.active = next((s for s in shown if layers.role_of(s, image) == "strokes"), None)
-        autosave.waiting.discard(offer.path)
         self.offer = None
         controller.choose_image(image)
 
@@ -90,6 +89,7 @@ class Projects:
         if track.masks is not None:
             track.masks.data = track.session.masks.labels
             track.masks.editable = False
+        autosave.remember(track.session.project.path)
         if old is not None:
             old.close()
             if old.path.parent == autosave.folder():  # all of it is in the new project

@@ -48,6 +48,23 @@ def test_segment_writes_a_png_for_every_frame_and_an_overlay(run, clip, tmp_path
     assert open_video(tmp_path / "overlay.mp4").shape == (8, 96, 128)
 
 
+def test_a_run_is_saved_as_a_project_and_continued(run, clip, tmp_path, drawn):
+    project, out = tmp_path / "clip.pml.zarr", tmp_path / "masks"
+    first = ("--annotations", tmp_path / "first.png")
+    assert run("segment", clip, *first, "--out", tmp_path / "once", "--project", project).exit_code == 0
+    result = run("segment", clip, "--out", out, "--project", project)
+    assert result.exit_code == 0, result.output
+    for t in range(8):
+        assert (read_labels(out / f"{t:05d}.png") == read_labels(tmp_path / f"once/{t:05d}.png")).all()
+
+    (tmp_path / "mirrored").mkdir()
+    for t, frame in enumerate(drawn[0]):
+        Image.fromarray(frame[:, ::-1]).save(tmp_path / f"mirrored/{t}.png")
+    result = run("segment", tmp_path / "mirrored", "--references", project, "--out", tmp_path / "learned")
+    assert result.exit_code == 0, result.output
+    assert set(np.unique(read_labels(tmp_path / "learned/00004.png"))) == {0, 1, 2}
+
+
 def test_strokes_and_the_papers_settings(run, clip, tmp_path, drawn):
     strokes = np.zeros((96, 128), np.uint8)
     strokes[60, 20:40] = 1

@@ -12,7 +12,7 @@ from napari_pml.training.train import LOSSES
 
 def test_the_public_names_are_these():
     assert set(napari_pml.__all__) == {
-        "BACKGROUND", "FrameMask", "MaskStore", "PRESETS", "PmlConfig", "PmlError", "Session", "open_video",
+        "BACKGROUND", "FrameMask", "MaskStore", "PRESETS", "PmlConfig", "PmlError", "Project", "Session", "open_video",
     }  # fmt: skip
     for name in napari_pml.__all__:
         assert getattr(napari_pml, name) is not None

@@ -120,3 +120,9 @@ def test_thinned_references_keep_every_border_and_some_of_every_label():
     pure = few.labels[few.shares[:, 1] == 0, 0]
     assert torch.bincount(pure).tolist() == [30, 30, 10]
     assert torch.equal(every.thinned(1000).cells, cells)
+
+
+def test_nothing_can_be_thinned():
+    labels = np.full((16, 16), BACKGROUND, np.uint16)
+    found = dense_references(0, labels, place(2, 2), (BACKGROUND,), 8, painted=False)
+    assert len(found.select(slice(0)).thinned(10)) == 0

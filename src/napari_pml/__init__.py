@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from napari_pml.masks import MaskStore as MaskStore
     from napari_pml.methods.pml import PRESETS as PRESETS
     from napari_pml.methods.pml import PmlConfig as PmlConfig
+    from napari_pml.project import Project as Project
     from napari_pml.session import Session as Session
     from napari_pml.types import BACKGROUND as BACKGROUND
     from napari_pml.types import FrameMask as FrameMask
@@ -22,6 +23,7 @@ _HOMES = {
     "MaskStore": "masks",
     "PRESETS": "methods.pml",
     "PmlConfig": "methods.pml",
+    "Project": "project",
     "Session": "session",
     "open_video": "video",
 }

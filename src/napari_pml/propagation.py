@@ -14,7 +14,7 @@ class Chain:
     """Consecutive frames that are segmented one after the other, each building on those before it.
 
     Attributes:
-        frames: the first is annotated.
+        frames: the first is annotated, where anything is.
         provisional: those that are segmented only to reach the annotated frame at the end of the chain; their final
             masks come from there, in another chain.
     """
@@ -34,9 +34,11 @@ def chains(annotations: Annotations, start: int) -> list[Chain]:
     one that it builds on.
 
     Args:
-        annotations: with at least one annotated frame.
+        annotations: of the video; if nothing is annotated on it, masks spread from its first frame.
         start: the frame that the person looks at.
     """
+    if not annotations.frames:
+        return [Chain(range(annotations.shape[0]))]
     annotated = sorted(annotations.frames)
     sources = [t for t in annotated if t in annotations.complete] or [annotations.main_frame]
     shares = [*((a + b) // 2 for a, b in pairwise(annotated)), annotations.shape[0] - 1]  # last frame of each share

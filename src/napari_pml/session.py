@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +17,11 @@ from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.masks import MaskStore
+from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.method import Method
 from napari_pml.methods.pml import Pml, PmlConfig
 from napari_pml.methods.references import ReferencePixels, explicit_background
+from napari_pml.project import Project
 from napari_pml.propagation import Chain, chains, outward_from, way_to
 from napari_pml.refine import pixel_labels
 from napari_pml.types import BACKGROUND, STALE, UNLABELLED, AnnotationError, Annotations, FrameMask
@@ -57,6 +59,8 @@ class Session:
         annotations: the present snapshot.
         masks: every finished mask, each with the revision it was computed from.
         embeddings: the video's embeddings, computed lazily.
+        project: where everything is saved as it is done, or None.
+        borrowed: reference pixels of other videos, see `learn_from`.
     """
 
     def __init__(
@@ -68,32 +72,78 @@ class Session:
         device: str | None = None,
         masks: MaskStore | None = None,
         embedding_store: MemoryStore | None = None,
+        project: Project | None = None,
     ):
-        """Begin with nothing annotated.
+        """Begin with nothing annotated, or go on with a project.
 
         Args:
             video: from `open_video`.
-            config: how to retrieve; `PmlConfig()` by default.
+            config: how to retrieve; by default as the project says, or `PmlConfig()`.
             embedder: a name, the path of trained weights, or an object with the `Embedder` protocol.
             device: "cuda", "mps" or "cpu"; by default the best there is.
-            masks: where masks are kept; in memory by default.
             embedding_store: where embeddings are kept; in memory, up to 2 GB, by default.
+            masks: where masks are kept; in the project or in memory by default.
+            project: of this video. Its masks count as stale if settings or embedder are others than before.
 
         Raises:
             WeightsError: the embedder cannot be loaded.
+            ProjectError: the project is of another video, damaged, or cannot be written.
         """
         self.video = video
         if isinstance(embedder, str):
             embedder = load_embedder(embedder, choose_device(device))
         self.embeddings = VideoEmbeddings(video, embedder, embedding_store)
-        self.masks = masks or MaskStore(video.shape, self.embeddings.grid)
-        # Whatever is in the store already is older than any annotation to come.
-        self.annotations = Annotations(video.shape, revision=max(STALE, int(self.masks.revisions.max())))
-        self._config = config or PmlConfig()
-        self._method: Method = Pml(self.embeddings, self._config)
+        self.project: Project | None = None
+        self.borrowed: Borrowed | None = None
         self._learned: Annotations | None = None
         self._computing = threading.Lock()
         self._annotating = threading.Lock()
+        if project is None:
+            self.masks = masks or MaskStore(video.shape, self.embeddings.grid)
+            # Whatever is in the store already is older than any annotation to come.
+            self.annotations = Annotations(video.shape, revision=max(STALE, int(self.masks.revisions.max())))
+            self._config = config or PmlConfig()
+        else:
+            self._go_on(project, config)
+        self._method: Method = Pml(self.embeddings, self._config, self.borrowed)
+
+    def _go_on(self, project: Project, config: PmlConfig | None) -> None:
+        """Take over everything from a project."""
+        project.check(self.video)
+        self.masks = project.masks(self.embeddings.grid)
+        self.annotations = project.annotations
+        basis = project.record.basis
+        known = basis.get("settings", {})
+        self._config = config or PmlConfig(**{f.name: known[f.name] for f in fields(PmlConfig) if f.name in known})
+        self.borrowed = Borrowed.kept_in(project, self.embedder)
+        self.project = project
+        newest = int(self.masks.revisions.max())
+        if newest > self.annotations.revision:  # of annotations that the disk refused
+            self._take(replace(self.annotations, revision=newest + 1))
+        elif basis != self._basis:
+            self._take(self.annotations.renewed())
+
+    @property
+    def _basis(self) -> dict[str, Any]:
+        """What masks depend on besides the annotations."""
+        return {
+            "settings": asdict(self._config),
+            "embedder": self.embedder.name,
+            "fingerprint": self.embedder.fingerprint,
+            "references": self.borrowed.digest if self.borrowed else None,
+        }
+
+    def _take(self, annotations: Annotations) -> None:
+        """Save annotations and work with them from now on, in this order: no mask on disk may be ahead of them.
+
+        Raises:
+            ProjectError: they could not be saved, but they count.
+        """
+        try:
+            if self.project is not None:
+                self.project.save(annotations, self._basis)
+        finally:
+            self.annotations = annotations
 
     @property
     def embedder(self) -> Embedder:
@@ -106,6 +156,11 @@ class Session:
         return self.embedder.device
 
     @property
+    def object_ids(self) -> tuple[int, ...]:
+        """The objects annotated here or learned from other videos, in increasing order."""
+        return tuple(sorted({*self.annotations.object_ids, *(self.borrowed.object_ids if self.borrowed else ())}))
+
+    @property
     def config(self) -> PmlConfig:
         """How to retrieve; setting another makes every mask stale."""
         return self._config
@@ -116,9 +171,64 @@ class Session:
             return
         with self._computing, self._annotating:
             self._config = config
-            self._method = Pml(self.embeddings, config)
-            self._learned = None
-            self.annotations = self.annotations.renewed()
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Make every mask stale, since something else than annotations has changed."""
+        self._method = Pml(self.embeddings, self._config, self.borrowed)
+        self._learned = None
+        self._take(self.annotations.renewed())
+
+    def learn_from(self, *others: Session | Project) -> bool:
+        """Let what is annotated on other videos count here too, in place of what was learned so before.
+
+        An object there is the object of the same number here. Annotations of this video may be added, or may be none.
+
+        Args:
+            others: sessions or projects, which stay as they are. Their annotated frames are embedded again.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            AnnotationError: nothing is annotated in one of them.
+            ProjectError: the video of a project is not to be found; or this session's project cannot be written.
+        """
+        sources = [(o.annotations, o.open_video() if isinstance(o, Project) else o.video) for o in others]
+        borrowed = Borrowed.gather(sources, self.embedder, len(self.video)) if sources else None
+        with self._computing, self._annotating:
+            if (borrowed and borrowed.digest) == (self.borrowed and self.borrowed.digest):
+                return False
+            if borrowed is not None and self.project is not None:
+                self.project.save_references(borrowed.digest, borrowed.arrays)
+            self.borrowed = borrowed
+            self._begin_anew()
+            return True
+
+    def keep_in(self, project: Project) -> None:
+        """Copy everything there is to another project, and go on there; strokes may be added meanwhile.
+
+        Args:
+            project: a new one, of this video. The project so far, if any, stays as it is and open.
+
+        Raises:
+            ProjectError: it is of another video, or cannot be written; the work then goes on where it was.
+            ExportError: the masks cannot be written.
+        """
+        project.check(self.video)
+        with self._computing:
+            masks = project.masks(self.embeddings.grid)
+            for t in np.flatnonzero(self.masks.revisions >= STALE).tolist():
+                masks.put(self.masks[t])
+            if self.borrowed is not None:
+                project.save_references(self.borrowed.digest, self.borrowed.arrays)
+            project.save(self.annotations, self._basis)
+            with self._annotating:  # for a moment only: what has been painted meanwhile
+                if self.project is not None:
+                    record = self.project.record
+                    project.note(names=record.names, drawings=record.drawings)
+                project.save(self.annotations, self._basis)
+                self.masks, self.project = masks, project
 
     def annotate(self, t: int, labels: ArrayLike, *, complete: bool = False) -> bool:
         """Replace the annotation of frame t.
@@ -133,11 +243,14 @@ class Session:
 
         Raises:
             AnnotationError: there is no such frame, or `labels` does not fit.
+            ProjectError: the annotation could not be saved; it counts all the same.
         """
         with self._annotating:
             before = self.annotations
-            self.annotations = before.with_frame(t, labels, complete=complete)
-            return self.annotations is not before
+            after = before.with_frame(t, labels, complete=complete)
+            if after is not before:
+                self._take(after)
+            return after is not before
 
     def segment(self, t: int) -> FrameMask:
         """Segment one frame now, from the annotations and from the masks that there already are.
@@ -224,7 +337,7 @@ class Session:
         """Return the present annotations, if there are any, and a frame t."""
         if not 0 <= t < len(self.video):
             raise AnnotationError(f"Frame {t} does not exist: the video has frames 0 to {len(self.video) - 1}.")
-        if not self.annotations.frames:
+        if not self.annotations.frames and self.borrowed is None:
             raise AnnotationError(
                 "Nothing is annotated yet. Paint at least one stroke on an object, or give the mask of a frame."
             )

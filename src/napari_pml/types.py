@@ -54,6 +54,10 @@ class ExportError(PmlError):
     """A result cannot be written where it was asked for."""
 
 
+class ProjectError(PmlError):
+    """A project is missing, damaged, in use, of another video, or cannot be saved."""
+
+
 class DatasetError(PmlError):
     """A folder of training or evaluation videos is not laid out as expected."""
 

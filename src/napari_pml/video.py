@@ -51,14 +51,16 @@ class Video:
 
     Attributes:
         name: of the file or folder, to show to people.
+        path: of the file or folder, or None for an array.
         shape: (T, H, W).
         dtype: of the stored intensities.
         fps: frames per second; 10 where the source does not say.
         is_timed: whether the source says.
     """
 
-    def __init__(self, name: str, frames: Frames) -> None:
+    def __init__(self, name: str, frames: Frames, path: Path | None = None) -> None:
         self.name = name
+        self.path = path
         self.shape = frames.shape[:3]
         self.dtype = frames.dtype
         self.fps = frames.fps
@@ -175,7 +177,7 @@ def open_video(source: Any, *, channel_axis: int | None = None) -> Video:
     if not isinstance(source, str | Path):
         return Video("array", ArrayFrames(source, channel_axis))
     path = Path(source)
-    return Video(path.name, _open_path(path, channel_axis))
+    return Video(path.name, _open_path(path, channel_axis), path)
 
 
 def _open_path(path: Path, channel_axis: int | None) -> Frames:

@@ -1,5 +1,7 @@
 """Fixtures of the viewer's tests."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -26,6 +28,14 @@ def installed_plugins() -> None:
     PluginManager.instance().discover()
 
 
+@pytest.fixture(autouse=True)
+def data_home(monkeypatch, tmp_path) -> Path:
+    """Projects are saved in a folder that goes away, not in the developer's own."""
+    home = tmp_path / "data"
+    monkeypatch.setattr("napari_pml.viewer.autosave.folder", lambda: home)
+    return home
+
+
 @pytest.fixture
 def runner() -> Runner:
     return Runner()
@@ -34,6 +44,7 @@ def runner() -> Runner:
 @pytest.fixture
 def fake_engine(monkeypatch):
     monkeypatch.setitem(vars(napari_pml), "Session", FakeSession)
+    monkeypatch.setattr("napari_pml.viewer.track.project_for", lambda image, video: None)
     monkeypatch.setitem(vars(napari_pml), "open_video", lambda array, channel_axis: FakeVideo(array))
 
 

@@ -29,7 +29,7 @@ class FakeSession:
     """Retrieval in miniature: a pixel takes the label of the annotated pixel with the nearest intensity."""
 
     def __init__(self, video: FakeVideo, **options: object) -> None:
-        self.video, self.options = video, options
+        self.video, self.options, self.project = video, options, None
         self.masks = MaskStore(video.shape, (1, 1))
         self.annotations = Annotations(video.shape)
         self.embeddings = video.array

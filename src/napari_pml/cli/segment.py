@@ -31,6 +31,14 @@ def segment(
             help=f"FRAME=STROKES, a label image in which 0 is unknown and {BACKGROUND} (8 bit: 255) background."
         ),
     ] = None,
+    references: Annotated[
+        list[Path] | None,
+        typer.Option(help="Project (.pml.zarr) of another video, whose annotations count here too; may come again."),
+    ] = None,
+    project: Annotated[
+        Path | None,
+        typer.Option(help="Save the run as a project (.pml.zarr), to go on in napari; one that is there is continued."),
+    ] = None,
     preset: Settings = Preset.default,
     config: Config = None,
     overlay: Annotated[
@@ -52,11 +60,12 @@ def segment(
         painted = parse_annotations(strokes or [], "--strokes")
         if both := sorted(masks.keys() & painted.keys()):
             raise AnnotationError(f"Frame {both[0]} has both --annotations and --strokes; give one of them.")
-        if not masks and not painted:
+        if not masks and not painted and not references and not (project and project.exists()):
             raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
 
         from napari_pml.export import check_destination, export_masks, export_overlay, read_labels
         from napari_pml.methods.pml import parse_config
+        from napari_pml.project import Project
         from napari_pml.session import Session
         from napari_pml.video import open_video
 
@@ -64,17 +73,22 @@ def segment(
         check_destination(out, overlay)
         check_numbers(table, coco)
         source = open_video(video)
-        session = Session(source, settings, embedder=embedder, device=device)
+        kept = None
+        if project is not None:
+            kept = Project.open(project) if project.exists() else Project.create(project, source)
+        session = Session(source, settings, embedder=embedder, device=device, project=kept)
+        if references:
+            session.learn_from(*map(Project.open, references))
         for t, path in masks.items():
             session.annotate(t, read_labels(path), complete=True)
         for t, path in painted.items():
             session.annotate(t, read_labels(path, strokes=True))
-        if not session.annotations.object_ids:
+        if not session.object_ids:
             raise AnnotationError(
                 "No object is annotated, only background. Objects are 1, 2, ...; "
                 f"in an image of strokes {BACKGROUND} (8 bit: 255) is background."
             )
-        finished = segment_with_progress(session, min(masks | painted), out)
+        finished = segment_with_progress(session, min(session.annotations.frames, default=0), out)
         if out.suffix:
             export_masks(session.masks, out)
         if overlay is not None:
@@ -178,8 +192,12 @@ def segment_with_progress(session: Session, start: int, out: Path) -> int:
 
     n, height, width = session.video.shape
     typer.echo(f"{session.video.name}: {n} frames of {width} x {height}; {session.embedder.name} on {session.device}")
-    bar = tqdm(total=n, unit="frame")
+    stale = session.stale_frames()
+    bar = tqdm(total=n, initial=n - len(stale), unit="frame")
     try:
+        if not out.suffix:  # what a project had already
+            for t in sorted(set(range(n)) - set(stale)):
+                write_mask_png(session.masks[t].labels, out / f"{t:05d}.png")
         for mask in session.propagate(start):
             is_final = mask.revision == session.annotations.revision
             if is_final and not out.suffix:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, tiles_with_a_choice, vote
 from napari_pml.methods.references import (
     ALIKE,
@@ -146,9 +147,9 @@ def _parse_value(key: str, text: str, kind: Any, limits: Mapping[str, Any]) -> A
 class Pml:
     """Every cell takes the label of its nearest reference pixels, whatever the number of objects."""
 
-    def __init__(self, embeddings: VideoEmbeddings, config: PmlConfig):
-        """Retrieve in `embeddings` as `config` says."""
-        self.embeddings, self.config = embeddings, config
+    def __init__(self, embeddings: VideoEmbeddings, config: PmlConfig, borrowed: Borrowed | None = None):
+        """Retrieve in `embeddings` as `config` says, from what is annotated and from `borrowed` references."""
+        self.embeddings, self.config, self.borrowed = embeddings, config, borrowed
         self.order: Literal["any", "outward"] = "outward" if config.context_frames or config.adaptation else "any"
         self._ids: tuple[int, ...] = (BACKGROUND,)
         self._references: ReferencePixels | None = None
@@ -164,17 +165,25 @@ class Pml:
         return self._references
 
     def learn(self, annotations: Annotations) -> None:
-        """Gather the reference pixels of at least one annotated frame."""
-        ids = (BACKGROUND, *annotations.object_ids)
+        """Gather the reference pixels of at least one frame, annotated here or borrowed."""
+        borrowed = self.borrowed
+        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
         if ids != self._ids:
             self._finished.clear()
         self._ids = ids
         self._annotated = annotations.frames.keys()
         config = self.config
-        k, self._votes = (config.k, config.votes) if annotations.complete else (config.k_strokes, config.votes_strokes)
+        complete = annotations.complete or (borrowed is not None and borrowed.has_complete_frames)
+        k, self._votes = (config.k, config.votes) if complete else (config.k_strokes, config.votes_strokes)
         if k != self._annotated_pool.k:
             self._begin(k)
-        self._references = annotated_references(annotations, self.embeddings, thin=self._votes != "hard")
+        self._references = annotated_references(
+            annotations,
+            self.embeddings,
+            thin=self._votes != "hard",
+            ids=ids,
+            borrowed=borrowed.references(ids, self.embeddings.embedder.device) if borrowed else None,
+        )
 
     def _begin(self, k: int) -> None:
         """Forget what frames have found."""

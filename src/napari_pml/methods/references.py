@@ -38,6 +38,10 @@ UNLIKE, ALIKE = 0, 2
 CELL_BITS, KIND_BITS, LABEL_BITS = 23, 2, 16
 """Of the keys of references; 22 bits are left for the frame."""
 
+KIND_SHIFT = LABEL_BITS
+FRAME_SHIFT = CELL_BITS + KIND_BITS + LABEL_BITS
+"""Where the kind and the frame begin in a key."""
+
 GIVEN, PAINTED, IMPLIED = 0, 1, 2
 """Kinds of references: on a complete or a finished frame; a stroke; background that follows from strokes."""
 
@@ -65,7 +69,7 @@ class ReferencePixels:
     @property
     def frames(self) -> torch.Tensor:
         """(N,) int64 frame numbers."""
-        return self.keys >> (CELL_BITS + KIND_BITS + LABEL_BITS)
+        return self.keys >> FRAME_SHIFT
 
     @property
     def cells(self) -> torch.Tensor:
@@ -101,6 +105,8 @@ class ReferencePixels:
 
         Where an object ends is what matters most; inside of it one cell stands for its neighbours.
         """
+        if not len(self):
+            return self
         label = torch.where(self.shares[:, 1] > 0, -1, self.labels[:, 0]) + 1
         order = label.argsort(stable=True)
         sizes = torch.bincount(label)
@@ -168,7 +174,12 @@ def dense_references(
 
 
 def annotated_references(
-    annotations: Annotations, embeddings: VideoEmbeddings, *, thin: bool = True
+    annotations: Annotations,
+    embeddings: VideoEmbeddings,
+    *,
+    thin: bool = True,
+    ids: Sequence[int] | None = None,
+    borrowed: ReferencePixels | None = None,
 ) -> ReferencePixels:
     """Gather the references of everything that is annotated, in the order of their keys.
 
@@ -177,11 +188,13 @@ def annotated_references(
     correction is worth more than what it corrects.
 
     Args:
-        annotations: at least one frame.
+        annotations: at least one frame, unless there are borrowed references.
         embeddings: of the same video.
         thin: of complete frames, keep a sample of each label's cells; otherwise all.
+        ids: object ids, `BACKGROUND` first; by default the annotated ones.
+        borrowed: references of other videos, which count too.
     """
-    ids = (BACKGROUND, *annotations.object_ids)
+    ids = ids or (BACKGROUND, *annotations.object_ids)
     stride = embeddings.embedder.stride
     limit = max(MIN_COMPLETE_PIXELS, COMPLETE_PIXELS // max(1, len(annotations.complete)))
     parts = []
@@ -189,6 +202,8 @@ def annotated_references(
         labels = explicit_background(annotations, t)
         found = dense_references(t, labels, embeddings[t], ids, stride, painted=t not in annotations.complete)
         parts.append(found.thinned(limit) if thin and t in annotations.complete else found)
+    if borrowed is not None:
+        parts.append(borrowed.thinned(limit) if thin else borrowed)
     given = ReferencePixels.concatenate(parts)
     incomplete = sorted(annotations.frames.keys() - annotations.complete)
     room = max(100, IMPLIED_PIXELS // max(1, len(incomplete)))

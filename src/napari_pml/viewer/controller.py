@@ -60,6 +60,8 @@ class Controller:
     def close(self) -> None:
         """Let go of the viewer."""
         self.work.cancel()
+        if self.track is not None and self.track.session is not None:
+            self._tell(self.track)  # so that the last stroke is saved
         self.viewer.layers.events.inserted.disconnect(self._on_inserted)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self.viewer.layers.selection.events.active.disconnect(self._on_active)
@@ -90,6 +92,13 @@ class Controller:
             self.track.look_at(self.frame)
             self._soon()
         self.changed()
+
+    def forget(self, track: Track) -> None:
+        """Let go of a video; chosen again, it begins anew with its layers and its project."""
+        self.work.cancel()
+        track.forget_session()
+        self._tracks.forget(track)
+        self.track = None
 
     def choose_label(self, label: int) -> None:
         """Draw as object `label`, or `BACKGROUND`, from now on, with the tool in use or the brush."""
@@ -187,6 +196,10 @@ class Controller:
         empty = isinstance(layer, Points | Shapes) and len(layer.data) == 0
         if self.track is not None and empty and can_annotate(layer, self.track.image):
             self._tracks.adopt(self.track, layer, self.label)
+        elif self.track is not None:
+            self._tracks.claim(self.track, layer, self.label)
+            if self.track.has_news:
+                self._soon()
         self.changed()
 
     def _on_removed(self, event: Any) -> None:

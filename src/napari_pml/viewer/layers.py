@@ -13,6 +13,7 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_pml.types import AnnotationError
+from napari_pml.viewer.autosave import PROJECT
 from napari_pml.viewer.colours import RGBA, colour_of, object_colormap
 from napari_pml.viewer.prompts import LABEL, video_shape
 
@@ -28,7 +29,7 @@ _EVENTS: dict[type[Layer], tuple[tuple[str, ...], ...]] = {  # see `watch`
     Points: (("data", "features", "size"), (), ("current_properties",)),
     Shapes: (("data", "features", "edge_width"), (), ("current_properties",)),
 }
-_ROLE = "napari-pml"  # key in a layer's metadata: which part it has for which image layer (its unique_id)
+_ROLE = "napari-pml"  # key in a layer's metadata: which part it has for which image layer (its identity)
 _TILE = 512  # pixels; a brush writes whole tiles, the display reads whole frames: neither may take long
 
 
@@ -89,7 +90,7 @@ def new_marker_layer(image: Image, t: int, y: float, x: float) -> Vectors:
 def role_of(layer: Layer, image: Image) -> str | None:
     """Return the part that `layer` has for `image`, such as "strokes" or "masks", if the plugin made it, else None."""
     role, owner = layer.metadata.get(_ROLE, (None, None))
-    return role if owner == str(image.unique_id) else None
+    return role if owner == _identity(image) else None
 
 
 def is_mask_layer(layer: Layer) -> bool:
@@ -200,6 +201,11 @@ def _placed_like(image: Image, role: str) -> dict[str, Any]:
     same = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return {
         "name": f"{image.name} {role}",
-        "metadata": {_ROLE: (role, str(image.unique_id))},
+        "metadata": {_ROLE: (role, _identity(image))},
         **{name: getattr(image, name) for name in same},
     }
+
+
+def _identity(image: Image) -> str:
+    """Return what tells an image layer from others, also after it was read from a project."""
+    return str(image.metadata.get(PROJECT, image.unique_id))

@@ -53,7 +53,7 @@ def contents(layer: Layer, image: Image) -> dict[int, bytes]:
     items = zip(layer.data, layer.size if isinstance(layer, Points) else layer.edge_width, strict=True)
     found: dict[int, bytes] = {}
     for t, (place, size), label in zip(
-        _frames_of(layer, *_to_pixels(layer, image)), items, labels_of(layer), strict=True
+        _frames_of(layer, *to_pixels(layer, image)), items, labels_of(layer), strict=True
     ):
         if 0 <= t < n_frames:
             found[int(t)] = found.get(int(t), b"") + place.tobytes() + f"{size} {label};".encode()
@@ -63,7 +63,7 @@ def contents(layer: Layer, image: Image) -> dict[int, bytes]:
 def marks(layer: Shapes | Points, objects: set[int], image: Image) -> tuple[NDArray[np.intp], set[int]]:
     """Return which shapes or points mark one of `objects`, as (N,) indices, and the frames they lie on."""
     found = np.flatnonzero(np.isin(labels_of(layer), list(objects)))
-    return found, set(_frames_of(layer, *_to_pixels(layer, image))[found].tolist())
+    return found, set(_frames_of(layer, *to_pixels(layer, image))[found].tolist())
 
 
 def annotation(t: int, layers: Iterable[Layer], image: Image) -> NDArray[np.uint16]:
@@ -95,7 +95,7 @@ def _draw_labels(canvas: NDArray[np.uint16], layer: Labels, t: int, image: Image
 
 
 def _draw_shapes(canvas: NDArray[np.uint16], layer: Shapes, t: int, image: Image) -> None:
-    matrix, offset = _to_pixels(layer, image)
+    matrix, offset = to_pixels(layer, image)
     here = np.flatnonzero(_frames_of(layer, matrix, offset) == t)
     if not len(here):
         return
@@ -106,7 +106,7 @@ def _draw_shapes(canvas: NDArray[np.uint16], layer: Shapes, t: int, image: Image
         vertices = (layer.data[i] @ matrix.T + offset)[:, 1:]
         kind = layer.shape_type[i]
         if kind in ("line", "path"):
-            width = max(1, round(layer.edge_width[i] * _magnification(matrix)))
+            width = max(1, round(layer.edge_width[i] * magnification(matrix)))
             draw.line(_xy(vertices), fill=int(labels[i]), width=width, joint="curve")
         else:
             draw.polygon(_xy(_ellipse(vertices) if kind == "ellipse" else vertices), fill=int(labels[i]))
@@ -114,19 +114,19 @@ def _draw_shapes(canvas: NDArray[np.uint16], layer: Shapes, t: int, image: Image
 
 
 def _draw_points(canvas: NDArray[np.uint16], layer: Points, t: int, image: Image) -> None:
-    matrix, offset = _to_pixels(layer, image)
+    matrix, offset = to_pixels(layer, image)
     labels = labels_of(layer)
     height, width = canvas.shape
     for i in np.flatnonzero((_frames_of(layer, matrix, offset) == t) & (labels != UNLABELLED)):
         y, x = (matrix @ layer.data[i] + offset)[1:]
-        radius = max(1.0, layer.size[i] * _magnification(matrix) / 2)
+        radius = max(1.0, layer.size[i] * magnification(matrix) / 2)
         rows = slice(max(0, int(np.ceil(y - radius))), min(height, int(y + radius) + 1))
         columns = slice(max(0, int(np.ceil(x - radius))), min(width, int(x + radius) + 1))
         distance = np.hypot(np.r_[rows][:, None] - y, np.r_[columns] - x)
         canvas[rows, columns][distance <= radius] = labels[i]
 
 
-def _to_pixels(layer: Layer, image: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def to_pixels(layer: Layer, image: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the (3, 3) matrix and (3,) offset from a layer's coordinates to the image's (t, y, x)."""
 
     def map_one(position: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,7 +136,7 @@ def _to_pixels(layer: Layer, image: Image) -> tuple[NDArray[np.float64], NDArray
     return np.stack([map_one(axis) - origin for axis in np.eye(3)], axis=1), origin
 
 
-def _magnification(matrix: NDArray[np.float64]) -> float:
+def magnification(matrix: NDArray[np.float64]) -> float:
     """Return how many image pixels long one unit of the layer is, in the plane of a frame."""
     return float(np.sqrt(abs(np.linalg.det(matrix[1:, 1:]))))
 

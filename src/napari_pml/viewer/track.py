@@ -11,6 +11,8 @@ from napari.layers import Image, Labels, Layer
 
 from napari_pml.types import BACKGROUND, UNLABELLED
 from napari_pml.viewer.appearance import appearance_of
+from napari_pml.viewer.autosave import project_for
+from napari_pml.viewer.drawings import drawings_of
 from napari_pml.viewer.preferences import preferences
 from napari_pml.viewer.prompts import annotation, contents, video_data
 
@@ -80,15 +82,30 @@ class Track:
         from napari_pml import Session, open_video  # imports torch: not when the viewer starts
         from napari_pml.embedding.stores import MemoryStore
 
-        chosen = preferences()
+        video, chosen = open_video(self.data, channel_axis=3 if self.image.rgb else None), preferences()
         session = Session(
-            open_video(self.data, channel_axis=3 if self.image.rgb else None),
+            video,
             device=chosen.device,
             embedding_store=MemoryStore(chosen.embedding_bytes),
+            project=project_for(self.image, video),
         )
+        self.complete |= session.annotations.complete
+        if session.project is not None:
+            self.names.update(session.project.record.names)
+        self._news |= session.annotations.frames.keys()
         _SESSIONS[self.image] = self.data, session
         yield session
         _ = session.embeddings[view]  # so that the first stroke need not wait for it
+
+    def forget_session(self) -> None:
+        """Let go of the session; the next one is opened from the image's project."""
+        _SESSIONS.pop(self.image, None)
+        if self.session is not None and self.session.project is not None:
+            self.session.project.close()
+
+    def is_empty(self, layer: Layer) -> bool:
+        """Whether nothing was ever drawn in a source."""
+        return not self._drawn[layer]
 
     def add_source(self, layer: Layer, empty: bool = False) -> None:
         """Take a layer's content as annotations; it need not be looked through if it is known to be empty."""
@@ -169,14 +186,21 @@ class Track:
 
         Raises:
             AnnotationError: a layer holds something that cannot be an annotation.
+            ProjectError: what is new could not be saved.
         """
-        changed = False
+        changed, project = False, self.session.project
+        if project is not None:
+            project.note(names=dict(self.names))
+            if self._news:
+                project.note(drawings=drawings_of(self.sources, self.image))
         while self._news:
             t = self._news.pop()
             labels = annotation(t, self.sources, self.image)
             self._labels[t] = set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) - {UNLABELLED}
             self.objects |= self._labels[t] - {BACKGROUND}
             changed |= self.session.annotate(t, labels, complete=t in self.complete)
+        if project is not None:
+            project.flush()
         return changed
 
     @property

@@ -47,12 +47,16 @@ class Tracks:
         track = self._tracks[image] = Track(image)
         image.events.data.connect(self._replaced)
         for layer in self._shown:
-            role = layers.role_of(layer, image)
-            if role == "masks" and isinstance(layer, Labels):
-                track.masks = layer
-            elif role is not None and can_annotate(layer, image):
-                self.adopt(track, layer, label)
+            self.claim(track, layer, label)
         return track
+
+    def claim(self, track: Track, layer: Layer, label: int) -> None:
+        """Take a layer that was made for a track's image, as what it was made for."""
+        role = layers.role_of(layer, track.image)
+        if role == "masks" and isinstance(layer, Labels):
+            track.masks = layer
+        elif role is not None and can_annotate(layer, track.image):
+            self.adopt(track, layer, label)
 
     def forget(self, track: Track) -> None:
         """Listen to a track's layers no longer."""

@@ -35,6 +35,8 @@ from napari_pml.viewer.look_inside import LookInside
 from napari_pml.viewer.mask_dialog import MaskDialog
 from napari_pml.viewer.object_bar import ObjectBar
 from napari_pml.viewer.overview import Overview
+from napari_pml.viewer.project_bar import RestoreOffer, SaveBar
+from napari_pml.viewer.projects import Projects
 from napari_pml.viewer.results_box import ResultsBox
 from napari_pml.viewer.settings_form import SettingsForm
 from napari_pml.viewer.timeline import Timeline
@@ -52,16 +54,13 @@ class SegmentationWidget(QWidget):
         self.background = Background()
         self.controller = Controller(viewer, self.background, self.refresh)
         self.activity = Activity()
+        self.saving = Background()
+        self.projects = Projects(self.controller, self.saving, self.refresh)
         self._viewer = viewer
         self._shown_sources: list[tuple[Layer, str, bool]] = []
         self._build()
-        closing = (
-            self._bind_keys(),
-            self.controller.close,
-            self.background.drain,
-            self.activity.close,
-            self.look_inside.shut,
-        )
+        unbind, controller = self._bind_keys(), self.controller
+        closing = unbind, controller.close, self.background.drain, self.saving.drain, self.activity.close
         self._shut = partial(_call_all, closing)
         self.destroyed.connect(self._shut)
         for event in ("inserted", "removed", "reordered", "renamed"):
@@ -127,6 +126,7 @@ class SegmentationWidget(QWidget):
         self.settings = SettingsForm()
         self.settings.changed.connect(controller.configure)
         self.status = QLabel(wordWrap=True)
+        self.restore, self.save = RestoreOffer(self.projects), SaveBar(controller, self.projects)
 
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
@@ -135,13 +135,15 @@ class SegmentationWidget(QWidget):
         layout = QVBoxLayout(content)
         layout.addLayout(form)
         layout.addWidget(self.channels)
+        layout.addWidget(self.restore)
         layout.addWidget(self.hint)
         for widget in (self.objects, self.tools, self.complete, self.take_mask, self.propagate):
             layout.addWidget(widget)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
         layout.addWidget(self.timeline)
-        for widget in (self.suggest, self.results, self.look_inside, source_box, self.settings, self.status):
+        folds = self.results, self.look_inside, source_box, self.settings
+        for widget in (self.suggest, *folds, self.save, self.status):
             layout.addWidget(widget)
         layout.addStretch()
         scroll = QScrollArea(widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
@@ -205,6 +207,9 @@ class SegmentationWidget(QWidget):
         self.settings.show_config(controller.work.settings(track))
         self.results.refresh()
         self.look_inside.refresh()
+        self.projects.look()
+        self.restore.refresh()
+        self.save.refresh()
         self._show_progress()
         self._list_sources()
 

@@ -1,0 +1,278 @@
+"""A project: the whole work on one video in one folder, saved while it is done.
+
+The folder is a Zarr group. Its attributes are the record, a small piece of JSON that is replaced in one piece and
+alone decides what counts: which frames are annotated and where each annotation lies, under which revision, and what
+else the masks depend on. Every frame has two places for its annotation; a new one goes to the place that does not
+count, then the record is replaced. So a process may be killed at any moment: what is found afterwards is the work
+before or after the last change. Masks lie in a `MaskStore` beside it. A change is in the record before anything can be
+computed from it, so no mask on disk is newer than the record, and revisions tell which masks are valid, as in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import zarr
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from zarr.storage import LocalStore
+
+from napari_pml.masks import MaskStore
+from napari_pml.project_record import UNREADABLE, Record
+from napari_pml.types import Annotations, Labels, ProjectError
+from napari_pml.video import Video, open_video
+
+SUFFIX = ".pml.zarr"
+"""How a project's folder is named."""
+
+FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
+"""So many frames tell one video from another, spread over so many first ones: a compressed file gives these at once,
+but would have to be decoded up to any later one."""
+
+
+class Project:
+    """The folder in which the work on one video is kept; open in one process at a time.
+
+    >>> project = Project.create("cat.pml.zarr", open_video("cat.mp4"))
+    >>> session = Session(open_video("cat.mp4"), project=project)  # from now on everything is saved
+
+    and later
+
+    >>> project = Project.open("cat.pml.zarr")
+    >>> session = Session(project.open_video(), project=project)
+
+    Attributes:
+        path: of the folder.
+        annotations: as they were last saved.
+    """
+
+    def __init__(self, path: Path, lock: FileLock, record: Record) -> None:
+        """Read a project whose lock is held; `create` and `open` are for everybody else."""
+        self.path, self._lock, self._record = path, lock, record
+        self._written = record
+        self._writing = threading.RLock()
+        try:
+            group: Any = zarr.open_group(LocalStore(path), mode="r+")
+            self._group, self._places = group, group["annotations"]
+            if (self._places.shape, self._places.dtype) != ((2, *record.shape), np.uint16):
+                raise ValueError(f"they are {self._places.dtype} of shape {self._places.shape}")
+            frames = {t: self._read(t, place) for t, place in sorted(record.frames.items())}
+        except UNREADABLE as error:
+            self.close()
+            raise ProjectError(f"The annotations in {path} are damaged: {error}. Open another copy of it.") from error
+        self.annotations = Annotations(
+            record.shape, MappingProxyType(frames), frozenset(record.complete), record.revision
+        )
+
+    @classmethod
+    def create(cls, path: str | Path, video: Video, source: str | Path | None = None) -> Project:
+        """Make an empty project.
+
+        Args:
+            path: of the folder to make, best named like cat.pml.zarr.
+            video: that will be segmented.
+            source: the file or folder to find the video in again; by default where `video` was opened.
+
+        Raises:
+            ProjectError: there is something at `path` already, or nothing can be written there.
+            VideoError: the video cannot be decoded.
+        """
+        path, source = Path(path).absolute(), source or video.path
+        where = None if source is None else str(Path(source).absolute())
+        record = Record(video.name if source is None else Path(source).name, where, video.shape, fingerprint(video))
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError as error:
+            raise ProjectError(f"There is something at {path} already. Choose another name, or open it.") from error
+        except OSError as error:
+            raise ProjectError(f"No project can be made at {path}: {error}. Choose another place.") from error
+        lock = _locked(path)
+        with _disk_errors(path):
+            group: Any = zarr.open_group(LocalStore(path), mode="a")
+            size = (2, *video.shape)
+            group.create_array("annotations", shape=size, chunks=(1, 1, *size[2:]), dtype="uint16", fill_value=0)
+        project = cls(path, lock, record)
+        project._write(record)
+        return project
+
+    @classmethod
+    def open(cls, path: str | Path) -> Project:
+        """Go on with a project.
+
+        Raises:
+            ProjectError: there is none at `path`, it is damaged, or it is open elsewhere.
+        """
+        path = Path(path).absolute()
+        Record.read(path)  # before a lock is made in a folder that is something else
+        lock = _locked(path)
+        return cls(path, lock, Record.read(path))
+
+    def close(self) -> None:
+        """Let others open the project. Everything is saved already."""
+        self._lock.release()
+
+    @property
+    def record(self) -> Record:
+        """What the project knows, apart from arrays."""
+        return self._record
+
+    def open_video(self) -> Video:
+        """Open the video where it was, or beside the project.
+
+        Raises:
+            ProjectError: it is not there any more, or another video is.
+            VideoError: it cannot be decoded.
+        """
+        path = Path(self._record.path or "")
+        found = next((p for p in (path, self.path.parent / path.name) if self._record.path and p.exists()), None)
+        if found is None:
+            raise ProjectError(
+                f"The video of this project, {self._record.path or self._record.name}, is not there any more. "
+                f"Put it back, or beside {self.path}, or open it yourself."
+            )
+        video = open_video(found)
+        self.check(video)
+        return video
+
+    def check(self, video: Video) -> None:
+        """Raise ProjectError if this is not the project's video."""
+        if video.shape != self._record.shape or fingerprint(video) != self._record.fingerprint:
+            raise ProjectError(
+                f"{self.path.name} belongs to another video: {self._record.name} with (frames, rows, columns) "
+                f"{self._record.shape}; {video.name} has {video.shape} or shows something else. Open that video."
+            )
+
+    def masks(self, grid: tuple[int, int]) -> MaskStore:
+        """Return the masks, which are saved as they are made; ExportError if they are of another grid (h, w)."""
+        return MaskStore(self._record.shape, grid, self.path / "masks")
+
+    def shown_masks(self) -> Any:
+        """Return the (T, H, W) uint16 array of the masks to look at, or None if none were ever made."""
+        return self._group.get("masks/labels")
+
+    def save(self, annotations: Annotations, basis: Mapping[str, Any]) -> None:
+        """Save annotations, and what else masks depend on, as one change.
+
+        Args:
+            annotations: of any revision; only frames that differ from the saved ones are written.
+            basis: see `Record`.
+
+        Raises:
+            ProjectError: the disk refuses. What was saved before stays, and the next call tries again.
+        """
+        with self._writing:
+            places = {}
+            for t, labels in annotations.frames.items():
+                places[t] = self._record.frames.get(t, 1)
+                if labels is not self.annotations.frames.get(t):
+                    places[t] = 1 - places[t]
+                    with _disk_errors(self.path):
+                        self._places[places[t], t] = labels
+            self._write(
+                replace(
+                    self._record,
+                    revision=annotations.revision,
+                    frames=places,
+                    complete=tuple(sorted(annotations.complete)),
+                    basis=dict(basis),
+                )
+            )
+            self.annotations = annotations
+
+    def note(self, **changes: Any) -> None:
+        """Change `names` or `drawings` of the record, to be saved with the next change, or by `flush`."""
+        with self._writing:
+            self._record = replace(self._record, **changes)
+
+    def flush(self) -> None:
+        """Save what was noted; ProjectError if the disk refuses."""
+        with self._writing:
+            if self._record != self._written:
+                self._write(self._record)
+
+    def references(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that were given to `save_references` under the digest in the basis.
+
+        Raises:
+            ProjectError: they are damaged.
+        """
+        try:
+            group = self._group[f"references/{self._record.basis['references']}"]
+            return {name: array[:] for name, array in group.arrays()}
+        except UNREADABLE as error:
+            raise ProjectError(
+                f"The references from other videos in {self.path} are damaged: {error}. Open another copy of it."
+            ) from error
+
+    def save_references(self, digest: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Save references from other videos; they count once `save` names `digest` in the basis.
+
+        Raises:
+            ProjectError: the disk refuses.
+        """
+        with self._writing, _disk_errors(self.path):
+            group = self._group.require_group(f"references/{digest}")
+            for name, array in arrays.items():
+                group.create_array(name, data=array, overwrite=True)
+
+    def _read(self, t: int, place: int) -> Labels:
+        labels: Labels = self._places[place, t]
+        if not labels.any() and t not in self._record.complete:
+            raise ValueError(f"that of frame {t} is missing")
+        labels.flags.writeable = False
+        return labels
+
+    def _write(self, record: Record) -> None:
+        with _disk_errors(self.path):
+            self._group.attrs.put(record.as_attributes())
+        self._record = self._written = record
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the disk says into a ProjectError."""
+    try:
+        yield
+    except OSError as error:
+        raise ProjectError(
+            f"The work cannot be saved in {path}: {error}. It stays in memory: make room on the disk, or save the "
+            "project elsewhere."
+        ) from error
+
+
+def fingerprint(video: Video) -> str:
+    """Return 16 characters that differ between videos: a hash of shape, type and a few frames."""
+    found = hashlib.sha256(f"{video.shape} {video.dtype}".encode())
+    last = min(len(video), FINGERPRINT_SPAN) - 1
+    for t in np.unique(np.linspace(0, last, FINGERPRINT_FRAMES).round().astype(int)).tolist():
+        found.update(np.ascontiguousarray(video.read(t)).tobytes())
+    return found.hexdigest()[:16]
+
+
+def is_free(path: Path) -> bool:
+    """Whether no process, this one included, has the project at `path` open."""
+    try:
+        _locked(path).release()
+    except ProjectError:
+        return False
+    return True
+
+
+def _locked(path: Path) -> FileLock:
+    """Take the lock of a project; the system frees that of a process that died."""
+    lock = FileLock(path / "lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ProjectError(f"{path} is open in another window or process. Close it there first.") from error
+    except OSError as error:
+        raise ProjectError(f"{path} cannot be written to: {error}. Copy it to another place.") from error
+    return lock

@@ -1,0 +1,92 @@
+"""What a project knows apart from arrays: a small piece of JSON, the attributes of its Zarr group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import zarr
+from zarr.storage import LocalStore
+
+from napari_pml.types import ProjectError
+
+FORMAT = 1
+"""Version of the record and of the arrays beside it."""
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+"""What reading a damaged project may raise."""
+
+_KEY = "napari-pml"  # of the record among the group's attributes
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a project knows, apart from arrays.
+
+    Attributes:
+        name: of the video, to show to people.
+        path: of the video's file or folder, or None if it was an array in memory.
+        shape: (T, H, W) of the video.
+        fingerprint: of the video's content, see `fingerprint`.
+        revision: of the annotations.
+        frames: annotated frame -> which of its two places holds the annotation, 0 or 1.
+        complete: frames whose unpainted pixels are background.
+        names: object -> its name.
+        basis: what masks depend on besides the annotations: "settings", "embedder", "fingerprint", "references".
+        drawings: the points and shapes among the annotations, in the viewer's own words.
+    """
+
+    name: str
+    path: str | None
+    shape: tuple[int, int, int]
+    fingerprint: str
+    revision: int = 0
+    frames: Mapping[int, int] = field(default_factory=dict)
+    complete: tuple[int, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
+    basis: Mapping[str, Any] = field(default_factory=dict)
+    drawings: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """Read the record of the project at `path`, which may be in use elsewhere.
+
+        Raises:
+            ProjectError: there is no project, or it is damaged, or of a later version.
+        """
+        if not path.is_dir():
+            raise ProjectError(f"There is no project at {path}. A project is a folder named like cat.pml.zarr.")
+        try:
+            attributes: dict[str, Any] = dict(zarr.open_group(LocalStore(path), mode="r").attrs)
+        except UNREADABLE as error:
+            raise ProjectError(f"{path} is no project, or a damaged one: {error}. Open another copy of it.") from error
+        if _KEY not in attributes:
+            raise ProjectError(f"{path} holds something else than a project of napari-pml. Choose another folder.")
+        try:
+            found = dict(attributes[_KEY])
+            version = int(found.pop("format"))
+            if version > FORMAT:
+                raise ProjectError(
+                    f"{path} was made by a later version of napari-pml (format {version}, this one reads {FORMAT}). "
+                    "Update napari-pml to open it."
+                )
+            n_frames, height, width = (int(n) for n in found.pop("shape"))
+            return cls(
+                shape=(n_frames, height, width),
+                frames={int(t): int(place) for t, place in found.pop("frames").items()},
+                complete=tuple(int(t) for t in found.pop("complete")),
+                names={int(label): str(name) for label, name in found.pop("names").items()},
+                drawings=tuple(found.pop("drawings")),
+                **found,
+            )
+        except UNREADABLE as error:
+            raise ProjectError(f"The record of {path} is damaged: {error!r}. Open another copy of it.") from error
+
+    def as_attributes(self) -> dict[str, Any]:
+        """Return the attributes of the project's Zarr group, ready for JSON."""
+        found = asdict(self)
+        for name in ("frames", "names"):
+            found[name] = {str(key): value for key, value in found[name].items()}
+        return {_KEY: {"format": FORMAT, **found}}

@@ -1,0 +1,315 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from PIL import Image
+
+import killed_work
+from drawn_video import ColourEmbedder, jaccard
+from napari_pml import PmlConfig, Session, open_video
+from napari_pml.masks import MaskStore
+from napari_pml.project import Project
+from napari_pml.types import AnnotationError, ProjectError
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "drawn.pml.zarr"
+
+
+@pytest.fixture
+def session(path, drawn):
+    """A session in a new project, with a complete frame 0 and a stroke on frame 5."""
+    video = open_video(drawn[0])
+    session = Session(video, embedder=ColourEmbedder(), project=Project.create(path, video))
+    session.annotate(0, drawn[1][0], complete=True)
+    session.annotate(5, stroke())
+    return session
+
+
+def stroke(label=1):
+    labels = np.zeros((96, 128), np.uint16)
+    labels[50:53, 40:50] = label
+    return labels
+
+
+def reopened(session, config=None, embedder=None):
+    """Go on in another session, as after the end of the process."""
+    session.project.close()
+    project = Project.open(session.project.path)
+    return Session(session.video, config, embedder=embedder or ColourEmbedder(), project=project)
+
+
+def test_everything_is_found_again(session):
+    session.config = PmlConfig(k=3)
+    list(session.propagate())
+    session.project.note(names={1: "disc"})
+    session.project.flush()
+    again = reopened(session)
+    assert again.annotations.frames.keys() == {0, 5}
+    for t, labels in session.annotations.frames.items():
+        np.testing.assert_array_equal(again.annotations.frames[t], labels)
+    assert again.annotations.complete == {0}
+    assert again.project.record.names == {1: "disc"}
+    assert again.config == PmlConfig(k=3)
+    assert again.stale_frames() == []
+    assert list(again.propagate()) == []
+    np.testing.assert_array_equal(again.masks.labels[:], session.masks.labels[:])
+
+
+def test_a_stroke_is_saved_at_once_and_makes_masks_stale(session):
+    list(session.propagate())
+    session.annotate(5, stroke(2))
+    again = reopened(session)
+    np.testing.assert_array_equal(again.annotations.frames[5], stroke(2))
+    assert again.stale_frames() == list(range(8))
+
+
+def test_an_annotation_taken_away_stays_away(session):
+    session.annotate(5, np.zeros((96, 128), int))
+    assert reopened(session).annotations.frames.keys() == {0}
+
+
+@pytest.mark.parametrize("change", ["settings", "embedder"])
+def test_masks_of_other_settings_or_another_embedder_are_stale(session, change):
+    list(session.propagate())
+    embedder = ColourEmbedder()
+    if change == "embedder":
+        embedder.fingerprint = "colour-2"
+    again = reopened(session, PmlConfig(k=2) if change == "settings" else None, embedder)
+    assert again.stale_frames() == list(range(8))
+    list(again.propagate())
+    assert reopened(again, embedder=embedder).stale_frames() == []
+
+
+@pytest.mark.parametrize("killed_at", ["annotation", "record"])
+def test_a_change_that_was_not_finished_has_not_happened(session, killed_at, monkeypatch):
+    list(session.propagate())
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    if killed_at == "record":
+        monkeypatch.setattr(Project, "_write", killed)
+    else:
+        monkeypatch.setattr(zarr.Array, "__setitem__", killed)
+    with pytest.raises(KeyboardInterrupt):
+        session.annotate(5, stroke(2))
+    monkeypatch.undo()
+    again = reopened(session)
+    np.testing.assert_array_equal(again.annotations.frames[5], stroke(1))
+    assert again.stale_frames() == []
+
+
+def test_a_disk_that_refuses_is_told_and_nothing_is_lost(session, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", full)
+    with pytest.raises(ProjectError, match="No space left"):
+        session.annotate(3, stroke(2))
+    monkeypatch.undo()
+    assert 3 in session.annotations.frames
+    session.segment(0)  # of a revision that the project has not seen
+    assert reopened(session).stale_frames() == list(range(8))
+
+
+def test_what_the_disk_refused_is_saved_with_the_next_stroke(session, monkeypatch):
+    monkeypatch.setattr(zarr.Array, "__setitem__", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(ProjectError):
+        session.annotate(3, stroke(2))
+    monkeypatch.undo()
+    session.annotate(6, stroke(1))
+    again = reopened(session)
+    assert again.annotations.frames.keys() == {0, 3, 5, 6}
+    np.testing.assert_array_equal(again.annotations.frames[3], stroke(2))
+
+
+def test_a_project_is_open_in_one_place_at_a_time(session, path):
+    with pytest.raises(ProjectError, match="open in another"):
+        Project.open(path)
+    session.project.close()
+    Project.open(path).close()
+
+
+def test_another_video_is_recognised(session, drawn):
+    session.project.close()
+    with pytest.raises(ProjectError, match="another video"):
+        Session(open_video(drawn[0][::-1]), embedder=ColourEmbedder(), project=Project.open(session.project.path))
+
+
+def test_the_video_is_found_where_it_was_or_beside_the_project(tmp_path, drawn):
+    (tmp_path / "clip").mkdir()
+    for t, frame in enumerate(drawn[0]):
+        Image.fromarray(frame).save(tmp_path / f"clip/{t}.png")
+    project = Project.create(tmp_path / "results/clip.pml.zarr", open_video(tmp_path / "clip"))
+    assert project.open_video().shape == (8, 96, 128)
+    (tmp_path / "clip").rename(tmp_path / "results/clip")
+    assert project.open_video().shape == (8, 96, 128)
+    (tmp_path / "results/clip").rename(tmp_path / "results/other")
+    with pytest.raises(ProjectError, match="not there any more"):
+        project.open_video()
+
+
+def spoil(path: Path, how: str) -> None:
+    record = path / "zarr.json"
+    if how == "cut off":
+        record.write_bytes(record.read_bytes()[:100])
+    elif how in ("no record", "later version", "field missing"):
+        content = json.loads(record.read_text())
+        if how == "no record":
+            content["attributes"] = {}
+        elif how == "later version":
+            content["attributes"]["napari-pml"]["format"] = 99
+        else:
+            del content["attributes"]["napari-pml"]["frames"]
+        record.write_text(json.dumps(content))
+    else:
+        for chunk in (path / "annotations/c").rglob("*"):
+            if chunk.is_file() and how == "annotation missing":
+                chunk.unlink()
+            elif chunk.is_file():
+                chunk.write_bytes(b"spoiled")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("cut off", "damaged"),
+        ("no record", "something else"),
+        ("later version", "later version"),
+        ("field missing", "damaged"),
+        ("annotation missing", "frame 5 is missing"),
+        ("annotation spoiled", "damaged"),
+    ],
+)
+def test_damaged_and_foreign_folders_are_refused(session, path, how, message):
+    session.project.close()
+    spoil(path, how)
+    for _ in range(2):  # and the lock is let go
+        with pytest.raises(ProjectError, match=message):
+            Project.open(path)
+
+
+def test_other_folders_are_refused_and_left_alone(tmp_path, drawn):
+    with pytest.raises(ProjectError, match="no project"):
+        Project.open(tmp_path / "nothing.pml.zarr")
+    MaskStore((2, 8, 8), (1, 1), tmp_path / "masks.zarr")
+    with pytest.raises(ProjectError, match="something else"):
+        Project.open(tmp_path / "masks.zarr")
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(ProjectError, match="no project"):
+        Project.open(tmp_path / "photos")
+    with pytest.raises(ProjectError, match="already"):
+        Project.create(tmp_path / "photos", open_video(drawn[0]))
+    assert list((tmp_path / "photos").iterdir()) == []
+
+
+def test_work_moves_to_another_project(session, tmp_path, drawn):
+    list(session.propagate())
+    session.project.note(names={2: "square"})
+    first = session.project
+    session.keep_in(Project.create(tmp_path / "elsewhere.pml.zarr", session.video))
+    session.annotate(7, stroke(2))
+    list(session.propagate())
+    again = reopened(session)
+    assert again.project.path.name == "elsewhere.pml.zarr"
+    assert again.stale_frames() == []
+    assert again.annotations.frames.keys() == {0, 5, 7}
+    assert again.project.record.names == {2: "square"}
+    assert first.annotations.frames.keys() == {0, 5}
+
+
+def test_work_in_memory_moves_to_a_project(drawn, path):
+    session = Session(open_video(drawn[0]), embedder=ColourEmbedder())
+    session.annotate(0, drawn[1][0], complete=True)
+    list(session.propagate())
+    session.keep_in(Project.create(path, session.video))
+    assert reopened(session).stale_frames() == []
+
+
+def other_video(drawn):
+    """The same scene mirrored, on which both objects are annotated."""
+    other = Session(open_video(drawn[0][:, :, ::-1]), embedder=ColourEmbedder())
+    other.annotate(2, drawn[1][2][:, ::-1], complete=True)
+    return other
+
+
+def test_what_is_annotated_on_another_video_counts_here(drawn):
+    session = Session(open_video(drawn[0]), embedder=ColourEmbedder())
+    assert session.learn_from(other_video(drawn))
+    assert not session.learn_from(other_video(drawn))
+    masks = {mask.t: mask.labels for mask in session.propagate(5)}
+    for label in (1, 2):
+        assert np.mean([jaccard(masks[t] == label, drawn[1][t] == label) for t in range(8)]) > 0.8
+    session.annotate(5, stroke(7))  # the disc is an object of its own here
+    assert set(np.unique(session.segment(5).labels)) >= {2, 7}
+    session.learn_from()
+    assert set(np.unique(session.segment(5).labels)) <= {0, 7}
+
+
+def test_learned_references_are_part_of_the_project(drawn, path, tmp_path):
+    other = other_video(drawn)
+    (tmp_path / "mirrored").mkdir()
+    for t in range(8):
+        Image.fromarray(other.video.read(t)).save(tmp_path / f"mirrored/{t}.png")
+    other.keep_in(Project.create(tmp_path / "mirrored.pml.zarr", open_video(tmp_path / "mirrored")))
+    video = open_video(drawn[0])
+    session = Session(video, embedder=ColourEmbedder(), project=Project.create(path, video))
+    session.learn_from(other.project)
+    list(session.propagate())
+    session.annotate(1, stroke())
+    expected = session.segment(1).labels
+    again = reopened(session)
+    assert not again.learn_from(other)
+    np.testing.assert_array_equal(again.segment(1).labels, expected)
+    list(again.propagate())
+    assert reopened(again).stale_frames() == []
+    stranger = ColourEmbedder()
+    stranger.fingerprint = "colour-2"
+    with pytest.warns(UserWarning, match="another network"):
+        alone = reopened(again, embedder=stranger)
+    assert alone.borrowed is None
+
+
+def test_there_must_be_something_to_learn(drawn):
+    session = Session(open_video(drawn[0]), embedder=ColourEmbedder())
+    with pytest.raises(AnnotationError, match="nothing to learn"):
+        session.learn_from(Session(open_video(drawn[0]), embedder=ColourEmbedder()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that begin as copies")
+def test_twenty_kills_at_any_moment_lose_nothing(path, tmp_path):
+    video = open_video(killed_work.FRAMES)
+    Project.create(path, video).close()
+    log = tmp_path / "log"
+    subprocess.run([sys.executable, killed_work.__file__, path, log, "20"], check=True, timeout=120)
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert lines.count(["ready"]) == 20
+
+    session = killed_work.begin(path)
+    undisturbed = Session(video, embedder=ColourEmbedder())
+    done = session.annotations.revision
+    for step in range(done):
+        killed_work.annotate(undisturbed, step)
+    assert session.annotations.frames.keys() == undisturbed.annotations.frames.keys()
+    for t, labels in undisturbed.annotations.frames.items():
+        np.testing.assert_array_equal(session.annotations.frames[t], labels)
+    assert session.annotations.complete == undisturbed.annotations.complete
+
+    reported = [int(line[1]) for line in lines if line[0] == "annotated"]
+    assert reported == sorted(set(reported)), "a step that was reported as saved was done again"
+    assert done - reported[-1] in (0, 1)  # one may have been saved, but not reported
+    segmented = [tuple(line[1:]) for line in lines if line[0] == "segmented"]
+    assert len(segmented) == len(set(segmented)), "a finished mask was computed again"
+    valid = {int(t) for t, revision in segmented if int(revision) == done}
+    assert not valid & set(session.stale_frames())
+
+    list(session.propagate())
+    list(undisturbed.propagate())
+    np.testing.assert_array_equal(session.masks.labels[:], undisturbed.masks.labels[:])

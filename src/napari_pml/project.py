@@ -30,9 +30,6 @@ from napari_pml.project_record import UNREADABLE, Record
 from napari_pml.types import Annotations, Labels, ProjectError
 from napari_pml.video import Video, open_video
 
-SUFFIX = ".pml.zarr"
-"""How a project's folder is named."""
-
 FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
 """So many frames tell one video from another, spread over so many first ones: a compressed file gives these at once,
 but would have to be decoded up to any later one."""

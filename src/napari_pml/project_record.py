@@ -12,6 +12,9 @@ from zarr.storage import LocalStore
 
 from napari_pml.types import ProjectError
 
+SUFFIX = ".pml.zarr"
+"""How a project's folder is named."""
+
 FORMAT = 1
 """Version of the record and of the arrays beside it."""
 

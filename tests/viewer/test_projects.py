@@ -16,7 +16,7 @@ from actions import begin, finished, stroke
 from drawn_video import ColourEmbedder
 from napari_pml import Project, Session, open_video
 from napari_pml.types import BACKGROUND
-from napari_pml.viewer import autosave
+from napari_pml.viewer import autosave, objects
 from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.project_reader import read_project
@@ -30,7 +30,7 @@ PATIENCE_MS = 60_000
 def quick_engine(monkeypatch):
     """The real session, with an embedder that needs no network."""
     monkeypatch.setattr(
-        "napari_pml.Session", lambda video, project: Session(video, embedder=ColourEmbedder(), project=project)
+        "napari_pml.Session", lambda video, **options: Session(video, embedder=ColourEmbedder(), **options)
     )
 
 
@@ -126,6 +126,16 @@ def test_complete_frames_come_back(quick_engine, controller, viewer, movie):
     projects.restore()
     assert projects._controller.track.complete == {0}
     assert projects._controller.track.session.annotations.complete == {0}
+
+
+def test_names_come_back(quick_engine, controller, viewer, movie):
+    begin(controller)
+    objects.rename(controller.track, 1, "left paw")
+    controller.tell_soon()
+    controller.track.session.project.close()
+    projects = after_a_crash(viewer, movie)
+    projects.restore()
+    assert projects._controller.track.names == {1: "left paw"}
 
 
 def test_what_was_drawn_before_restoring_stays(crashed, viewer, movie):

@@ -15,7 +15,7 @@ from napari.layers import Image
 from napari.utils.notifications import show_warning
 from platformdirs import user_data_path
 
-from napari_pml.project_record import Record
+from napari_pml.project_record import SUFFIX, Record
 from napari_pml.types import PmlError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def project_for(image: Image, video: Video) -> Project | None:
     Returns:
         The project, or None if the disk refuses; the person has then been told.
     """
-    from napari_pml.project import SUFFIX, Project  # imports torch
+    from napari_pml.project import Project  # imports torch
 
     path = image.metadata.get(PROJECT)
     if path is not None:
@@ -81,7 +81,7 @@ def project_for(image: Image, video: Video) -> Project | None:
     try:
         _remove_empty()
         title = re.sub(r"[^\w .-]", " ", image.name)[:80]  # what every file system takes
-        name = f"{title} {datetime.now():%Y-%m-%d %H-%M-%S} {os.getpid()}{SUFFIX}"
+        name = f"{title} {datetime.now():%Y-%m-%d %H-%M-%S.%f} {os.getpid()}{SUFFIX}"
         return Project.create(folder() / name, video, image.source.path)
     except PmlError as error:
         show_warning(f"Your work is not being saved. {error}")

@@ -44,7 +44,7 @@ class Controller:
         """
         self.viewer, self.changed = viewer, changed
         self.work = Work(runner, self._show, changed, self.propagate, self._in_view)
-        self._soon = partial(self.work.soon, self._sync)
+        self._soon = self.tell_soon = partial(self.work.soon, self._sync)
         self.track: Track | None = None
         self.label = 1
         self.problem: str | None = None

@@ -203,6 +203,7 @@ class ObjectBar(QWidget):
 
     def _rename(self, label: int, name: str) -> None:
         self._try(lambda track: objects.rename(track, label, name))
+        self._controller.tell_soon()
 
     def _recolour(self) -> None:
         first = self._controller.track.appearance.colour(min(self.selected))

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_pml.project_record import SUFFIX
 from napari_pml.viewer import autosave
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.projects import Projects
-
-_SUFFIX = ".pml.zarr"
 
 
 class RestoreOffer(QPushButton):
@@ -70,8 +69,8 @@ class SaveBar(QWidget):
     def _choose_place(self) -> None:
         image = self._controller.track.image
         beside = Path(image.source.path).parent if image.source.path else Path.home()
-        suggestion = str(beside / f"{image.name}{_SUFFIX}")
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save project as", suggestion, f"Project (*{_SUFFIX})")
+        suggestion = str(beside / f"{image.name}{SUFFIX}")
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save project as", suggestion, f"Project (*{SUFFIX})")
         if chosen:
-            name = chosen if chosen.endswith(_SUFFIX) else chosen + _SUFFIX
+            name = chosen if chosen.endswith(SUFFIX) else chosen + SUFFIX
             self._projects.save_as(Path(name))

@@ -8,6 +8,7 @@ from pathlib import Path
 from napari.layers import Image
 from napari.utils.notifications import show_error, show_warning
 
+from napari_pml.project_record import SUFFIX
 from napari_pml.types import PmlError, ProjectError
 from napari_pml.viewer import autosave
 from napari_pml.viewer.readers import LayerTuple
@@ -15,7 +16,7 @@ from napari_pml.viewer.readers import LayerTuple
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerTuple]] | None:
     """Return the reader for one project, or None for anything else."""
-    return read_project if isinstance(path, str) and Path(path).is_dir() else None
+    return read_project if isinstance(path, str) and path.rstrip("/\\").endswith(SUFFIX) else None
 
 
 def read_project(path: str) -> list[LayerTuple]:

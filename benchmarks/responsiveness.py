@@ -17,7 +17,7 @@ from itertools import count
 
 import napari
 import numpy as np
-from qtpy.QtCore import QEvent, QPointF, Qt, QTimer
+from qtpy.QtCore import QEvent, QEventLoop, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
@@ -28,12 +28,15 @@ TICK_MS = 10
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 600) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("the viewer did not get there")
-        QApplication.processEvents()
-        time.sleep(0.001)
+    """Let the window live until something is true; it is asked every 5 ms."""
+    loop, end = QEventLoop(), time.monotonic() + seconds
+    timer = QTimer(interval=5)
+    timer.timeout.connect(lambda: loop.quit() if condition() or time.monotonic() > end else None)
+    timer.start()
+    loop.exec()
+    timer.stop()
+    if not condition():
+        raise TimeoutError("the viewer did not get there")
 
 
 class Mouse:

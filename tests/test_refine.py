@@ -24,8 +24,31 @@ def test_following_edges_brings_the_outline_closer(drawn):
         assert jaccard(refined == label, mask == label) > jaccard(plain == label, mask == label)
 
 
-def test_many_labels_are_the_same_as_few():
-    """Labels are worked through in groups; the result must not know."""
+def test_an_object_has_the_same_outline_whatever_surrounds_it():
+    """Each object is looked at in a rectangle of its own; the outline must not know."""
+    chance = np.random.default_rng(0)
+    picture = chance.random((160, 240, 3), np.float32)
+    picture[56:104, 90:150] *= 0.3
+    mask = np.full((160, 240), BACKGROUND, np.uint16)
+    mask[60:100, 96:144] = 1
+    alone = scores_of(mask, (BACKGROUND, 1))
+    everywhere = Scores(alone.values.clone(), alone.object_ids)
+    everywhere.values[1, 0, 0] = everywhere.values[1, -1, -1] = 0.21  # makes its rectangle the whole frame
+    labels = [pixel_labels(scores, picture, 8, follow_edges=True) for scores in (alone, everywhere)]
+    assert (labels[0] == labels[1]).all()
+    assert (labels[0] == 1).any()
+
+
+def test_the_best_of_many_wins_however_few_votes_it_has():
+    values = torch.full((21, 4, 4), 0.04)
+    values[7] = 0.2
+    labels = pixel_labels(
+        Scores(values, (BACKGROUND, *range(1, 21))), np.zeros((32, 32, 3), np.float32), 8, follow_edges=True
+    )
+    assert (labels == 7).all()
+
+
+def test_many_labels_at_once():
     mask = np.arange(1, 31, dtype=np.uint16).reshape(5, 6).repeat(16, 0).repeat(16, 1)
     ids = (BACKGROUND, *range(1, 31))
     grey = np.zeros((*mask.shape, 3), np.float32)

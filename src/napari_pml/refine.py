@@ -19,12 +19,14 @@ EPSILON = 1e-4
 REACH = 5
 """In cells: no score has an effect farther away, through interpolation and the two windows of the filter."""
 
-LABELS_AT_ONCE = 8
-"""Labels brought to pixels together: bounds the memory, however many objects there are."""
+SMALL_SHARE = 0.2
+"""So small a share of a cell's votes can make a label win there only if all others have less still."""
 
 
 def pixel_labels(scores: Scores, rgb: NDArray[np.float32], stride: int, *, follow_edges: bool) -> Labels:
     """Give every pixel its best label.
+
+    Each object is looked at in the rectangle where it has a chance, so that many small ones cost little.
 
     Args:
         scores: of one frame.
@@ -35,40 +37,40 @@ def pixel_labels(scores: Scores, rgb: NDArray[np.float32], stride: int, *, follo
     Returns:
         (H, W) uint16, 0 = background.
     """
-    labels: Labels = np.zeros(rgb.shape[:2], np.uint16)
-    scored = (scores.values[1:] > 0).any(0)
-    if scored.any():  # outside of a rectangle around these cells everything is background
-        rows, columns = (_span(scored.any(axis)) for axis in (1, 0))
-        pixels = tuple(slice(span.start * stride, span.stop * stride) for span in (rows, columns))
-        part = Scores(scores.values[:, rows, columns], scores.object_ids)
-        labels[pixels] = _labels(part, rgb[pixels], stride, follow_edges=follow_edges)
-    return labels
-
-
-def _span(hit: torch.Tensor) -> slice:
-    """Return the rows or columns that have to be looked at, given (n,) bool in which of them something scores."""
-    first, last = (int(i) for i in hit.nonzero()[[0, -1], 0])
-    return slice(max(0, first - REACH), last + 1 + REACH)
-
-
-def _labels(scores: Scores, rgb: NDArray[np.float32], stride: int, *, follow_edges: bool) -> Labels:
-    """Label a frame or a part of it."""
-    size = rgb.shape[0], rgb.shape[1]
-    guide = GuidedFilter(rgb, radius=stride, device=scores.values.device) if follow_edges else None
-    best, total = (torch.zeros(size, device=scores.values.device) for _ in range(2))
-    winner = torch.zeros(size, dtype=torch.int64, device=scores.values.device)
-    for first in range(1, len(scores.values), LABELS_AT_ONCE):  # bounded memory, however many objects
-        pixels = upsample(scores.values[first : first + LABELS_AT_ONCE], size, stride)
-        if guide is not None:
-            pixels = guide(pixels)
-        total += pixels.sum(0)
-        value, index = pixels.max(0)
-        winner = torch.where(value > best, index + first, winner)
-        best = torch.maximum(best, value)
+    size, device = rgb.shape[:2], scores.values.device
+    best, total = (torch.zeros(size, device=device) for _ in range(2))
+    winner = torch.zeros(size, dtype=torch.int64, device=device)
+    guides: dict[str, GuidedFilter] = {}
+    has_chance = (scores.values > SMALL_SHARE) | (scores.values == scores.values.amax(0))
+    rows, columns = has_chance.any(2).cpu(), has_chance.any(1).cpu()
+    elsewhere = scores.values[1:].sum(0)  # what objects have outside of their rectangles
+    for i in range(1, len(scores.values)):
+        if not rows[i].any():
+            continue
+        cells = _span(rows[i]), _span(columns[i])
+        place = tuple(slice(span.start * stride, span.stop * stride) for span in cells)
+        part, where = rgb[place], str(place)
+        pixels = upsample(scores.values[None, i, *cells], part.shape[:2], stride)
+        if follow_edges:
+            if where not in guides:
+                guides[where] = GuidedFilter(part, radius=stride, device=device)
+            pixels = guides[where](pixels)
+        value = pixels[0]
+        elsewhere[cells] -= scores.values[i, *cells]
+        total[place] += value
+        winner[place] = torch.where(value > best[place], i, winner[place])
+        best[place] = torch.maximum(best[place], value)
+    total += upsample(elsewhere[None], size, stride)[0]
     winner[1 - total >= best] = 0  # both steps are linear and keep constants: background is what is left
     ids: Labels = np.array([0 if i == BACKGROUND else i for i in scores.object_ids], dtype=np.uint16)
     labels: Labels = ids[winner.cpu().numpy()]
     return labels
+
+
+def _span(hit: torch.Tensor) -> slice:
+    """Return the rows or columns that have to be looked at, given (n,) bool in which of them it has a chance."""
+    first, last = (int(i) for i in hit.nonzero()[[0, -1], 0])
+    return slice(max(0, first - REACH), last + 1 + REACH)
 
 
 class GuidedFilter:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,19 @@ class MaskStore:
         while len(self._recent) > max(1, room):
             self._recent.popitem(last=False)
         return mask
+
+
+class FinishedMasks(Sequence[FrameMask]):
+    """The masks of some frames, read from the store when asked for, so that a long video stays out of memory."""
+
+    def __init__(self, masks: MaskStore, frames: Sequence[int]):
+        self._masks, self._frames = masks, frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> FrameMask:  # type: ignore[override]  # a single one at a time
+        return self._masks[self._frames[index]]
 
 
 def _as_confidence(stored: NDArray[np.uint8]) -> Confidence:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.masks import MaskStore
+from napari_pml.masks import FinishedMasks, MaskStore
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.method import Method
 from napari_pml.methods.pml import Pml, PmlConfig
@@ -28,19 +28,6 @@ from napari_pml.types import BACKGROUND, STALE, UNLABELLED, AnnotationError, Ann
 from napari_pml.video import Video
 
 Result = TypeVar("Result")
-
-
-class FinishedMasks(Sequence[FrameMask]):
-    """The masks of some frames, read from the store when asked for, so that a long video stays out of memory."""
-
-    def __init__(self, masks: MaskStore, frames: Sequence[int]):
-        self._masks, self._frames = masks, frames
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __getitem__(self, index: int) -> FrameMask:  # type: ignore[override]  # a single one at a time
-        return self._masks[self._frames[index]]
 
 
 class Session:

@@ -163,7 +163,8 @@ class Scores:
     """How much each cell of one frame belongs to each label.
 
     Attributes:
-        values: (O+1, h, w) float32 on the CPU or GPU as a torch tensor; the sum over axis 0 is 1.
+        values: (O+1, h, w) float32 on the CPU or GPU as a torch tensor; the sum over axis 0 is 1,
+            or less where background is only assumed.
         object_ids: O+1 labels, `BACKGROUND` first, then objects in increasing order.
     """
 

@@ -30,6 +30,10 @@ ADAPTATION_PIXELS = 150
 """Online adaptation takes about so many pixels of each label at most, of so many finished frames, evenly spread over
 all that there are: the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
 
+ASSUMED = 0.8
+"""Share of the votes for background where no neighbours were looked for; that it is less than 1 says that nobody agreed,
+and keeps such cells out of online adaptation."""
+
 UNANIMOUS = 0.95
 """A cell's confidence from which on its neighbours count as agreed: soft and balanced votes are never quite one."""
 
@@ -203,10 +207,12 @@ class Pml:
             return Scores(votes.view(-1, *queries.shape[:2]), self._ids)
 
         context, shown, empty = self._context_votes(t, queries, finished)
-        # Where context shows nothing but background all around, annotations cannot outvote it; unless an object is
-        # not to be seen in it at all, which may come back anywhere, or a person has painted on this very frame.
-        wanted = ~empty if shown.all() and not len(strokes) else torch.ones_like(empty)
-        votes = context.clone()
+        # Where context shows nothing but background all around, annotations cannot outvote it, and need not be asked if
+        # a complete frame has shown all of the background; unless an object is not to be seen in the context at all,
+        # which may come back anywhere, or a person has painted on this very frame.
+        known = self._votes == "hard" and shown.all() and not len(strokes)
+        wanted = ~empty if known else torch.ones_like(empty)
+        votes = ASSUMED * context
         votes[:, wanted] = self._annotated_votes(t, cells, self._references, adaptation, wanted)
         returning = votes * ~shown[:, None]
         context = context * (1 - returning.sum(0)) + returning

@@ -31,8 +31,8 @@ ADAPTATION_PIXELS = 150
 all that there are: the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
 
 ASSUMED = 0.8
-"""Share of the votes for background where no neighbours were looked for; that it is less than 1 says that nobody agreed,
-and keeps such cells out of online adaptation."""
+"""Share of the votes for background where no neighbours were looked for; that it is less than 1 keeps such cells, on
+which nobody has agreed, out of online adaptation."""
 
 UNANIMOUS = 0.95
 """A cell's confidence from which on its neighbours count as agreed: soft and balanced votes are never quite one."""

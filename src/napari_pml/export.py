@@ -139,7 +139,7 @@ def export_masks(masks: MaskStore, path: Path) -> None:
     elif path.suffix.lower() in TIFF_SUFFIXES:
         _export_tiff(masks, path)
     else:
-        for t in _finished(masks):
+        for t in masks.finished:
             write_mask_png(masks[t].labels, path / f"{t:05d}.png")
 
 
@@ -214,15 +214,10 @@ def written(path: Path) -> Iterator[Path]:
             unfinished.unlink()
 
 
-def _finished(masks: MaskStore) -> list[int]:
-    """Return the frames with a mask that is not a mere guess."""
-    return [int(t) for t in np.flatnonzero(masks.revisions > STALE)]
-
-
 def _export_tiff(masks: MaskStore, path: Path) -> None:
-    largest = max((int(masks[t].labels.max()) for t in _finished(masks)), default=0)
+    largest = max((int(masks[t].labels.max()) for t in masks.finished), default=0)
     dtype = np.uint8 if largest < 256 else np.uint16
-    finished = set(_finished(masks))
+    finished = set(masks.finished)
     empty = np.zeros(masks.shape[1:], dtype)
     pages = (masks.labels[t].astype(dtype) if t in finished else empty for t in range(masks.shape[0]))
     n_bytes = int(np.prod(masks.shape)) * np.dtype(dtype).itemsize
@@ -234,7 +229,7 @@ def _export_zarr(masks: MaskStore, path: Path) -> None:
     with written(path) as unfinished:
         chunks = (1, *masks.shape[1:])
         array = zarr.create_array(str(unfinished), shape=masks.shape, chunks=chunks, dtype=np.uint16, overwrite=True)
-        for t in _finished(masks):
+        for t in masks.finished:
             array[t] = masks[t].labels
 
 

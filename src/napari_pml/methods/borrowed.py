@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.methods.references import FRAME_SHIFT, GIVEN, KIND_SHIFT, ReferencePixels, annotated_references
+from napari_pml.methods.references import (
+    FRAME_SHIFT,
+    GIVEN,
+    KIND_BITS,
+    KIND_SHIFT,
+    ReferencePixels,
+    annotated_references,
+)
 from napari_pml.project import Project
 from napari_pml.types import BACKGROUND, AnnotationError, Annotations
 from napari_pml.video import Video
@@ -107,7 +114,7 @@ class Borrowed:
     @property
     def has_complete_frames(self) -> bool:
         """Whether some come from a complete frame."""
-        return bool(((self.keys >> KIND_SHIFT & 3) == GIVEN).any())
+        return bool((((self.keys >> KIND_SHIFT) & (2**KIND_BITS - 1)) == GIVEN).any())
 
     def references(self, ids: Sequence[int], device: torch.device) -> ReferencePixels:
         """Return the references in the order of their keys.

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_pml.embedding.components import PrincipalComponents
-from napari_pml.methods.references import LABEL_BITS, PAINTED, ReferencePixels
+from napari_pml.methods.references import PAINTED, ReferencePixels
 
 MAX_POINTS = 3000
 """More points would hide each other."""
@@ -50,13 +50,13 @@ def reference_map(references: ReferencePixels, stride: int, columns: int) -> Ref
         stride: side of a cell, in pixels.
         columns: cells in a row of a frame.
     """
-    references = references.select((-_labels(references)).argsort(stable=True))
+    references = references.select((-references.objects).argsort(stable=True))
     painted = references.kinds == PAINTED
     strokes = _evenly(painted.nonzero()[:, 0], MAX_POINTS)
     others = _evenly((~painted).nonzero()[:, 0], MAX_POINTS - len(strokes))
     chosen = references.select(torch.cat([others, strokes]))
     embeddings, labels, frames, cells = (
-        part.cpu().numpy() for part in (chosen.embeddings, _labels(chosen), chosen.frames, chosen.cells)
+        part.cpu().numpy() for part in (chosen.embeddings, chosen.objects, chosen.frames, chosen.cells)
     )
     examples = [embeddings[labels == label] for label in np.unique(labels)]
     balanced = [part[np.arange(FIT_POINTS) * len(part) // FIT_POINTS] for part in examples]
@@ -67,12 +67,6 @@ def reference_map(references: ReferencePixels, stride: int, columns: int) -> Ref
         frames=frames,
         pixels=(stride * np.stack(np.divmod(cells, columns), 1) + (stride - 1) / 2).astype(np.float32),
     )
-
-
-def _labels(references: ReferencePixels) -> torch.Tensor:
-    """Return the (N,) int64 labels of references as annotated, `BACKGROUND` or the object."""
-    labels: torch.Tensor = references.keys & (2**LABEL_BITS - 1)
-    return labels
 
 
 def _evenly(numbers: torch.Tensor, limit: int) -> torch.Tensor:

@@ -78,9 +78,15 @@ class ReferencePixels:
         return cells
 
     @property
+    def objects(self) -> torch.Tensor:
+        """(N,) int64, the commonest label of each as annotated: the object, or `BACKGROUND`."""
+        objects: torch.Tensor = self.keys & (2**LABEL_BITS - 1)
+        return objects
+
+    @property
     def kinds(self) -> torch.Tensor:
         """(N,) int64, `GIVEN`, `PAINTED` or `IMPLIED`."""
-        kinds: torch.Tensor = (self.keys >> LABEL_BITS) & (2**KIND_BITS - 1)
+        kinds: torch.Tensor = (self.keys >> KIND_SHIFT) & (2**KIND_BITS - 1)
         return kinds
 
     @property

@@ -61,7 +61,8 @@ class LookInside(QCollapsible):
         _drain(self._backgrounds)
 
     def _show_map(self) -> None:
-        self.plot.show_map(self._insight.map)
+        track = self._controller.track
+        self.plot.show_map(self._insight.map, *([] if track is None else [track.appearance.colour]))
 
     def _go_to(self, number: int) -> None:
         points = self._insight.map

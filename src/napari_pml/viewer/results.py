@@ -10,7 +10,7 @@ from napari.components import LayerList
 from napari.layers import Image, Labels, Layer, Tracks
 
 from napari_pml.calibration import Calibration
-from napari_pml.viewer.colours import colour_of
+from napari_pml.viewer.appearance import appearance_of
 from napari_pml.viewer.prompts import video_data, video_shape
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def new_tracks(table: pd.DataFrame, layer: Layer) -> Tracks:
         blending="translucent",
         **{name: getattr(layer, name) for name in _PLACE},
     )
-    tracks.track_colors = np.array([colour_of(label) for label in table["object"].tolist()])
+    tracks.track_colors = np.array([appearance_of(layer).colour(label) for label in table["object"].tolist()])
     return tracks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QToolTip, QWidget
 
 from napari_pml.types import BACKGROUND
-from napari_pml.viewer.colours import colour_of
+from napari_pml.viewer.colours import RGBA, colour_of
 
 if TYPE_CHECKING:
     from napari_pml.methods.reference_map import ReferenceMap
@@ -30,12 +31,13 @@ class ScatterPlot(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._map: ReferenceMap | None = None
+        self._colour: Callable[[int], RGBA] = colour_of
         self.setMouseTracking(True)
         self.setMinimumHeight(220)
 
-    def show_map(self, reference_map: ReferenceMap | None) -> None:
-        """Show other points, or none."""
-        self._map = reference_map
+    def show_map(self, reference_map: ReferenceMap | None, colour: Callable[[int], RGBA] = colour_of) -> None:
+        """Show other points, or none, in the colours that their objects have."""
+        self._map, self._colour = reference_map, colour
         self.update()
 
     def places(self) -> NDArray[np.float64]:
@@ -69,7 +71,7 @@ class ScatterPlot(QWidget):
             text = "Paint a stroke: its pixels appear here."
             painter.drawText(self.rect().adjusted(_MARGIN, 0, -_MARGIN, 0), Qt.AlignmentFlag.AlignCenter, text)
             return
-        places, colours = self.places(), {n: QColor.fromRgbF(*colour_of(n)) for n in set(self._map.labels.tolist())}
+        places, colours = self.places(), {n: QColor.fromRgbF(*self._colour(n)) for n in set(self._map.labels.tolist())}
         for (x, y), label, painted in zip(places, self._map.labels.tolist(), self._map.painted, strict=True):
             radius = _PAINTED_RADIUS if painted else _RADIUS
             painter.setPen(QColor("black") if painted else Qt.PenStyle.NoPen)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from napari_pml import PRESETS, Session, open_video
+from napari_pml import METHODS, Session, open_video
 from napari_pml.embedding.compact import trunk_with
 from napari_pml.embedding.efficientnet import PUBLISHED_STEM, fold_batch_norm
 from napari_pml.embedding.embedder import load_embedder
@@ -27,10 +27,10 @@ from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.grid import pad_to_cells
 
-DEFAULT, PAPER = PRESETS["default"], PRESETS["paper"]
+DEFAULT, PAPER = METHODS["pml"], METHODS["pml-paper"]
 
 RECIPES = {
-    "plain retrieval, k = 5": replace(PAPER, adaptation=False, refine=False),
+    "plain retrieval, k = 5": replace(PAPER, adaptation=False, refine="none"),
     "paper": PAPER,
     "default": DEFAULT,
     "no context": replace(DEFAULT, context_frames=0),
@@ -45,7 +45,7 @@ RECIPES = {
     "soft votes": replace(DEFAULT, votes="soft"),
     "balanced votes": replace(DEFAULT, votes="balanced"),
     "no adaptation": replace(DEFAULT, adaptation=False),
-    "no edges": replace(DEFAULT, refine=False),
+    "no edges": replace(DEFAULT, refine="none"),
 }
 
 

@@ -18,14 +18,14 @@ import torch
 import torch.nn.functional as F
 
 from accuracy import TrunkEmbedder
-from napari_pml import PRESETS, Session, open_video
+from napari_pml import METHODS, Session, open_video
 from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.weights import bundled
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import boundary_accuracy, region_similarity
 
-PLAIN = replace(PRESETS["paper"], adaptation=False, refine=False)
+PLAIN = replace(METHODS["pml-paper"], adaptation=False, refine="none")
 CPU = torch.device("cpu")
 
 

@@ -71,7 +71,7 @@ def test_strokes_and_the_papers_settings(run, clip, tmp_path, drawn):
     strokes[90, :] = 255
     Image.fromarray(strokes).save(tmp_path / "strokes.png")
     out = tmp_path / "masks.zarr"
-    result = run("segment", clip, "--strokes", tmp_path / "strokes.png", "--out", out, "--preset", "paper")
+    result = run("segment", clip, "--strokes", tmp_path / "strokes.png", "--out", out, "--method", "pml-paper")
     assert result.exit_code == 0, result.output
     labels = zarr.open_array(out, mode="r")[:]
     assert (labels[0, 60, 20:40] == 1).all()

@@ -109,7 +109,7 @@ def test_every_object_counts_once_in_the_mean(run, out):
 
 
 def test_settings_and_chosen_sequences(run, out):
-    run("--preset", "paper", "--config", "k=3", "--config", "adaptation=false", "--sequences", "two")
+    run("--method", "pml-paper", "--config", "k=3", "--config", "adaptation=false", "--sequences", "two")
     assert list(summary(out)["sequences"]) == ["two"]
     config = summary(out)["setup"]["config"]
     assert (config["votes"], config["k"], config["adaptation"]) == ("hard", 3, False)

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from drawn_video import draw_video
-from napari_pml import BACKGROUND, PRESETS, PmlConfig, PmlError, Session, open_video
+from napari_pml import BACKGROUND, METHODS, PmlConfig, PmlError, Session, open_video
 from napari_pml.cli import app
 from napari_pml.evaluation import robot_study
 from napari_pml.evaluation.curve import area_under_curve, at_interactions, at_seconds
@@ -39,11 +39,11 @@ def truth_of(masks):
     return TrueMasks(lambda t: masks[t], len(masks))
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("tool", ["scribble", "click"])
-def test_masks_get_better_by_interaction(make, hard, tool, preset):
+def test_masks_get_better_by_interaction(make, hard, tool, method):
     frames, masks = hard
-    session = make(frames, PRESETS[preset])
+    session = make(frames, METHODS[method])
     first, second = interact(session, truth_of(masks), Protocol(tool=tool, interactions=2), 0)
     assert (first.number, second.number) == (1, 2)
     assert first.j_and_f < 0.7
@@ -100,7 +100,7 @@ def test_a_perfect_result_ends_it(make):
     frames[:, :, 8:] = 255
     masks = np.zeros((4, 16, 16), np.uint16)
     masks[:, :, 8:] = 1
-    session = make(frames, PmlConfig(refine=False, k_strokes=1))
+    session = make(frames, PmlConfig(refine="none", k_strokes=1))
     found = list(interact(session, truth_of(masks), Protocol(background=True), 0))
     assert 1 <= len(found) < 8
     assert (found[-1].j, found[-1].f) == (1, 1)
@@ -229,7 +229,19 @@ def test_a_failed_sequence_does_not_lose_the_others(run_study, dataset, monkeypa
 
 def test_the_command_writes_table_summary_and_picture(dataset, tmp_path):
     out = tmp_path / "out"
-    args = ["robot", dataset, "--out", out, "--clicks", "--preset", "paper", "--interactions", "2", "--device", "cpu"]
+    args = [
+        "robot",
+        dataset,
+        "--out",
+        out,
+        "--clicks",
+        "--method",
+        "pml-paper",
+        "--interactions",
+        "2",
+        "--device",
+        "cpu",
+    ]
     result = CliRunner().invoke(app, [str(arg) for arg in args])
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader((out / "curve.csv").read_text().splitlines()))

@@ -4,15 +4,15 @@ import zipfile
 from pathlib import Path
 
 import napari_pml
-from napari_pml.cli.common import Preset
+from napari_pml.cli.common import Method
 from napari_pml.cli.train import Loss
-from napari_pml.methods.pml import PRESETS
+from napari_pml.methods.table import METHODS
 from napari_pml.training.train import LOSSES
 
 
 def test_the_public_names_are_these():
     assert set(napari_pml.__all__) == {
-        "BACKGROUND", "FrameMask", "MaskStore", "PRESETS", "PmlConfig", "PmlError", "Project", "Session", "open_video",
+        "BACKGROUND", "FrameMask", "MaskStore", "METHODS", "PmlConfig", "PmlError", "Project", "Session", "open_video",
     }  # fmt: skip
     for name in napari_pml.__all__:
         assert getattr(napari_pml, name) is not None
@@ -37,8 +37,8 @@ def test_the_engine_runs_without_napari_and_qt():
     assert out.stdout.strip() == "2"
 
 
-def test_the_command_line_knows_every_preset_and_loss():
-    assert set(Preset) == set(PRESETS)
+def test_the_command_line_knows_every_method_and_loss():
+    assert set(Method) == set(METHODS)
     assert tuple(Loss) == LOSSES
 
 

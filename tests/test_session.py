@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from drawn_video import jaccard
-from napari_pml import BACKGROUND, PRESETS, MaskStore, PmlConfig, PmlError, Session, open_video
+from napari_pml import BACKGROUND, METHODS, MaskStore, PmlConfig, PmlError, Session, open_video
 from napari_pml.certainty import certainty
 from napari_pml.embedding.stores import MemoryStore
 
@@ -26,9 +26,9 @@ def stroke(masks, label, t=0):
     return labels
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_first_mask_becomes_a_segmentation_of_the_video(make, drawn, preset):
-    session = make(PRESETS[preset])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_first_mask_becomes_a_segmentation_of_the_video(make, drawn, method):
+    session = make(METHODS[method])
     session.annotate(0, drawn[1][0], complete=True)
     masks = {mask.t: mask for mask in session.propagate()}
     assert sorted(masks) == list(range(8))
@@ -94,11 +94,11 @@ def test_the_frame_in_view_comes_first(make, drawn):
     assert session.stale_frames() == []
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_the_masks_do_not_depend_on_the_frame_in_view(make, drawn, preset):
+@pytest.mark.parametrize("method", METHODS)
+def test_the_masks_do_not_depend_on_the_frame_in_view(make, drawn, method):
     results = []
     for start in (0, 5):
-        session = make(PRESETS[preset])
+        session = make(METHODS[method])
         session.annotate(0, drawn[1][0], complete=True)
         session.annotate(7, drawn[1][7], complete=True)
         list(session.propagate(start))
@@ -267,12 +267,12 @@ def test_looking_at_a_finished_frame_leaves_it_finished(make, drawn):
     assert session.stale_frames() == []
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("seed", range(6))
-def test_stops_and_detours_do_not_change_the_masks(make, drawn, preset, seed):
+def test_stops_and_detours_do_not_change_the_masks(make, drawn, method, seed):
     """Random annotations, some erased again, propagations stopped anywhere: the end is that of a straight run."""
     rng = np.random.default_rng(seed)
-    session, straight = make(PRESETS[preset]), make(PRESETS[preset])
+    session, straight = make(METHODS[method]), make(METHODS[method])
     session.annotate(0, drawn[1][0], complete=True)
     for _ in range(6):
         t = int(rng.integers(8))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_pml.masks import MaskStore as MaskStore
-    from napari_pml.methods.pml import PRESETS as PRESETS
     from napari_pml.methods.pml import PmlConfig as PmlConfig
+    from napari_pml.methods.table import METHODS as METHODS
     from napari_pml.project import Project as Project
     from napari_pml.session import Session as Session
     from napari_pml.types import BACKGROUND as BACKGROUND
@@ -21,7 +21,7 @@ _HOMES = {
     "FrameMask": "types",
     "PmlError": "types",
     "MaskStore": "masks",
-    "PRESETS": "methods.pml",
+    "METHODS": "methods.table",
     "PmlConfig": "methods.pml",
     "Project": "project",
     "Session": "session",

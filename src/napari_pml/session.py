@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike
 
 from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
@@ -18,13 +19,24 @@ from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.masks import FinishedMasks, MaskStore
 from napari_pml.methods.borrowed import Borrowed
-from napari_pml.methods.method import Method
-from napari_pml.methods.pml import Pml, PmlConfig
+from napari_pml.methods.config import MethodConfig
+from napari_pml.methods.method import LearningProgress
 from napari_pml.methods.references import ReferencePixels, explicit_background
+from napari_pml.methods.table import DEFAULT, config_from
 from napari_pml.project import Project
 from napari_pml.propagation import Chain, chains, outward_from, way_to
 from napari_pml.refine import pixel_labels
-from napari_pml.types import BACKGROUND, STALE, UNLABELLED, AnnotationError, Annotations, FrameMask
+from napari_pml.types import (
+    BACKGROUND,
+    STALE,
+    UNLABELLED,
+    AnnotationError,
+    Annotations,
+    Confidence,
+    FrameMask,
+    Scores,
+    SettingsError,
+)
 from napari_pml.video import Video
 
 Result = TypeVar("Result")
@@ -53,7 +65,7 @@ class Session:
     def __init__(
         self,
         video: Video,
-        config: PmlConfig | None = None,
+        config: MethodConfig | None = None,
         *,
         embedder: str | Embedder = "compact",
         device: str | None = None,
@@ -65,7 +77,7 @@ class Session:
 
         Args:
             video: from `open_video`.
-            config: how to retrieve; by default as the project says, or `PmlConfig()`.
+            config: the method and its settings; by default as the project says, or `METHODS["pml"]`.
             embedder: a name, the path of trained weights, or an object with the `Embedder` protocol.
             device: "cuda", "mps" or "cpu"; by default the best there is.
             embedding_store: where embeddings are kept; in memory, up to 2 GB, by default.
@@ -83,25 +95,25 @@ class Session:
         self.project: Project | None = None
         self.borrowed: Borrowed | None = None
         self._learned: Annotations | None = None
+        self._learning: tuple[Annotations, Iterator[LearningProgress]] | None = None
         self._computing = threading.Lock()
         self._annotating = threading.Lock()
         if project is None:
             self.masks = masks or MaskStore(video.shape, self.embeddings.grid)
             # Whatever is in the store already is older than any annotation to come.
             self.annotations = Annotations(video.shape, revision=max(STALE, int(self.masks.revisions.max())))
-            self._config = config or PmlConfig()
+            self._config = config or DEFAULT
         else:
             self._go_on(project, config)
-        self._method: Method = Pml(self.embeddings, self._config, self.borrowed)
+        self._method = self._config.make(self.embeddings, self.borrowed)
 
-    def _go_on(self, project: Project, config: PmlConfig | None) -> None:
+    def _go_on(self, project: Project, config: MethodConfig | None) -> None:
         """Take over everything from a project."""
         project.check(self.video)
         self.masks = project.masks(self.embeddings.grid)
         self.annotations = project.annotations
         basis = project.record.basis
-        known = basis.get("settings", {})
-        self._config = config or PmlConfig(**{f.name: known[f.name] for f in fields(PmlConfig) if f.name in known})
+        self._config = config or _known_config(basis.get("settings", {}))
         self.borrowed = Borrowed.kept_in(project, self.embedder)
         self.project = project
         newest = int(self.masks.revisions.max())
@@ -114,7 +126,7 @@ class Session:
     def _basis(self) -> dict[str, Any]:
         """What masks depend on besides the annotations."""
         return {
-            "settings": asdict(self._config),
+            "settings": self._config.as_record(),
             "embedder": self.embedder.name,
             "fingerprint": self.embedder.fingerprint,
             "references": self.borrowed.digest if self.borrowed else None,
@@ -148,12 +160,12 @@ class Session:
         return tuple(sorted({*self.annotations.object_ids, *(self.borrowed.object_ids if self.borrowed else ())}))
 
     @property
-    def config(self) -> PmlConfig:
-        """How to retrieve; setting another makes every mask stale."""
+    def config(self) -> MethodConfig:
+        """The method and its settings; setting others makes every mask stale."""
         return self._config
 
     @config.setter
-    def config(self, config: PmlConfig) -> None:
+    def config(self, config: MethodConfig) -> None:
         if config == self._config:
             return
         with self._computing, self._annotating:
@@ -162,8 +174,8 @@ class Session:
 
     def _begin_anew(self) -> None:
         """Make every mask stale, since something else than annotations has changed."""
-        self._method = Pml(self.embeddings, self._config, self.borrowed)
-        self._learned = None
+        self._method = self._config.make(self.embeddings, self.borrowed)
+        self._forget()
         self._take(self.annotations.renewed())
 
     def learn_from(self, *others: Session | Project) -> bool:
@@ -238,6 +250,22 @@ class Session:
             if after is not before:
                 self._take(after)
             return after is not before
+
+    def learn(self) -> Iterator[LearningProgress]:
+        """Let the method learn what is annotated, and say how far it is; some have much to do, others nothing.
+
+        `segment` and `propagate` begin with what is left to learn. Ends early when the annotations change.
+
+        Raises:
+            AnnotationError: nothing is annotated.
+        """
+        annotations = self._annotated(0)
+        while self.annotations is annotations:
+            with self._computing:
+                progress = self._on_any_device(lambda: self._learn_more(annotations))
+            if progress is None:
+                return
+            yield progress
 
     def segment(self, t: int) -> FrameMask:
         """Segment one frame now, from the annotations and from the masks that there already are.
@@ -347,16 +375,14 @@ class Session:
         return mask
 
     def _compute(self, annotations: Annotations, t: int, finished: Sequence[int]) -> FrameMask:
-        stride = self.embedder.stride
         if t in annotations.complete:
             labels, confidence = np.zeros_like(annotations.frames[t]), np.ones(self.embeddings.grid, np.float32)
         else:
-            if self._learned is not annotations:
-                self._method.learn(annotations)
-                self._learned = annotations
+            while self._learn_more(annotations):
+                pass
             scores = self._method.segment(t, FinishedMasks(self.masks, finished))
-            labels = pixel_labels(scores, self.video.rgb(t), stride, follow_edges=self._config.refine)
-            confidence = scores.values.amax(0).clamp_max(1).cpu().numpy()
+            labels = pixel_labels(scores, self.video.rgb(t), self._config.refine)
+            confidence = self._confidence(scores)
         if t in annotations.frames:  # what is painted is law
             painted = explicit_background(annotations, t)
             labels = np.where(painted == UNLABELLED, labels, np.where(painted == BACKGROUND, 0, painted))
@@ -375,5 +401,37 @@ class Session:
                 stacklevel=2,
             )
         self.embedder.to(torch.device("cpu"))
-        self._learned = None
+        self._forget()
         return compute()
+
+    def _learn_more(self, annotations: Annotations) -> LearningProgress | None:
+        """Take one step of learning these annotations; return None when they are learned."""
+        if self._learned is annotations:
+            return None
+        if self._learning is None or self._learning[0] is not annotations:
+            self._forget()
+            self._learning = annotations, self._method.learn(annotations)
+        progress = next(self._learning[1], None)
+        if progress is None:
+            self._learned, self._learning = annotations, None
+        return progress
+
+    def _forget(self) -> None:
+        """Learn anew before anything is segmented."""
+        self._learned = self._learning = None
+
+    def _confidence(self, scores: Scores) -> Confidence:
+        """Return the winner's share of the votes in each cell of the embeddings' grid, whatever the scores' own."""
+        winner = scores.values.amax(0).clamp_max(1)
+        if winner.shape != self.embeddings.grid:
+            winner = F.interpolate(winner[None, None], self.embeddings.grid, mode="area")[0, 0]
+        confidence: Confidence = winner.cpu().numpy()
+        return confidence
+
+
+def _known_config(settings: Mapping[str, Any]) -> MethodConfig:
+    """Return a project's settings; the default if it is new, or knows settings of another version only."""
+    try:
+        return config_from(settings)
+    except SettingsError:
+        return DEFAULT

@@ -166,10 +166,12 @@ class Scores:
         values: (O+1, h, w) float32 on the CPU or GPU as a torch tensor; the sum over axis 0 is 1,
             or less where background is only assumed.
         object_ids: O+1 labels, `BACKGROUND` first, then objects in increasing order.
+        stride: side of a cell in pixels.
     """
 
     values: torch.Tensor
     object_ids: tuple[int, ...]
+    stride: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,9 @@ class FakeSession:
         self.annotations = before.with_frame(t, labels, complete=complete)
         return self.annotations is not before
 
+    def learn(self) -> Iterator[object]:
+        yield from ()
+
     def segment(self, t: int) -> FrameMask:
         annotations = self.annotations
         if not annotations.frames:

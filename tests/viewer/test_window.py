@@ -11,7 +11,7 @@ from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_pml import PRESETS
+from napari_pml import METHODS
 from napari_pml.demo import make_clip
 from napari_pml.types import BACKGROUND, VideoError
 from stand_ins import FakeSession
@@ -216,26 +216,26 @@ def test_settings_reach_the_session(annotated, monkeypatch):
     configs = []
     monkeypatch.setattr(panel.controller.work, "segment", lambda *_: configs.append(panel.controller.work.config))
     panel.settings.expand(animate=False)
-    panel.settings._preset.value = "paper"
+    panel.settings._method.value = "pml-paper"
     panel.settings._fields["k"].value = 7
     assert [config.k for config in configs] == [5, 7]
-    assert panel.settings._preset.value == "own"
-    panel.settings._preset.value = "default"
+    assert panel.settings._method.value == "own"
+    panel.settings._method.value = "pml"
     assert configs[-1] == type(configs[-1])()
 
 
-@pytest.mark.parametrize(("k", "preset"), [(5, "paper"), (7, "own")])
-def test_the_settings_begin_with_those_of_the_session(annotated, k, preset):
+@pytest.mark.parametrize(("k", "method"), [(5, "pml-paper"), (7, "own")])
+def test_the_settings_begin_with_those_of_the_session(annotated, k, method):
     _, panel = annotated
     session = panel.controller.track.session
-    session.config = replace(PRESETS["paper"], k=k)
+    session.config = replace(METHODS["pml-paper"], k=k)
     panel.refresh()
     panel.settings.expand(animate=False)
-    assert panel.settings._preset.value == preset
+    assert panel.settings._method.value == method
     assert panel.settings.config == session.config
-    session.config = PRESETS["default"]
+    session.config = METHODS["pml"]
     panel.refresh()
-    assert panel.settings._preset.value == "default"
+    assert panel.settings._method.value == "pml"
 
 
 def test_a_mistake_is_reported_in_plain_words_and_work_goes_on(open_panel, fake_engine, movie, qtbot, monkeypatch):

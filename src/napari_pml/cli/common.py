@@ -19,18 +19,20 @@ app = typer.Typer(
 )
 
 
-class Preset(StrEnum):
-    """Names of `PRESETS`; a test keeps the two alike, so that --help need not import torch."""
+class Method(StrEnum):
+    """Names of `METHODS`; a test keeps the two alike, so that --help need not import torch."""
 
-    default = "default"
-    paper = "paper"
+    pml = "pml"
+    pml_paper = "pml-paper"
 
 
-Settings = Annotated[Preset, typer.Option(help="Our settings, or the paper's.")]
+MethodName = Annotated[Method, typer.Option("--method", help="How to segment.")]
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is if not given.")]
 Config = Annotated[
     list[str] | None,
-    typer.Option(help="KEY=VALUE, a setting that differs from the preset, such as k=5; give it once for every one."),
+    typer.Option(
+        help="KEY=VALUE, a setting that differs from what the method has, such as k=5; give it for every one."
+    ),
 ]
 Embedder = Annotated[str, typer.Option(help="Name of an embedder, or a .safetensors file of your own training.")]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_pml.cli.common import Config, Device, Embedder, Preset, Settings, app, clear_errors
+from napari_pml.cli.common import Config, Device, Embedder, Method, MethodName, app, clear_errors
 
 Dataset = Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")]
 Sequences = Annotated[
@@ -23,7 +23,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for the report, the figures and the masks.")],
     sequences: Sequences = None,
     resolution: Resolution = None,
-    preset: Settings = Preset.default,
+    method: MethodName = Method.pml,
     config: Config = None,
     embedder: Embedder = "compact",
     device: Device = None,
@@ -42,9 +42,10 @@ def evaluate(
         from napari_pml.evaluation.report import write_report
         from napari_pml.evaluation.results import DatasetResult, write_summary
         from napari_pml.evaluation.semi_supervised import make_setup, run_dataset
-        from napari_pml.methods.pml import parse_config
+        from napari_pml.methods.config import parse_config
+        from napari_pml.methods.table import METHODS
 
-        settings = parse_config(preset, config or [])
+        settings = parse_config(METHODS[method], config or [])
         chosen = select_sequences(find_sequences(dataset, resolution), sequences or [])
         setup = make_setup(dataset, chosen, settings, embedder, device)
         typer.echo(f"{setup.dataset} on {setup.device}")
@@ -81,7 +82,7 @@ def robot(
     starts: Annotated[int, typer.Option(min=1, help="So many times on each video, from different frames.")] = 1,
     sequences: Sequences = None,
     resolution: Resolution = None,
-    preset: Settings = Preset.default,
+    method: MethodName = Method.pml,
     config: Config = None,
     embedder: Embedder = "compact",
     device: Device = None,
@@ -96,10 +97,11 @@ def robot(
         from napari_pml.evaluation.interactive import Protocol
         from napari_pml.evaluation.robot_report import write_report
         from napari_pml.evaluation.robot_study import Study
-        from napari_pml.methods.pml import parse_config
+        from napari_pml.methods.config import parse_config
+        from napari_pml.methods.table import METHODS
 
         protocol = Protocol("click" if clicks else "scribble", background, interactions, starts)
-        settings = parse_config(preset, config or [])
+        settings = parse_config(METHODS[method], config or [])
         chosen = select_sequences(find_sequences(dataset, resolution), sequences or [])
         study = Study(dataset, out, protocol, settings, load_embedder(embedder, choose_device(device)))
         outcomes = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import Config, Device, Embedder, Preset, Settings, app, clear_errors
+from napari_pml.cli.common import Config, Device, Embedder, Method, MethodName, app, clear_errors
 from napari_pml.cli.numbers import check_numbers, export_numbers
 from napari_pml.types import BACKGROUND, AnnotationError
 
@@ -39,7 +39,7 @@ def segment(
         Path | None,
         typer.Option(help="Save the run as a project (.pml.zarr), to go on in napari; one that is there is continued."),
     ] = None,
-    preset: Settings = Preset.default,
+    method: MethodName = Method.pml,
     config: Config = None,
     overlay: Annotated[
         Path | None, typer.Option(help="Also write the video with the masks drawn over it (.mp4).")
@@ -64,12 +64,13 @@ def segment(
             raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
 
         from napari_pml.export import check_destination, export_masks, export_overlay, read_labels
-        from napari_pml.methods.pml import parse_config
+        from napari_pml.methods.config import parse_config
+        from napari_pml.methods.table import METHODS
         from napari_pml.project import Project
         from napari_pml.session import Session
         from napari_pml.video import open_video
 
-        settings = parse_config(preset, config or [])
+        settings = parse_config(METHODS[method], config or [])
         check_destination(out, overlay)
         check_numbers(table, coco)
         source = open_video(video)
@@ -142,7 +143,7 @@ def info(device: Device = None) -> None:
 
         from napari_pml.embedding.embedder import EMBEDDERS, choose_device
         from napari_pml.embedding.weights import bundled
-        from napari_pml.methods.pml import PmlConfig
+        from napari_pml.methods.table import DEFAULT
 
         names = ("napari-pml", "napari", "torch", "faiss-cpu", "numpy", "av", "zarr")
         typer.echo("versions  " + ", ".join(f"{name} {version(name)}" for name in names))
@@ -150,8 +151,7 @@ def info(device: Device = None) -> None:
         typer.echo(f"device    {choose_device(device)}")
         for name in EMBEDDERS:
             typer.echo(f"embedder  {name}: {bundled(name)} ({bundled(name).stat().st_size / 1e6:.1f} MB)")
-        config = PmlConfig()
-        typer.echo("settings  " + ", ".join(f"{f.name}={getattr(config, f.name)}" for f in fields(config)))
+        typer.echo("settings  " + ", ".join(f"{f.name}={getattr(DEFAULT, f.name)}" for f in fields(DEFAULT)))
 
 
 def parse_annotations(entries: list[str], option: str) -> dict[int, Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import fields
 from datetime import date
 from html import escape
 from pathlib import Path
@@ -225,12 +224,13 @@ def _legend() -> str:
 
 def _conditions(found: DatasetResult) -> str:
     setup = found.setup
-    settings = ", ".join(f"{f.name} = {getattr(setup.config, f.name)}" for f in fields(setup.config))
+    settings = ", ".join(f"{name} = {value}" for name, value in setup.config.as_record().items())
     facts = {
         "settings": settings,
         "network": f"{setup.embedder} ({setup.fingerprint})",
+        "learning": f"{found.seconds_before_first_frame:.1f} s for each video, before its first frame",
         "device": _hardware(found),
-        "time": "decoding, embedding, retrieval and refinement of every frame; loading the network is left out",
+        "time": "decoding, embedding, retrieval and refinement of every frame; loading and learning are left out",
         "J": "intersection over union; recall: share of frames above 50; decay: first quarter minus last",
         "F": "of boundary pixels, with a tolerance of 0.8 % of the image diagonal",
         "mean": "every object of every sequence counts once",

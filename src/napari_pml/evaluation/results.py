@@ -15,7 +15,8 @@ import numpy as np
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.measures import Evaluation, Statistics, summarise
 from napari_pml.export import written
-from napari_pml.methods.pml import PmlConfig
+from napari_pml.methods.config import MethodConfig
+from napari_pml.methods.table import config_from
 from napari_pml.types import DatasetError
 
 
@@ -25,7 +26,7 @@ class Setup:
 
     Attributes:
         dataset: its name, with the resolution.
-        config: how to retrieve.
+        config: the method and its settings.
         embedder: name or path of the network, as it was given; the fingerprint is what counts.
         fingerprint: of the network.
         device: where it runs.
@@ -33,7 +34,7 @@ class Setup:
     """
 
     dataset: str
-    config: PmlConfig
+    config: MethodConfig
     embedder: str = field(compare=False)
     fingerprint: str
     device: str
@@ -77,6 +78,7 @@ class SequenceResult:
         setup: what was evaluated.
         evaluation: J and F of every object and frame.
         seconds: T, each frame's time for decoding, embedding, retrieval and refinement.
+        learning: seconds before the first frame, for learning what is annotated.
         device: where it ran in the end (a full GPU gives way to the CPU).
         threads: CPU threads it had.
     """
@@ -85,6 +87,7 @@ class SequenceResult:
     setup: Setup
     evaluation: Evaluation
     seconds: tuple[float, ...]
+    learning: float
     device: str
     threads: int
 
@@ -105,12 +108,13 @@ class SequenceResult:
         evaluation = self.evaluation
         record = {
             "sequence": self.sequence,
-            "setup": asdict(self.setup),
+            "setup": {**asdict(self.setup), "config": self.setup.config.as_record()},
             "objects": {
                 str(object_id): {"J": evaluation.region[row].tolist(), "F": evaluation.boundary[row].tolist()}
                 for row, object_id in enumerate(evaluation.object_ids)
             },
             "seconds": self.seconds,
+            "learning": self.learning,
             "device": self.device,
             "threads": self.threads,
         }
@@ -126,13 +130,14 @@ class SequenceResult:
             objects = record["objects"]
             return cls(
                 sequence,
-                Setup(**{**setup, "config": PmlConfig(**setup["config"])}),
+                Setup(**{**setup, "config": config_from(setup["config"])}),
                 Evaluation(
                     tuple(int(object_id) for object_id in objects),
                     np.array([measures["J"] for measures in objects.values()]),
                     np.array([measures["F"] for measures in objects.values()]),
                 ),
                 tuple(record["seconds"]),
+                record["learning"],
                 record["device"],
                 record["threads"],
             )
@@ -200,6 +205,11 @@ class DatasetResult:
     def seconds_per_frame(self) -> float:
         """Mean over the frames of all videos."""
         return sum(sum(result.seconds) for result in self.results) / self.n_frames
+
+    @property
+    def seconds_before_first_frame(self) -> float:
+        """Mean over all videos of what a method takes to learn."""
+        return sum(result.learning for result in self.results) / len(self.results)
 
 
 def record_path(out: Path, sequence: str) -> Path:

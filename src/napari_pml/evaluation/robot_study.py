@@ -14,7 +14,7 @@ from napari_pml.embedding.embedder import Embedder
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.interactive import Interaction, Protocol, TrueMasks, interact
 from napari_pml.export import written
-from napari_pml.methods.pml import PmlConfig
+from napari_pml.methods.config import MethodConfig
 from napari_pml.session import Session
 from napari_pml.types import ExportError, PmlError
 from napari_pml.video import open_video
@@ -51,14 +51,14 @@ class Outcome:
 class Study:
     """One protocol and one way to segment, over a DAVIS-layout dataset."""
 
-    def __init__(self, dataset: Path, out: Path, protocol: Protocol, config: PmlConfig, embedder: Embedder):
+    def __init__(self, dataset: Path, out: Path, protocol: Protocol, config: MethodConfig, embedder: Embedder):
         """Say what to measure.
 
         Args:
             dataset: its folder, whose name is part of the settings.
             out: folder for `sequences/<name>.json`; what another call with the same settings left there is kept.
             protocol: how the robot works.
-            config: how the session retrieves.
+            config: the method and its settings.
             embedder: the network, on its device.
         """
         self._folder = out / "sequences"
@@ -67,7 +67,7 @@ class Study:
         self.settings: Mapping[str, object] = {
             "dataset": dataset.resolve().name,
             **asdict(protocol),
-            **asdict(config),
+            **config.as_record(),
             "embedder": embedder.name,
             "fingerprint": embedder.fingerprint,
             "device": str(embedder.device),

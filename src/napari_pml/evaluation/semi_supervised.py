@@ -27,7 +27,7 @@ from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.evaluation.results import SequenceResult, Setup, Unscored, mask_path, record_path
 from napari_pml.export import write_mask_png
-from napari_pml.methods.pml import PmlConfig
+from napari_pml.methods.config import MethodConfig
 from napari_pml.session import Session
 from napari_pml.types import ExportError, PmlError
 from napari_pml.video import open_video
@@ -35,13 +35,15 @@ from napari_pml.video import open_video
 Found = TypeVar("Found")
 
 
-def make_setup(dataset: Path, sequences: list[Sequence], config: PmlConfig, embedder: str, device: str | None) -> Setup:
+def make_setup(
+    dataset: Path, sequences: list[Sequence], config: MethodConfig, embedder: str, device: str | None
+) -> Setup:
     """Describe an evaluation.
 
     Args:
         dataset: its folder.
         sequences: of it, at least one.
-        config: how to retrieve.
+        config: the method and its settings.
         embedder: name of an embedder, or path of trained weights.
         device: "cuda", "mps" or "cpu"; None: the best there is.
 
@@ -107,6 +109,10 @@ def run_sequence(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult:
     session.annotate(0, truth[0], complete=True)
     seconds = np.zeros(len(video))
     began = time.perf_counter()
+    for _ in session.learn():
+        pass
+    learning = time.perf_counter() - began
+    began = time.perf_counter()
     for mask in session.propagate():
         now = time.perf_counter()
         seconds[mask.t] += now - began
@@ -116,7 +122,13 @@ def run_sequence(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult:
         write_mask_png(labels, mask_path(out, sequence, t))
     evaluation = evaluate_masks(masks, truth)
     result = SequenceResult(
-        sequence.name, setup, evaluation, tuple(seconds.tolist()), str(session.device), torch.get_num_threads()
+        sequence.name,
+        setup,
+        evaluation,
+        tuple(seconds.tolist()),
+        learning,
+        str(session.device),
+        torch.get_num_threads(),
     )
     result.save(out)
     return result

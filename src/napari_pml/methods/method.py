@@ -1,12 +1,28 @@
-"""What a method is, and which ones there are."""
+"""What a method is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from napari_pml.methods.references import ReferencePixels
 from napari_pml.types import Annotations, FrameMask, Scores
+
+
+@dataclass(frozen=True)
+class LearningProgress:
+    """How far a method is in learning what is annotated.
+
+    Attributes:
+        done: steps taken.
+        total: steps in all, as far as that is known.
+        loss: of the last step.
+    """
+
+    done: int
+    total: int
+    loss: float
 
 
 class Method(Protocol):
@@ -23,11 +39,14 @@ class Method(Protocol):
     def references(self) -> ReferencePixels | None:
         """The pixels whose label is known, as learned last; None before, or if the method has none."""
 
-    def learn(self, annotations: Annotations) -> None:
-        """Take in what is annotated, in place of what was learned before."""
+    def learn(self, annotations: Annotations) -> Iterator[LearningProgress]:
+        """Take in what is annotated, in place of what was learned before; it is learned when the iterator ends.
+
+        An iterator that is closed before leaves the method able to learn something else, not to segment.
+        """
 
     def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:
-        """Score the cells of a frame.
+        """Score the cells of a frame, of any stride.
 
         Args:
             t: frame number.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,6 +13,8 @@ import torch.nn.functional as F
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.methods.borrowed import Borrowed
+from napari_pml.methods.config import MethodConfig
+from napari_pml.methods.method import LearningProgress
 from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, tiles_with_a_choice, vote
 from napari_pml.methods.references import (
     ALIKE,
@@ -23,7 +25,7 @@ from napari_pml.methods.references import (
     likeness,
 )
 from napari_pml.methods.retrieval import Retrieval, nearest_of
-from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores, SettingsError
+from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores
 
 ADAPTATION_FRAMES = 8
 ADAPTATION_PIXELS = 150
@@ -39,8 +41,10 @@ UNANIMOUS = 0.95
 
 
 @dataclass(frozen=True)
-class PmlConfig:
-    """How neighbours are found and what their votes count. `PRESETS` holds the paper's and our own."""
+class PmlConfig(MethodConfig):
+    """How neighbours are found and what their votes count. `METHODS` holds the paper's settings and our own."""
+
+    method: ClassVar[str] = "pml"
 
     k: Annotated[int, {"min": 1, "max": 50, "label": "neighbours", "tooltip": "So many nearest references vote."}] = 5
     k_strokes: Annotated[
@@ -97,61 +101,16 @@ class PmlConfig:
             "tooltip": "Pixels of finished frames on which all neighbours agreed become references (PML section 3.2).",
         },
     ] = True
-    refine: Annotated[bool, {"label": "follow edges", "tooltip": "Fit the outline to the edges of the image."}] = True
 
-
-PRESETS: dict[str, PmlConfig] = {
-    "default": PmlConfig(),
-    "paper": PmlConfig(k_strokes=1, votes_strokes="hard", context_frames=0),
-}
-"""Named settings: our default, and the paper's (k = 5, hard votes, online adaptation, no context)."""
-
-
-def parse_config(preset: str, entries: Sequence[str]) -> PmlConfig:
-    """Return a preset in which some settings are replaced by what a person wrote.
-
-    Args:
-        preset: a key of `PRESETS`.
-        entries: KEY=VALUE each, KEY a field of `PmlConfig`, such as "k=5", "votes=hard" or "adaptation=false".
-
-    Raises:
-        SettingsError: an entry is not KEY=VALUE, there is no such setting, or it cannot have that value.
-    """
-    hints = get_type_hints(PmlConfig, include_extras=True)
-    changes = {}
-    for entry in entries:
-        key, separator, text = (part.strip() for part in entry.partition("="))
-        if not separator:
-            raise SettingsError(f"{entry!r} is no setting: expected KEY=VALUE, such as k=5.")
-        if key not in hints:
-            raise SettingsError(f"There is no setting {key!r}. There are {', '.join(hints)}.")
-        changes[key] = _parse_value(key, text, *get_args(hints[key]))
-    return replace(PRESETS[preset], **changes)
-
-
-def _parse_value(key: str, text: str, kind: Any, limits: Mapping[str, Any]) -> Any:
-    """Return `text` as a value of a setting's type, within its limits."""
-    if kind is bool or get_origin(kind) is Literal:
-        choices = {"true": True, "false": False} if kind is bool else {choice: choice for choice in get_args(kind)}
-        if text.lower() in choices:
-            return choices[text.lower()]
-        raise SettingsError(f"The setting {key} cannot be {text!r}: expected {' or '.join(choices)}.")
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not limits["min"] <= value <= limits["max"]:
-        number = "a whole number" if kind is int else "a number"
-        raise SettingsError(
-            f"The setting {key} cannot be {text!r}: expected {number} from {limits['min']} to {limits['max']}."
-        )
-    return value
+    def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Pml:
+        """Return the method for one video, see `MethodConfig`."""
+        return Pml(embeddings, self, borrowed)
 
 
 class Pml:
     """Every cell takes the label of its nearest reference pixels, whatever the number of objects."""
 
-    def __init__(self, embeddings: VideoEmbeddings, config: PmlConfig, borrowed: Borrowed | None = None):
+    def __init__(self, embeddings: VideoEmbeddings, config: PmlConfig, borrowed: Borrowed | None):
         """Retrieve in `embeddings` as `config` says, from what is annotated and from `borrowed` references."""
         self.embeddings, self.config, self.borrowed = embeddings, config, borrowed
         self.order: Literal["any", "outward"] = "outward" if config.context_frames or config.adaptation else "any"
@@ -168,8 +127,8 @@ class Pml:
         """The reference pixels of what is annotated, see `Method`."""
         return self._references
 
-    def learn(self, annotations: Annotations) -> None:
-        """Gather the reference pixels of at least one frame, annotated here or borrowed."""
+    def learn(self, annotations: Annotations) -> Iterator[LearningProgress]:
+        """Gather the reference pixels of at least one frame, annotated here or borrowed, in one step."""
         borrowed = self.borrowed
         ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
         if ids != self._ids:
@@ -188,6 +147,7 @@ class Pml:
             ids=ids,
             borrowed=borrowed.references(ids, self.embeddings.embedder.device) if borrowed else None,
         )
+        yield from ()
 
     def _begin(self, k: int) -> None:
         """Forget what frames have found."""
@@ -204,7 +164,7 @@ class Pml:
         if not (self.config.context_frames and finished):
             everywhere = torch.ones(len(cells), dtype=torch.bool, device=cells.device)
             votes = self._annotated_votes(t, cells, self._references, adaptation, everywhere)
-            return Scores(votes.view(-1, *queries.shape[:2]), self._ids)
+            return self._scores(votes, queries)
 
         context, shown, empty = self._context_votes(t, queries, finished)
         # Where context shows nothing but background all around, annotations cannot outvote it, and need not be asked if
@@ -218,7 +178,10 @@ class Pml:
         context = context * (1 - returning.sum(0)) + returning
         if len(strokes):  # context has no say about what was corrected on this very frame
             context = torch.where(likeness(cells, strokes.embeddings) == ALIKE, votes, context)
-        return Scores(((votes + context) / 2).view(-1, *queries.shape[:2]), self._ids)
+        return self._scores((votes + context) / 2, queries)
+
+    def _scores(self, votes: torch.Tensor, queries: torch.Tensor) -> Scores:
+        return Scores(votes.view(-1, *queries.shape[:2]), self._ids, self.embeddings.embedder.stride)
 
     def _annotated_votes(
         self,

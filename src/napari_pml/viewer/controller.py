@@ -19,7 +19,8 @@ from napari_pml.viewer.tracks import Tracks
 from napari_pml.viewer.work import Runner, Work
 
 if TYPE_CHECKING:
-    from napari_pml import PmlConfig, Session
+    from napari_pml import Session
+    from napari_pml.methods.config import MethodConfig
 
 
 class Controller:
@@ -164,7 +165,7 @@ class Controller:
             self.track.mark_complete(self.frame, complete)
             self._soon()
 
-    def configure(self, config: PmlConfig) -> None:
+    def configure(self, config: MethodConfig) -> None:
         """Segment with other settings from now on."""
         self.work.config = config
         if self.track is not None and self.track.is_annotated:

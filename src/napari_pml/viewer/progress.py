@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+
+_BARS = "▁▂▃▄▅▆▇█"
+_BARS_SHOWN = 24
 
 
 @dataclass
@@ -42,3 +47,37 @@ class Progress:
             return self.counted
         minutes, seconds = divmod(round((self.total - self.done) / pace), 60)
         return f"{self.counted}, {pace:.1f} per second, {f'{minutes} min ' if minutes else ''}{seconds} s left"
+
+
+@dataclass
+class Learning:
+    """How far a method is in learning what is annotated; shown like `Progress`.
+
+    Attributes:
+        total: steps in all.
+        done: steps taken.
+        losses: one for every step that was heard of.
+    """
+
+    total: int
+    done: int = 0
+    losses: list[float] = field(default_factory=list)
+
+    @property
+    def counted(self) -> str:
+        """How many steps are done."""
+        return f"learning, step {self.done} of {self.total}"
+
+    def __str__(self) -> str:
+        return f"{self.counted} {curve(self.losses)} {self.losses[-1]:.3f}" if self.losses else self.counted
+
+
+def curve(values: Sequence[float]) -> str:
+    """Draw a curve of at most 24 characters, each the mean of its share of the values; the lowest bar is 0."""
+    if not values:
+        return ""
+    n = min(_BARS_SHOWN, len(values))
+    bounds = [len(values) * i // n for i in range(n + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(bounds)]
+    top = max(means) or 1.0
+    return "".join(_BARS[min(len(_BARS) - 1, int(len(_BARS) * max(0.0, mean) / top))] for mean in means)

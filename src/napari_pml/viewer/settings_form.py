@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from magicgui.widgets import ComboBox, Container, create_widget
@@ -11,7 +11,7 @@ from qtpy.QtCore import Signal
 from superqt import QCollapsible
 
 if TYPE_CHECKING:
-    from napari_pml import PmlConfig
+    from napari_pml.methods.config import MethodConfig
 
 _OTHER = "own"
 
@@ -19,62 +19,73 @@ _OTHER = "own"
 class SettingsForm(QCollapsible):
     """Folded at first, because importing the method takes seconds and few people need it."""
 
-    changed = Signal(object)  # the new PmlConfig
+    changed = Signal(object)  # the new MethodConfig
 
     def __init__(self) -> None:
         super().__init__("Settings", expandedIcon="▼", collapsedIcon="▶")
         self._fields: dict[str, ValueWidget] = {}
-        self._shown: PmlConfig | None = None
+        self._config: MethodConfig | None = None
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.toggled.connect(self._build)
 
     @property
-    def config(self) -> PmlConfig:
+    def config(self) -> MethodConfig:
         """The settings as they are in the form."""
-        from napari_pml import PmlConfig
+        return replace(self._config, **{name: widget.value for name, widget in self._fields.items()})
 
-        return PmlConfig(**{name: widget.value for name, widget in self._fields.items()})
-
-    def show_config(self, config: PmlConfig | None) -> None:
+    def show_config(self, config: MethodConfig | None) -> None:
         """Show the settings that are in use; before the form is unfolded, remember them."""
-        self._shown = config
-        if self._fields and config is not None:
+        if config is None:
+            return
+        if self._fields:
             self._fill(config)
+        else:
+            self._config = config
 
     def _build(self) -> None:
         if self._fields:
             return
-        from napari_pml import PRESETS, PmlConfig
+        from napari_pml import METHODS
 
-        self._presets = PRESETS
-        hints = get_type_hints(PmlConfig, include_extras=True)
-        self._preset = ComboBox(label="preset", choices=[*PRESETS, _OTHER])
-        for field in fields(PmlConfig):
-            self._fields[field.name] = create_widget(field.default, hints[field.name], name=field.name)
-        self._fill(self._shown or PmlConfig())
-        self._form = Container(widgets=[self._preset, *self._fields.values()])
+        self._methods = METHODS
+        self._method = ComboBox(label="method", choices=[*METHODS, _OTHER], tooltip="How to segment")
+        self._method.changed.connect(self._on_method)
+        self._form = Container(widgets=[self._method])
         self._form.margins = (0, 0, 0, 0)
-        self._preset.changed.connect(self._on_preset)
-        for widget in self._fields.values():
-            widget.changed.connect(self._on_field)
         self.addWidget(self._form.native)
+        self._fill(self._config or METHODS["pml"])
 
-    def _on_preset(self, name: str) -> None:
+    def _on_method(self, name: str) -> None:
         if name != _OTHER:
-            self._fill(self._presets[name])
+            self._fill(self._methods[name])
             self.changed.emit(self.config)
 
     def _on_field(self, _: Any) -> None:
-        self._name_preset()
+        self._name_method()
         self.changed.emit(self.config)
 
-    def _fill(self, config: PmlConfig) -> None:
+    def _fill(self, config: MethodConfig) -> None:
+        if not self._fields or type(config) is not type(self._config):
+            self._make_fields(config)
+        self._config = config
         for key, widget in self._fields.items():
             with widget.changed.blocked():
                 widget.value = getattr(config, key)
-        self._name_preset()
+        self._name_method()
 
-    def _name_preset(self) -> None:
+    def _make_fields(self, config: MethodConfig) -> None:
+        """Show the fields of another method."""
+        for widget in self._fields.values():
+            self._form.remove(widget)
+        hints = get_type_hints(type(config), include_extras=True)
+        self._fields = {
+            field.name: create_widget(field.default, hints[field.name], name=field.name) for field in fields(config)
+        }
+        for widget in self._fields.values():
+            widget.changed.connect(self._on_field)
+            self._form.append(widget)
+
+    def _name_method(self) -> None:
         config = self.config
-        with self._preset.changed.blocked():
-            self._preset.value = next((n for n, c in self._presets.items() if c == config), _OTHER)
+        with self._method.changed.blocked():
+            self._method.value = next((n for n, c in self._methods.items() if c == config), _OTHER)

@@ -219,7 +219,7 @@ class SegmentationWidget(QWidget):
 
     def _show_progress(self) -> None:
         work, track = self.controller.work, self.controller.track
-        progress = work.progress
+        progress = work.learning or work.progress
         self.progress.setVisible(progress is not None)
         self.progress_text.setVisible(progress is not None)
         if progress is not None:

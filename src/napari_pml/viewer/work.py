@@ -7,11 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_pml.viewer.preparation import Preparation
-from napari_pml.viewer.progress import Progress
+from napari_pml.viewer.progress import Learning, Progress
 from napari_pml.viewer.track import Track
 
 if TYPE_CHECKING:
-    from napari_pml import FrameMask, PmlConfig, Session
+    from napari_pml import FrameMask, Session
+    from napari_pml.methods.config import MethodConfig
+    from napari_pml.methods.method import LearningProgress
 
 
 class Runner(Protocol):
@@ -39,6 +41,7 @@ class Work:
         propagating: whether the whole video is being segmented; a new stroke then only makes it start again.
         paused: whether the person stopped that before its end.
         progress: of the last propagation.
+        learning: of what is annotated, as long as the method has to; None otherwise.
         preparation: what is done when nobody wants anything.
         config: the settings that were chosen, or None for the session's own.
     """
@@ -63,8 +66,9 @@ class Work:
         self._runner, self._arrived, self._changed, self._go_on = runner, arrived, changed, go_on
         self.propagating = self.paused = False
         self.progress: Progress | None = None
+        self.learning: Learning | None = None
         self.preparation = Preparation(runner, in_view, changed)
-        self.config: PmlConfig | None = None
+        self.config: MethodConfig | None = None
         self._opening: Track | None = None
 
     def open(self, track: Track, t: int, then: Callable[[], None]) -> None:
@@ -82,9 +86,10 @@ class Work:
         """Segment the frame in view and, when propagating, all others."""
         session, whole, config = track.session, self.propagating, self.config
 
-        def job() -> Iterator[FrameMask]:
+        def job() -> Iterator[LearningProgress | FrameMask]:
             if config is not None:
                 session.config = config
+            yield from session.learn()
             if whole:
                 yield from session.propagate(t)
             else:
@@ -100,9 +105,9 @@ class Work:
         if whole:
             self.paused = False
             self.progress = Progress(len(session.video), track.frames_done)
-        self._start(job, lambda mask: self._received(track, mask), ended)
+        self._start(job, lambda result: self._received(track, result), ended)
 
-    def settings(self, track: Track | None) -> PmlConfig | None:
+    def settings(self, track: Track | None) -> MethodConfig | None:
         """Return what a track is segmented with, as far as that is known."""
         return self.config or (track.session.config if track is not None and track.session is not None else None)
 
@@ -131,6 +136,7 @@ class Work:
     def cancel(self) -> None:
         """Stop; finished frames stay."""
         self.propagating = self.paused = False
+        self.learning = None
         self._runner.quit()
         self._changed()
 
@@ -141,19 +147,27 @@ class Work:
         ended: Callable[[], None],
         opening: Track | None = None,
     ) -> None:
-        self._opening = opening
+        self._opening, self.learning = opening, None
         self.preparation.replaced()
         self._runner.start(job, receive, ended)
         self._changed()
 
-    def _received(self, track: Track, mask: FrameMask) -> None:
-        if self.progress is not None:
-            self.progress.done = track.frames_done
-        self._arrived(track, mask.t)
+    def _received(self, track: Track, result: LearningProgress | FrameMask) -> None:
+        from napari_pml.methods.method import LearningProgress
+
+        if isinstance(result, LearningProgress):
+            self.learning = self.learning or Learning(result.total)
+            self.learning.total, self.learning.done = result.total, result.done
+            self.learning.losses.append(result.loss)
+        else:
+            self.learning = None
+            if self.progress is not None:
+                self.progress.done = track.frames_done
+            self._arrived(track, result.t)
         self._changed()
 
     def _ended(self) -> None:
-        self._opening = None
+        self._opening = self.learning = None
         self.propagating = False
         self.preparation.postpone()
         self._changed()

@@ -3,15 +3,20 @@ import pytest
 import torch
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.methods.annotated import AnnotatedReferences
 from napari_pml.methods.references import (
     GIVEN,
+    IMPLIED,
     ReferencePixels,
-    annotated_references,
     dense_references,
     reference_keys,
 )
 from napari_pml.types import BACKGROUND, Annotations
 from napari_pml.video import open_video
+
+
+def gathered(annotations, embeddings):
+    return AnnotatedReferences(embeddings)(annotations, (BACKGROUND, *annotations.object_ids), thin=True)
 
 
 def place(h, w):
@@ -61,7 +66,7 @@ def test_a_frame_of_two_tones_is_no_error(colour_embedder):
     embeddings = VideoEmbeddings(open_video(frames), colour_embedder)
     labels = np.zeros((64, 64), np.uint16)
     labels[30:34, 40:50] = 1
-    found = annotated_references(Annotations((2, 64, 64)).with_frame(0, labels), embeddings)
+    found = gathered(Annotations((2, 64, 64)).with_frame(0, labels), embeddings)
     assert (found.labels[:, 0] == 1).any()
 
 
@@ -86,7 +91,7 @@ def stroke(masks, label, t=0):
 def test_one_stroke_implies_background_where_things_look_different(drawn, embeddings):
     masks = drawn[1]
     annotations = Annotations(embeddings.video.shape).with_frame(0, stroke(masks, 1))
-    found = annotated_references(annotations, embeddings)
+    found = gathered(annotations, embeddings)
     implied = found.cells[found.labels[:, 0] == 0]
     assert len(implied) > 20
     in_cells = masks[0].reshape(12, 8, 16, 8).transpose(0, 2, 1, 3).reshape(192, 64)
@@ -95,14 +100,14 @@ def test_one_stroke_implies_background_where_things_look_different(drawn, embedd
 
 def test_a_complete_frame_needs_nothing_implied(drawn, embeddings):
     annotations = Annotations(embeddings.video.shape).with_frame(0, drawn[1][0], complete=True)
-    found = annotated_references(annotations, embeddings)
+    found = gathered(annotations, embeddings)
     assert found.cells.tolist() == list(range(12 * 16))
 
 
 def test_background_alone_implies_nothing(drawn, embeddings):
     labels = np.zeros((96, 128), np.uint16)
     labels[:8, :8] = BACKGROUND
-    found = annotated_references(Annotations(embeddings.video.shape).with_frame(0, labels), embeddings)
+    found = gathered(Annotations(embeddings.video.shape).with_frame(0, labels), embeddings)
     assert found.cells.tolist() == [0]
 
 
@@ -126,3 +131,27 @@ def test_nothing_can_be_thinned():
     labels = np.full((16, 16), BACKGROUND, np.uint16)
     found = dense_references(0, labels, place(2, 2), (BACKGROUND,), 8, painted=False)
     assert len(found.select(slice(0)).thinned(10)) == 0
+
+
+def test_what_is_gathered_does_not_depend_on_what_was_gathered_before(drawn, embeddings):
+    masks, ids = drawn[1], (BACKGROUND, 1, 2)
+    gather = AnnotatedReferences(embeddings)
+    steps = [Annotations(embeddings.video.shape).with_frame(0, stroke(masks, 1))]
+    steps.append(steps[-1].with_frame(1, stroke(masks, 2, 1)))
+    steps.append(steps[-1].with_frame(2, masks[2], complete=True))
+    steps += [steps[-1].with_frame(0, stroke(masks, 1) + stroke(masks, 2)), steps[1], steps[0], steps[2]]
+    for annotations in steps:
+        known, anew = (how(annotations, ids, thin=False) for how in (gather, AnnotatedReferences(embeddings)))
+        for name in ("embeddings", "labels", "shares", "keys"):
+            assert torch.equal(getattr(known, name), getattr(anew, name))
+
+
+def test_another_stroke_leaves_most_of_the_implied_background_as_it_was(drawn, embeddings):
+    first = stroke(drawn[1], 1)
+    more = first.copy()
+    more[:4, :4] = BACKGROUND
+    before, after = (
+        gathered(Annotations(embeddings.video.shape).with_frame(0, labels), embeddings) for labels in (first, more)
+    )
+    implied = [set(found.keys[found.kinds == IMPLIED].tolist()) for found in (before, after)]
+    assert len(implied[0] ^ implied[1]) < 0.1 * len(implied[0])

@@ -3,14 +3,20 @@ import torch
 
 from drawn_video import jaccard
 from napari_pml.grid import pixel_counts
-from napari_pml.refine import pixel_labels
+from napari_pml.refine import Refiner
 from napari_pml.types import BACKGROUND, Scores
+from napari_pml.video import open_video
 
 
 def scores_of(labels, ids):
     counts = pixel_counts(labels, ids, 8)
     h, w = labels.shape[0] // 8, labels.shape[1] // 8
     return Scores((counts / counts.sum(1, keepdim=True)).T.reshape(len(ids), h, w), ids, 8)
+
+
+def pixel_labels(scores, picture, refinement):
+    """Colour that goes from 0 to 1 as 8-bit colour does."""
+    return Refiner(open_video(np.rint(255 * picture[None]).astype(np.uint8)))(0, scores, refinement)
 
 
 def test_following_edges_brings_the_outline_closer(drawn):

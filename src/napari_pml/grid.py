@@ -61,7 +61,7 @@ def pixel_counts(labels: Labels, ids: Sequence[int], stride: int) -> torch.Tenso
     return torch.from_numpy(counts[:, 1:].astype(np.float32))
 
 
-def upsample(values: torch.Tensor, size: tuple[int, int], stride: int) -> torch.Tensor:
+def upsample(values: torch.Tensor, size: Sequence[int], stride: int) -> torch.Tensor:
     """Bring (C, h, w) cell values to (C, H, W) pixels: bilinear between cell centres, constant outside of them."""
     h, w = values.shape[-2:]
     full = F.interpolate(values[None], size=(h * stride, w * stride), mode="bilinear", align_corners=False)[0]

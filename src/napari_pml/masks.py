@@ -52,6 +52,7 @@ class MaskStore:
             ExportError: `path` holds something else, or masks of another shape, or cannot be written.
         """
         self.shape, self.grid = shape, grid
+        self._lock = threading.RLock()
         n_frames = shape[0]
         wanted = {
             "labels": ((1, *shape[1:]), shape, "uint16", 0),
@@ -76,8 +77,9 @@ class MaskStore:
         self._labels, self._confidence, self._revision, self._certainty = (group[name] for name in wanted)
         self._revisions: NDArray[np.int64] = self._revision[:]
         self._certainties: NDArray[np.float32] = self._certainty[:]
+        if path is None:  # nobody will open it again, and a plain array is written to at once
+            self._revision, self._certainty = self.revisions, self.certainties
         self._recent: OrderedDict[int, FrameMask] = OrderedDict()
-        self._lock = threading.RLock()
 
     @property
     def labels(self) -> Any:

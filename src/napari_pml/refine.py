@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.grid import upsample
+from napari_pml.grid import pad_to_cells, upsample
 from napari_pml.types import BACKGROUND, Labels, Scores
+from napari_pml.video import Video
 
 Refinement = Literal["edges", "none"]
 """How the labels of pixels are found: by a guided filter, or by interpolation alone."""
@@ -28,23 +29,41 @@ SMALL_SHARE = 0.2
 """So small a share of a cell's votes can make a label win there only if all others have less still."""
 
 
-def pixel_labels(scores: Scores, rgb: NDArray[np.float32], refinement: Refinement) -> Labels:
+class Refiner:
+    """Turns the scores of one video's frames into labels; the last frame is remembered, since strokes repeat it."""
+
+    def __init__(self, video: Video):
+        """Refine frames of `video`."""
+        self._video = video
+        self._guide: tuple[tuple[int, int, torch.device], GuidedFilter] | None = None
+
+    def __call__(self, t: int, scores: Scores, refinement: Refinement) -> Labels:
+        """Give every pixel of frame t its best label, see `pixel_labels`."""
+        return pixel_labels(scores, self._video.shape[1:], self._filter(t, scores) if refinement == "edges" else None)
+
+    def _filter(self, t: int, scores: Scores) -> GuidedFilter:
+        key = t, scores.stride, scores.values.device
+        if self._guide is None or self._guide[0] != key:
+            self._guide = key, GuidedFilter(self._video.rgb(t), scores.stride, scores.values.device)
+        return self._guide[1]
+
+
+def pixel_labels(scores: Scores, size: tuple[int, int], guide: GuidedFilter | None) -> Labels:
     """Give every pixel its best label.
 
     Each object is looked at in the rectangle where it has a chance, so that many small ones cost little.
 
     Args:
         scores: of one frame.
-        rgb: (H, W, 3) float32 in 0..1, the frame.
-        refinement: "edges": pass the scores through a guided filter first.
+        size: (H, W) of the frame.
+        guide: made of the frame, to pass the scores through; without it they are interpolated.
 
     Returns:
         (H, W) uint16, 0 = background.
     """
-    size, device, stride = rgb.shape[:2], scores.values.device, scores.stride
+    device, stride = scores.values.device, scores.stride
     best, total = (torch.zeros(size, device=device) for _ in range(2))
     winner = torch.zeros(size, dtype=torch.int64, device=device)
-    guides: dict[str, GuidedFilter] = {}
     has_chance = (scores.values > SMALL_SHARE) | (scores.values == scores.values.amax(0))
     rows, columns = has_chance.any(2).cpu(), has_chance.any(1).cpu()
     elsewhere = scores.values[1:].sum(0)  # what objects have outside of their rectangles
@@ -52,14 +71,9 @@ def pixel_labels(scores: Scores, rgb: NDArray[np.float32], refinement: Refinemen
         if not rows[i].any():
             continue
         cells = _span(rows[i]), _span(columns[i])
-        place = tuple(slice(span.start * stride, span.stop * stride) for span in cells)
-        part, where = rgb[place], str(place)
-        pixels = upsample(scores.values[None, i, *cells], part.shape[:2], stride)
-        if refinement == "edges":
-            if where not in guides:
-                guides[where] = GuidedFilter(part, radius=stride, device=device)
-            pixels = guides[where](pixels)
-        value = pixels[0]
+        place = tuple(slice(c.start * stride, min(c.stop * stride, n)) for c, n in zip(cells, size, strict=True))
+        pixels = upsample(scores.values[None, i, *cells], best[place].shape, stride)[0]
+        value = pixels if guide is None else guide(pixels, place)
         elsewhere[cells] -= scores.values[i, *cells]
         total[place] += value
         winner[place] = torch.where(value > best[place], i, winner[place])
@@ -87,34 +101,38 @@ class GuidedFilter:
     def __init__(self, rgb: NDArray[np.float32], radius: int, device: torch.device):
         """Prepare one image as the guide: (H, W, 3) float32 in 0..1; `radius` of the windows in pixels."""
         self.guide = torch.from_numpy(rgb).to(device).permute(2, 0, 1)
-        self.small = self._shrink(self.guide)
+        self.small = _shrink(self.guide)
         self.radius = max(1, radius // SUBSAMPLING)
         self.mean = self._box(self.small)
         products = self.small[:, None] * self.small[None]
         covariance = self._box(products.flatten(0, 1)).view_as(products) - self.mean[:, None] * self.mean[None]
         covariance = covariance.permute(2, 3, 0, 1) + EPSILON * torch.eye(3, device=device)
-        self.inverse = torch.linalg.inv(covariance)
+        self.inverse = torch.linalg.inv(covariance).permute(2, 3, 0, 1)
 
-    def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """Filter (C, H, W) values."""
-        small = self._shrink(values)
-        mean = self._box(small)
-        cross = self._box((small[:, None] * self.small[None]).flatten(0, 1)).view(len(values), 3, *mean.shape[1:])
-        covariance = cross - mean[:, None] * self.mean[None]
-        slope = torch.einsum("hwij,cjhw->cihw", self.inverse, covariance)
-        offset = mean - (slope * self.mean[None]).sum(1)
-        size = self.guide.shape[1:]
-        slope = F.interpolate(self._box(slope.flatten(0, 1))[None], size, mode="bilinear")[0].view(-1, 3, *size)
-        offset = F.interpolate(self._box(offset)[None], size, mode="bilinear")[0]
-        return (slope * self.guide[None]).sum(1) + offset
+    def __call__(self, values: torch.Tensor, place: tuple[slice, ...]) -> torch.Tensor:
+        """Filter the values of a part of the image.
 
-    def _shrink(self, x: torch.Tensor) -> torch.Tensor:
-        height, width = x.shape[-2:]
-        size = max(1, height // SUBSAMPLING), max(1, width // SUBSAMPLING)
-        return F.interpolate(x[None], size, mode="area")[0]
+        Args:
+            values: (h, w) float32; near the part's own edges they are constant.
+            place: rows and columns of the part, which begin at multiples of `SUBSAMPLING`.
+        """
+        cells = tuple(slice(p.start // SUBSAMPLING, -(-p.stop // SUBSAMPLING)) for p in place)
+        small, mean, inverse = self.small[:, *cells], self.mean[:, *cells], self.inverse[:, :, *cells]
+        shrunk = _shrink(values[None])
+        average = self._box(shrunk)
+        covariance = self._box(small * shrunk) - average * mean
+        slope = (inverse * covariance[None]).sum(1)
+        offset = average - (slope * mean).sum(0, keepdim=True)
+        function = upsample(self._box(torch.cat([slope, offset])), values.shape, SUBSAMPLING)
+        return (function[:3] * self.guide[:, *place]).sum(0) + function[3]
 
     def _box(self, x: torch.Tensor) -> torch.Tensor:
         """Return the mean of (C, h, w) over windows of side 2 * radius + 1, cut at the image's edge."""
         side, pad = 2 * self.radius + 1, self.radius
         x = F.avg_pool2d(x[None], (side, 1), stride=1, padding=(pad, 0), count_include_pad=False)
         return F.avg_pool2d(x, (1, side), stride=1, padding=(0, pad), count_include_pad=False)[0]
+
+
+def _shrink(x: torch.Tensor) -> torch.Tensor:
+    """Return the means of (C, H, W) over squares of side `SUBSAMPLING`."""
+    return F.avg_pool2d(pad_to_cells(x[None], SUBSAMPLING), SUBSAMPLING)[0]

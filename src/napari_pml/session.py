@@ -25,7 +25,7 @@ from napari_pml.methods.references import ReferencePixels, explicit_background
 from napari_pml.methods.table import DEFAULT, config_from
 from napari_pml.project import Project
 from napari_pml.propagation import Chain, chains, outward_from, way_to
-from napari_pml.refine import pixel_labels
+from napari_pml.refine import Refiner
 from napari_pml.types import (
     BACKGROUND,
     STALE,
@@ -94,6 +94,7 @@ class Session:
         self.embeddings = VideoEmbeddings(video, embedder, embedding_store)
         self.project: Project | None = None
         self.borrowed: Borrowed | None = None
+        self._refine = Refiner(video)
         self._learned: Annotations | None = None
         self._learning: tuple[Annotations, Iterator[LearningProgress]] | None = None
         self._computing = threading.Lock()
@@ -381,7 +382,7 @@ class Session:
             while self._learn_more(annotations):
                 pass
             scores = self._method.segment(t, FinishedMasks(self.masks, finished))
-            labels = pixel_labels(scores, self.video.rgb(t), self._config.refine)
+            labels = self._refine(t, scores, self._config.refine)
             confidence = self._confidence(scores)
         if t in annotations.frames:  # what is painted is law
             painted = explicit_background(annotations, t)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -66,6 +66,11 @@ class SettingsError(PmlError):
     """There is no such setting, or it cannot have that value."""
 
 
+def labels_in(labels: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
+    """Return the labels that an image of any shape holds, in increasing order."""
+    return np.flatnonzero(np.bincount(labels.ravel()))
+
+
 @dataclass(frozen=True)
 class Annotations:
     """An immutable snapshot of everything a person has annotated on one video.
@@ -83,6 +88,7 @@ class Annotations:
     frames: Mapping[int, Labels] = field(default_factory=lambda: MappingProxyType({}))
     complete: frozenset[int] = frozenset()
     revision: int = 0
+    _known_labels: Mapping[int, NDArray[np.intp]] = field(default_factory=dict, repr=False, compare=False)
 
     def with_frame(self, t: int, labels: ArrayLike, *, complete: bool = False) -> Annotations:
         """Return a snapshot in which frame `t` is annotated by `labels` alone.
@@ -112,6 +118,7 @@ class Annotations:
             frames=MappingProxyType(dict(sorted(frames.items()))),
             complete=self.complete | {t} if complete else self.complete - {t},
             revision=self.revision + 1,
+            _known_labels={s: values for s, values in self._labels.items() if s != t},
         )
 
     def renewed(self) -> Annotations:
@@ -121,15 +128,19 @@ class Annotations:
     @cached_property
     def object_ids(self) -> tuple[int, ...]:
         """The objects annotated on any frame, in increasing order."""
-        seen = np.zeros(BACKGROUND + 1, bool)
-        for labels in self.frames.values():
-            seen[labels] = True
-        return tuple((np.flatnonzero(seen[1:BACKGROUND]) + 1).tolist())
+        seen = {label for labels in self._labels.values() for label in labels.tolist()}
+        return tuple(sorted(seen - {UNLABELLED, BACKGROUND}))
 
     @cached_property
     def main_frame(self) -> int:
         """The annotated frame that shows most labels, the earliest of these."""
-        return min(self.frames, key=lambda t: (-len(np.unique(self.frames[t])), t))
+        return min(self.frames, key=lambda t: (-len(self._labels[t]), t))
+
+    @cached_property
+    def _labels(self) -> Mapping[int, NDArray[np.intp]]:
+        """The labels on each frame; those of frames that did not change are known from the snapshot before."""
+        known = self._known_labels
+        return {t: known[t] if t in known else labels_in(labels) for t, labels in self.frames.items()}
 
     def _checked(self, t: int, labels: ArrayLike) -> Labels:
         n_frames, *size = self.shape

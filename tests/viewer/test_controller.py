@@ -65,6 +65,7 @@ def test_a_stroke_just_before_the_end_of_a_propagation_still_changes_the_whole_v
         runner.step()
     with monkeypatch.context() as quiet:
         quiet.setattr(controller, "_soon", lambda: None)
+        quiet.setattr(controller, "_sync", lambda: False)
         stroke(viewer, 2, 0, 19, 25)
     runner.hold = False
     runner.step()

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.methods.annotated import AnnotatedReferences
 from napari_pml.methods.references import (
     FRAME_SHIFT,
     GIVEN,
     KIND_BITS,
     KIND_SHIFT,
     ReferencePixels,
-    annotated_references,
 )
 from napari_pml.project import Project
 from napari_pml.types import BACKGROUND, AnnotationError, Annotations
@@ -61,8 +61,9 @@ class Borrowed:
                 raise AnnotationError(
                     f"Nothing is annotated on {video.name}, so there is nothing to learn from it. Paint a stroke there."
                 )
-            found = annotated_references(annotated, VideoEmbeddings(video, embedder), thin=False)
-            ids = torch.tensor([BACKGROUND, *annotated.object_ids])
+            labels = (BACKGROUND, *annotated.object_ids)
+            found = AnnotatedReferences(VideoEmbeddings(video, embedder))(annotated, labels, thin=False)
+            ids = torch.tensor(labels)
             parts.append(
                 cls(
                     found.embeddings.half().cpu().numpy(),

@@ -12,18 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.methods.annotated import ALIKE, AnnotatedReferences, likeness
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.method import LearningProgress
 from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, tiles_with_a_choice, vote
-from napari_pml.methods.references import (
-    ALIKE,
-    PAINTED,
-    ReferencePixels,
-    annotated_references,
-    dense_references,
-    likeness,
-)
+from napari_pml.methods.references import PAINTED, ReferencePixels, dense_references
 from napari_pml.methods.retrieval import Retrieval, nearest_of
 from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores
 
@@ -114,6 +108,7 @@ class Pml:
         """Retrieve in `embeddings` as `config` says, from what is annotated and from `borrowed` references."""
         self.embeddings, self.config, self.borrowed = embeddings, config, borrowed
         self.order: Literal["any", "outward"] = "outward" if config.context_frames or config.adaptation else "any"
+        self._gather = AnnotatedReferences(embeddings)
         self._ids: tuple[int, ...] = (BACKGROUND,)
         self._references: ReferencePixels | None = None
         self._annotated: Collection[int] = ()
@@ -140,11 +135,10 @@ class Pml:
         k, self._votes = (config.k, config.votes) if complete else (config.k_strokes, config.votes_strokes)
         if k != self._annotated_pool.k:
             self._begin(k)
-        self._references = annotated_references(
+        self._references = self._gather(
             annotations,
-            self.embeddings,
+            ids,
             thin=self._votes != "hard",
-            ids=ids,
             borrowed=borrowed.references(ids, self.embeddings.embedder.device) if borrowed else None,
         )
         yield from ()

@@ -14,7 +14,7 @@ from napari_pml.training.augment import photometric
 from napari_pml.training.compose import cut_out, paste
 from napari_pml.training.material import Footage
 from napari_pml.training.warp import elastic, linear_map, see, shaken, source_points
-from napari_pml.types import BACKGROUND, DatasetError
+from napari_pml.types import BACKGROUND, DatasetError, labels_in
 
 MAX_TRIES = 1000
 """Random clips that are looked at in search of one with visible objects."""
@@ -177,7 +177,7 @@ class ClipSampler:
 
     def _shares(self, labels: NDArray[np.int64]) -> torch.Tensor:
         """Return the share of each label on the clip in each cell, background first."""
-        ids = np.flatnonzero(np.bincount(labels.ravel()))
+        ids = labels_in(labels)
         annotation = np.where(labels == 0, BACKGROUND, labels).astype(np.uint16)
         columns = [BACKGROUND, *ids[ids > 0].tolist()]
         counts = torch.stack([pixel_counts(frame, columns, self.stride) for frame in annotation])

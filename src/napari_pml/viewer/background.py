@@ -24,7 +24,7 @@ from napari_pml.types import PmlError
 
 Job = Callable[[], Iterator[Any]]
 
-_PAUSE_MS = 30  # a drag of the mouse makes many events; a person does not notice this wait
+_PAUSE_MS = 10  # one movement of the mouse makes several events
 _NICENESS = 5  # more than the main thread, so that the window comes first; not so much that other programs stop us
 _QUIET_MS = 1000  # a person who did nothing for so long is looking
 

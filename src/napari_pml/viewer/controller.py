@@ -232,9 +232,14 @@ class Controller:
         self.work.preparation.postpone()
 
     def _on_edited(self, event: Any) -> None:
+        painted = layers.painted_frames(event)
         for track in self._tracks.of_source(event.source):
             if can_annotate(event.source, track.image):
-                track.note_edit(event.source, layers.painted_frames(event))
+                track.note_edit(event.source, painted)
+                if track is self.track and painted is not None:
+                    if self._sync():  # before the window is drawn again
+                        continue
+                    track.note_edit(event.source, painted)  # a script's stroke is told of before it is there
             else:
                 self._tracks.release(track, event.source)
                 show_error(_unfitting([event.source], track.image))
@@ -278,15 +283,19 @@ class Controller:
     def _in_view(self) -> tuple[Session, int] | None:
         return (self.track.session, self.frame) if self.track is not None and self.track.session is not None else None
 
-    def _sync(self, work: bool = False) -> None:
-        """Tell the session what is new in the layers; if that (or `work`) calls for it, segment."""
+    def _sync(self, work: bool = False) -> bool:
+        """Tell the session what is new in the layers; if that (or `work`) calls for it, segment.
+
+        Returns:
+            Whether anything was new.
+        """
         track = self.track
         if track is None:
-            return
+            return False
         if track.session is None:
             if work or track.has_news:
                 self._open()
-            return
+            return False
         changed = self._tell(track)
         if not track.is_annotated:
             if track.has_masks:
@@ -294,6 +303,7 @@ class Controller:
         elif work or changed or (not self.work.propagating and track.is_stale(self.frame)):
             self.work.segment(track, self.frame)
         self.changed()
+        return changed
 
     def _tell(self, track: Track) -> bool:
         try:

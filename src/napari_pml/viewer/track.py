@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 from napari.layers import Image, Labels, Layer
 
-from napari_pml.types import BACKGROUND, UNLABELLED
+from napari_pml.types import BACKGROUND, UNLABELLED, labels_in
 from napari_pml.viewer.appearance import appearance_of
 from napari_pml.viewer.autosave import project_for
 from napari_pml.viewer.drawings import drawings_of
@@ -196,7 +195,7 @@ class Track:
         while self._news:
             t = self._news.pop()
             labels = annotation(t, self.sources, self.image)
-            self._labels[t] = set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) - {UNLABELLED}
+            self._labels[t] = set(labels_in(labels).tolist()) - {UNLABELLED}
             self.objects |= self._labels[t] - {BACKGROUND}
             changed |= self.session.annotate(t, labels, complete=t in self.complete)
         if project is not None:

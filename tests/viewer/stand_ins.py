@@ -32,6 +32,7 @@ class FakeSession:
         self.video, self.options, self.project = video, options, None
         self.masks = MaskStore(video.shape, (1, 1))
         self.annotations = Annotations(video.shape)
+        self.borrowed, self.object_ids = None, ()
         self.embeddings = video.array
         self.device, self.embedder = SimpleNamespace(type="cpu"), SimpleNamespace(name="fake")
         self._config = FakeConfig()

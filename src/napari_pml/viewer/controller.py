@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
@@ -158,6 +159,30 @@ class Controller:
             self._tracks.release(self.track, layer)
         self._soon()
         self.changed()
+
+    def learn_from(self, path: Path | None) -> None:
+        """Let what is annotated in a project of another video count here too, in place of what did so before.
+
+        Args:
+            path: of the project; None to forget it.
+        """
+        track = self.track
+        if track is None:
+            return
+
+        def learned(names: Mapping[int, str]) -> None:
+            track.names.update({label: name for label, name in names.items() if label not in track.names})
+            track.objects |= set(track.session.object_ids)
+            if track is self.track:
+                self._sync(work=True)
+
+        def learn() -> None:
+            self.work.learn_from(track, path, learned)
+
+        if track.session is None:
+            self.work.open(track, self.frame, learn)
+        else:
+            learn()
 
     def mark_complete(self, complete: bool) -> None:
         """Say whether the unpainted pixels of the frame in view are background."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -91,6 +92,7 @@ class Track:
         self.complete |= session.annotations.complete
         if session.project is not None:
             self.names.update(session.project.record.names)
+        self.objects |= set(session.object_ids)
         self._news |= session.annotations.frames.keys()
         _SESSIONS[self.image] = self.data, session
         yield session
@@ -209,8 +211,9 @@ class Track:
 
     @property
     def is_annotated(self) -> bool:
-        """Whether the session knows of any annotation."""
-        return self.session is not None and bool(self.session.annotations.frames)
+        """Whether the session knows of any annotation, of this video or of another."""
+        session = self.session
+        return session is not None and (bool(session.annotations.frames) or session.borrowed is not None)
 
     @property
     def has_masks(self) -> bool:
@@ -230,6 +233,12 @@ class Track:
     def frames_done(self) -> int:
         """How many frames have a mask of the present annotations."""
         return self.data.shape[0] - len(self.session.stale_frames())
+
+
+def session_in(path: Path) -> Session | None:
+    """Return the session that has the project at `path` open in this process."""
+    sessions = (session for _, session in _SESSIONS.values() if session.project is not None)
+    return next((session for session in sessions if session.project.path == path.absolute()), None)
 
 
 def _known_session(image: Image) -> Session | None:

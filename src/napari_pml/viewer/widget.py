@@ -31,6 +31,7 @@ from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.hints import hint, status
 from napari_pml.viewer.keys import bind_keys
 from napari_pml.viewer.layers import Kind, shows_cells
+from napari_pml.viewer.learn_button import LearnButton
 from napari_pml.viewer.look_inside import LookInside
 from napari_pml.viewer.mask_dialog import MaskDialog
 from napari_pml.viewer.object_bar import ObjectBar
@@ -100,6 +101,8 @@ class SegmentationWidget(QWidget):
         self.take_mask.setToolTip("For this frame or all: from a Labels layer, or from a PNG, TIFF or .npy file")
         self.take_mask.clicked.connect(lambda: MaskDialog(controller, self).open())
 
+        self.learn = LearnButton(controller)
+
         self.propagate = QPushButton()
         self.propagate.setToolTip("Segment the whole video, from this frame outward; pause; go on")
         self.propagate.clicked.connect(self._propagate_or_pause)
@@ -137,7 +140,7 @@ class SegmentationWidget(QWidget):
         layout.addWidget(self.channels)
         layout.addWidget(self.restore)
         layout.addWidget(self.hint)
-        for widget in (self.objects, self.tools, self.complete, self.take_mask, self.propagate):
+        for widget in (self.objects, self.tools, self.complete, self.take_mask, self.learn, self.propagate):
             layout.addWidget(widget)
         layout.addWidget(self.progress)
         layout.addWidget(self.progress_text)
@@ -197,6 +200,7 @@ class SegmentationWidget(QWidget):
         for widget in (self.objects, self.tools, self.complete, self.take_mask):
             widget.setEnabled(track is not None)
         self.objects.show_objects()
+        self.learn.refresh()
         self.complete.setChecked(track is not None and controller.frame in track.complete)
         propagating, paused = controller.work.propagating, controller.work.paused
         self.propagate.setText("Pause" if propagating else "Resume" if paused else "Propagate")

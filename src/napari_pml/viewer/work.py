@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_pml.viewer.preparation import Preparation
 from napari_pml.viewer.progress import Learning, Progress
-from napari_pml.viewer.track import Track
+from napari_pml.viewer.track import Track, session_in
 
 if TYPE_CHECKING:
     from napari_pml import FrameMask, Session
@@ -81,6 +82,35 @@ class Work:
             then()
 
         self._start(partial(track.open_session, t), received, self._ended, opening=track)
+
+    def learn_from(self, track: Track, path: Path | None, then: Callable[[Mapping[int, str]], None]) -> None:
+        """Let what is annotated in a project count for a track's video too, or nothing any more.
+
+        Args:
+            track: has a session.
+            path: of the project of another video; None to forget it.
+            then: called with the names of the objects there.
+        """
+        session = track.session
+
+        def job() -> Iterator[Mapping[int, str]]:
+            from napari_pml.project import Project
+
+            if path is None:
+                session.learn_from()
+                yield {}
+            elif (other := session_in(path)) is not None:
+                session.learn_from(other)
+                yield other.project.record.names
+            else:
+                project = Project.open(path)
+                try:
+                    session.learn_from(project)
+                finally:
+                    project.close()
+                yield project.record.names
+
+        self._start(job, then, self._ended)
 
     def segment(self, track: Track, t: int) -> None:
         """Segment the frame in view and, when propagating, all others."""

@@ -1,0 +1,96 @@
+"""What is annotated on one video counts for another."""
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QFileDialog
+
+from actions import begin, finished, shown
+from drawn_video import ColourEmbedder, jaccard
+from napari_pml import Project, Session, open_video
+from napari_pml.viewer.learn_button import LearnButton
+from napari_pml.viewer.track import session_in
+
+
+@pytest.fixture
+def movie(movie):
+    """The film so large that its pixels are cells."""
+    return movie.repeat(8, 1).repeat(8, 2)
+
+
+@pytest.fixture
+def other(movie, tmp_path):
+    """The path of a project of the same film played backwards; object 1, "paw", is the bright square."""
+    frames = movie[::-1].copy()
+    video = open_video(frames)
+    project = Project.create(tmp_path / "other.pml.zarr", video)
+    session = Session(video, embedder=ColourEmbedder(), project=project)
+    session.annotate(0, (frames[0] == 200).astype(np.uint16), complete=True)
+    project.note(names={1: "paw"})
+    project.flush()
+    project.close()
+    return project.path
+
+
+@pytest.fixture
+def engine(monkeypatch, movie):
+    """The real session without a network; the other video is found wherever the project lies."""
+    monkeypatch.setattr(
+        "napari_pml.Session", lambda video, **options: Session(video, embedder=ColourEmbedder(), **options)
+    )
+    monkeypatch.setattr(Project, "open_video", lambda project: open_video(movie[::-1].copy()))
+
+
+def test_without_a_stroke_the_whole_video_is_segmented(engine, controller, viewer, movie, other):
+    controller.learn_from(other)
+    controller.propagate()
+    assert finished(controller) == set(range(6))
+    for t in range(6):
+        assert jaccard(shown(viewer, t) == 1, movie[t] == 200) > 0.9
+    assert controller.track.names == {1: "paw"}
+    assert controller.track.objects == {1}
+    Project.open(other).close()  # it is free again
+
+
+def test_what_was_learned_is_forgotten_again(engine, controller, viewer, movie, other):
+    begin(controller)
+    alone = shown(viewer, 0).copy()
+    controller.learn_from(other)
+    assert controller.track.session.borrowed is not None
+    controller.learn_from(None)
+    assert controller.track.session.borrowed is None
+    np.testing.assert_array_equal(shown(viewer, 0), alone)
+
+
+def test_a_project_that_is_open_in_this_window_may_teach(engine, controller, viewer, movie):
+    begin(controller)
+    first = controller.track.session
+    first.annotate(0, (movie[0] == 200).astype(np.uint16), complete=True)
+    viewer.add_image(movie[::-1].copy(), name="back")
+    controller.choose_image(viewer.layers["back"])
+    controller.learn_from(first.project.path)
+    assert session_in(first.project.path) is first
+    assert controller.track.session.borrowed is not None
+    assert jaccard(np.asarray(viewer.layers["back masks"].data[0]) == 1, movie[5] == 200) > 0.9
+
+
+def test_the_button_asks_learns_and_forgets(engine, controller, other, qtbot, monkeypatch):
+    asked = iter(["", str(other)])
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: next(asked))
+    button = LearnButton(controller)
+    qtbot.add_widget(button)
+    button.click()  # the person cancels
+    assert controller.track.session is None
+    button.click()
+    button.refresh()
+    assert button.text() == "Forget the other video"
+    button.click()
+    button.refresh()
+    assert button.text() == "Learn from another video..."
+    assert controller.track.session.borrowed is None
+
+
+def test_a_folder_that_is_no_project_is_explained(engine, controller, runner, tmp_path):
+    begin(controller)
+    with pytest.raises(Exception, match="is no project"):
+        controller.learn_from(tmp_path)
+    assert controller.track.session.borrowed is None

@@ -19,6 +19,7 @@ import napari
 import numpy as np
 from qtpy.QtCore import QEvent, QEventLoop, QPointF, Qt, QTimer
 from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_pml.demo import make_clip
@@ -51,6 +52,7 @@ class Mouse:
         self._send(kinds.MouseMove, path[0], none, none)
         self._send(kinds.MouseButtonPress, path[0], left, left)
         for place in path[1:]:
+            QTest.qWait(6)  # napari takes note of a movement every 5 ms
             self._send(kinds.MouseMove, place, none, left)
         self._send(kinds.MouseButtonRelease, path[-1], left, none)
 

@@ -19,10 +19,8 @@ import torch
 import torch.nn.functional as F
 
 from napari_pml import METHODS, Session, open_video
-from napari_pml.embedding.compact import trunk_with
-from napari_pml.embedding.efficientnet import PUBLISHED_STEM, fold_batch_norm
+from napari_pml.embedding.compact import trained_trunk
 from napari_pml.embedding.embedder import load_embedder
-from napari_pml.embedding.weights import load_weights
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.grid import pad_to_cells
@@ -56,14 +54,8 @@ class TrunkEmbedder:
 
     def __init__(self, path: Path):
         self.device = torch.device("cpu")
-        state = load_weights(path)[0]
-        state = fold_batch_norm(state) if PUBLISHED_STEM in state else state
-        trunk = trunk_with(state)
-        if trunk is None:
-            raise SystemExit(f"{path} holds no trunk that the compact network knows")
-        self.trunk = trunk()
-        self.trunk.load_state_dict(state)
-        self.dim = sum(trunk.widths)
+        self.trunk = trained_trunk(path)
+        self.dim = sum(self.trunk.widths)
         self.statistics: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def to(self, device: torch.device) -> None:

@@ -1,24 +1,44 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from skimage import data
 
+from napari_pml.embedding import deeplab
 from napari_pml.embedding.compact import TRUNKS, CompactNet
 from napari_pml.embedding.efficientnet import STAGES, EfficientNetTrunk, fold_batch_norm
 from napari_pml.embedding.embedder import EMBEDDERS, choose_device, load_embedder
+from napari_pml.embedding.foundation import to_grid
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
 from napari_pml.grid import grid_shape
 from napari_pml.types import WeightsError
 from napari_pml.video import open_video
+from small_networks import random_resnet101, save_vision_transformer
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module", params=EMBEDDERS)
-def embedder(request):
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """What a person has downloaded: networks in miniature, under the names of the real ones."""
+    cache = tmp_path_factory.mktemp("cache")
+    for name in ("dinov2-small", "dinov3-small"):
+        save_vision_transformer(cache / "weights" / name, name.partition("-")[0])
+    path = cache / "weights" / "deeplab-resnet101" / "deeplabv3_resnet101_coco-586e9e4e.pth"
+    path.parent.mkdir(parents=True)
+    torch.save({f"backbone.{name}": value for name, value in random_resnet101().items()}, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(deeplab.DEPTHS, "layer3", 2)  # of 23 blocks, which take seconds
+        patch.setattr("napari_pml.embedding.catalogue.cache_folder", lambda: cache)
+        yield cache
+
+
+@pytest.fixture(scope="module", params=["compact", "deeplab-resnet101", "dinov2-small", "dinov3-small"])
+def embedder(request, cache):
     return load_embedder(request.param, CPU)
 
 
@@ -34,7 +54,8 @@ def test_the_same_input_gives_the_same_vectors(embedder):
     assert torch.equal(embedder.embed(frames, t), embedder.embed(frames, t))
 
 
-def test_place_and_time_are_seen(embedder):
+def test_place_and_time_are_seen():
+    embedder = load_embedder("compact", CPU)
     grey = torch.full((1, 3, 96, 96), 0.5)
     first, last = embedder.embed(grey, torch.tensor([-1.0])), embedder.embed(grey, torch.tensor([1.0]))
     assert not torch.allclose(first, last, atol=1e-4)
@@ -173,6 +194,7 @@ def test_published_weights_become_those_of_the_trunk():
     assert torch.allclose(trunk.stem(x), expected, atol=1e-4)
 
 
+@pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("trunk", TRUNKS)
 def test_every_trunk_sees_a_spot_in_the_cell_where_it_is(trunk):
     """Filters of random networks point anywhere; on average, features change around the spot."""
@@ -190,3 +212,46 @@ def test_every_trunk_sees_a_spot_in_the_cell_where_it_is(trunk):
     y, x = torch.tensor(found).mean(0)
     assert abs(y - 47.5) < 2
     assert abs(x - 71.5) < 2
+
+
+def test_every_name_is_explained_where_nothing_was_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_pml.embedding.catalogue.cache_folder", lambda: tmp_path)
+    for name in EMBEDDERS.keys() - {"compact"}:
+        how = "accept the licence" if name.startswith("dinov3") else f"'napari-pml download {name}'"
+        with pytest.raises(WeightsError, match=how) as caught:
+            load_embedder(name, CPU)
+        assert str(tmp_path / "weights" / name) in str(caught.value)
+
+
+def test_a_folder_is_an_embedder(tmp_path):
+    folder = save_vision_transformer(tmp_path / "mine", "dinov2")
+    embedder = load_embedder(str(folder), CPU)
+    assert embedder.dim == 32
+    (folder / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(WeightsError, match=r"needs config\.json and model\.safetensors"):
+        load_embedder(str(folder), CPU)
+
+
+def test_without_transformers_it_says_what_to_install(tmp_path, monkeypatch):
+    folder = save_vision_transformer(tmp_path / "mine", "dinov2")
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(WeightsError, match=r"pip install 'napari-pml\[foundation\]'"):
+        load_embedder(str(folder), CPU)
+
+
+def test_tokens_keep_to_the_edges_of_the_image():
+    """A token that is half on an object: its cells on the object are like the object, the others like the ground."""
+    frames = torch.zeros(1, 3, 64, 64)
+    frames[..., 24:] = 1  # the edge is in the middle of the second patch of 16
+    tokens = torch.zeros(1, 2, 4, 4)
+    tokens[:, 0, :, 0], tokens[:, 1, :, 2:] = 1, 1
+    tokens[:, :, :, 1] = 0.5
+    cells = to_grid(tokens, frames, 16, 8)
+    assert (cells[0, 0, :, :3] > cells[0, 1, :, :3]).all()
+    assert (cells[0, 1, :, 3:] > cells[0, 0, :, 3:]).all()
+
+
+def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
+    torch.save({"weight": print}, tmp_path / "evil.pth")
+    with pytest.raises(WeightsError, match="tensors alone"):
+        load_weights(tmp_path / "evil.pth")

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 import killed_work
 from drawn_video import ColourEmbedder, jaccard
 from napari_pml import PmlConfig, Session, open_video
+from napari_pml.embedding.weights import bundled
 from napari_pml.masks import MaskStore
 from napari_pml.project import Project
 from napari_pml.types import AnnotationError, ProjectError
@@ -313,3 +315,25 @@ def test_twenty_kills_at_any_moment_lose_nothing(path, tmp_path):
     list(session.propagate())
     list(undisturbed.propagate())
     np.testing.assert_array_equal(session.masks.labels[:], undisturbed.masks.labels[:])
+
+
+def test_a_project_goes_on_with_its_own_network(drawn, tmp_path):
+    """As long as that is there; without it, with the bundled one, and every mask is made again."""
+    frames, masks = drawn
+    weights = tmp_path / "own.safetensors"
+    copyfile(bundled("compact"), weights)
+    project = Project.create(tmp_path / "p.pml.zarr", open_video(frames))
+    session = Session(open_video(frames), embedder=str(weights), device="cpu", project=project)
+    session.annotate(0, masks[0], complete=True)
+    session.segment(0)
+    project.close()
+    project = Project.open(project.path)
+    again = Session(open_video(frames), device="cpu", project=project)
+    assert again.embedder.name == str(weights)
+    assert 0 not in again.stale_frames()
+    project.close()
+    weights.unlink()
+    with pytest.warns(UserWarning, match="own network is missing"):
+        last = Session(open_video(frames), device="cpu", project=Project.open(project.path))
+    assert last.embedder.name == "compact"
+    assert 0 in last.stale_frames()

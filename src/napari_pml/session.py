@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
 
+from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
@@ -36,6 +37,7 @@ from napari_pml.types import (
     FrameMask,
     Scores,
     SettingsError,
+    WeightsError,
 )
 from napari_pml.video import Video
 
@@ -67,7 +69,7 @@ class Session:
         video: Video,
         config: MethodConfig | None = None,
         *,
-        embedder: str | Embedder = "compact",
+        embedder: str | Embedder | None = None,
         device: str | None = None,
         masks: MaskStore | None = None,
         embedding_store: MemoryStore | None = None,
@@ -78,7 +80,8 @@ class Session:
         Args:
             video: from `open_video`.
             config: the method and its settings; by default as the project says, or `METHODS["pml"]`.
-            embedder: a name, the path of trained weights, or an object with the `Embedder` protocol.
+            embedder: a name, the path of trained weights, see `load_embedder`, or an object with the `Embedder`
+                protocol; by default as the project says, or "compact".
             device: "cuda", "mps" or "cpu"; by default the best there is.
             embedding_store: where embeddings are kept; in memory, up to 2 GB, by default.
             masks: where masks are kept; in the project or in memory by default.
@@ -89,7 +92,9 @@ class Session:
             ProjectError: the project is of another video, damaged, or cannot be written.
         """
         self.video = video
-        if isinstance(embedder, str):
+        if embedder is None:
+            embedder = _known_embedder(project, choose_device(device))
+        elif isinstance(embedder, str):
             embedder = load_embedder(embedder, choose_device(device))
         self.embeddings = VideoEmbeddings(video, embedder, embedding_store)
         self.project: Project | None = None
@@ -428,6 +433,18 @@ class Session:
             winner = F.interpolate(winner[None, None], self.embeddings.grid, mode="area")[0, 0]
         confidence: Confidence = winner.cpu().numpy()
         return confidence
+
+
+def _known_embedder(project: Project | None, device: torch.device) -> Embedder:
+    """Return a project's embedder, or the default one if that is not to be had."""
+    name = project.record.basis.get("embedder", CompactNet.name) if project is not None else CompactNet.name
+    try:
+        return load_embedder(name, device)
+    except WeightsError as error:
+        warnings.warn(
+            f"Going on with {CompactNet.name!r}, since the project's own network is missing. {error}", stacklevel=3
+        )
+        return load_embedder(CompactNet.name, device)
 
 
 def _known_config(settings: Mapping[str, Any]) -> MethodConfig:

@@ -24,7 +24,7 @@ def test_each_clip_names_its_licence_before_it_is_downloaded():
     assert names.keys() == {"demo_clip", *CLIPS}
     for key, clip in CLIPS.items():
         assert re.fullmatch("[0-9a-f]{64}", clip.sha256)
-        licence = clip.origin.rsplit(", ", 1)[-1]
+        licence = sample_clips.ORIGIN.rsplit(", ", 1)[-1]
         assert licence in names[key]
         assert "download" in names[key]
 

@@ -1,4 +1,4 @@
-"""The command line: napari-pml segment | demo | evaluate | robot | train | info."""
+"""The command line: napari-pml segment | demo | evaluate | robot | train | info | download."""
 
 from napari_pml.cli import evaluate, segment, train
 from napari_pml.cli.common import app

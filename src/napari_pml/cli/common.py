@@ -34,7 +34,10 @@ Config = Annotated[
         help="KEY=VALUE, a setting that differs from what the method has, such as k=5; give it for every one."
     ),
 ]
-Embedder = Annotated[str, typer.Option(help="Name of an embedder, or a .safetensors file of your own training.")]
+EMBEDDER_OPTION = typer.Option(
+    help="An embedder, see info; a .safetensors file of your own training; or a folder of a vision transformer."
+)
+Embedder = Annotated[str, EMBEDDER_OPTION]
 
 
 @contextmanager

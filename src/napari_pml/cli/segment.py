@@ -1,4 +1,4 @@
-"""napari-pml segment | demo | info."""
+"""napari-pml segment | demo | info | download."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import Config, Device, Embedder, Method, MethodName, app, clear_errors
+from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, MethodName, app, clear_errors
 from napari_pml.cli.numbers import check_numbers, export_numbers
-from napari_pml.types import BACKGROUND, AnnotationError
+from napari_pml.types import BACKGROUND, AnnotationError, WeightsError
 
 if TYPE_CHECKING:
     from napari_pml.session import Session
@@ -48,7 +48,7 @@ def segment(
         Path | None, typer.Option(help="Also write where and how large every object is on every frame (.csv).")
     ] = None,
     coco: Annotated[Path | None, typer.Option(help="Also write the masks in COCO's format (.json).")] = None,
-    embedder: Embedder = "compact",
+    embedder: Annotated[str | None, EMBEDDER_OPTION] = None,
     device: Device = None,
 ) -> None:
     """Segment a video from annotated frames.
@@ -141,6 +141,7 @@ def info(device: Device = None) -> None:
     with clear_errors():
         from importlib.metadata import version
 
+        from napari_pml.embedding.catalogue import CATALOGUE, find
         from napari_pml.embedding.embedder import EMBEDDERS, choose_device
         from napari_pml.embedding.weights import bundled
         from napari_pml.methods.table import DEFAULT
@@ -150,8 +151,27 @@ def info(device: Device = None) -> None:
         typer.echo(f"python    {sys.version.split()[0]} on {sys.platform}")
         typer.echo(f"device    {choose_device(device)}")
         for name in EMBEDDERS:
-            typer.echo(f"embedder  {name}: {bundled(name)} ({bundled(name).stat().st_size / 1e6:.1f} MB)")
+            try:
+                paths = find(name) if name in CATALOGUE else [bundled(name)]
+            except WeightsError:
+                typer.echo(f"embedder  {name}: to be downloaded ({CATALOGUE[name].megabytes} MB)")
+            else:
+                typer.echo(f"embedder  {name}: {paths[-1]} ({paths[-1].stat().st_size / 1e6:.1f} MB)")
         typer.echo("settings  " + ", ".join(f"{f.name}={getattr(DEFAULT, f.name)}" for f in fields(DEFAULT)))
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="Of an embedder, such as dinov2-small; `napari-pml info` lists them.")],
+) -> None:
+    """Fetch the weights of an embedder, so that --embedder NAME works from then on without a connection."""
+    with clear_errors():
+        from napari_pml.embedding import catalogue
+
+        published = catalogue.published(name)
+        typer.echo(f"{name}: {published.megabytes} MB, {published.licence}, {published.page}")
+        for path in catalogue.download(name):
+            typer.echo(f"{path}")
 
 
 def parse_annotations(entries: list[str], option: str) -> dict[int, Path]:

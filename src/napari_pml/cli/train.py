@@ -36,7 +36,7 @@ def train(
         typer.Option(
             "--from",
             help="What to start from: 'bundled', a .safetensors file that was trained before, or one with a trunk: "
-            "EfficientNet-B0 as published, or ResNet-18 (BatchNorm folded).",
+            "EfficientNet-B0 as published, ResNet-18 (BatchNorm folded), torchvision's ResNet-101 or DeepLab (.pth).",
         ),
     ] = "bundled",
     loss: Annotated[

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from skimage import data
 from torch import nn
 
-from napari_pml.embedding.efficientnet import EfficientNetTrunk
+from napari_pml.embedding.deeplab import DeepLabTrunk, from_torchvision, is_published_resnet101
+from napari_pml.embedding.efficientnet import PUBLISHED_STEM, EfficientNetTrunk, fold_batch_norm
 from napari_pml.embedding.resnet import ResNet18Trunk
 from napari_pml.embedding.trunk import Trunk
 from napari_pml.embedding.weights import load_weights
@@ -53,14 +56,44 @@ class EmbeddingHead(nn.Module):
         return F.normalize(self.shortcut(features) + x, dim=1)
 
 
-TRUNKS: tuple[type[Trunk], ...] = (EfficientNetTrunk, ResNet18Trunk)
+TRUNKS: tuple[type[Trunk], ...] = (EfficientNetTrunk, ResNet18Trunk, DeepLabTrunk)
 """What may be below the head, the bundled one first."""
 
 
 def trunk_with(parameters: Iterable[str]) -> type[Trunk] | None:
     """Return the trunk that has all these parameters, or None."""
     wanted = set(parameters)
-    return next((trunk for trunk in TRUNKS if wanted and wanted == trunk().state_dict().keys()), None)
+    with torch.device("meta"):
+        return next((trunk for trunk in TRUNKS if wanted and wanted == trunk().state_dict().keys()), None)
+
+
+def trained_trunk(path: Path) -> Trunk:
+    """Read a trunk from a file.
+
+    Args:
+        path: EfficientNet-B0 as published, stem and blocks 0 to 10; ResNet-18, conv1 to layer3, BatchNorm folded; or
+            torchvision's ResNet-101, or its DeepLab on one.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds something else.
+    """
+    state, _ = load_weights(path)
+    try:
+        if PUBLISHED_STEM in state:
+            state = fold_batch_norm(state)
+        elif is_published_resnet101(state):
+            state = from_torchvision(state)
+        kind = trunk_with(state)
+        if kind is None:
+            raise KeyError("no trunk has parameters of these names")
+        trunk = kind()
+        trunk.load_state_dict(state)
+    except (KeyError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} holds no trunk that is known: EfficientNet-B0 (stem and blocks 0 to 10), ResNet-18 (conv1 to "
+            f"layer3, BatchNorm folded), torchvision's ResNet-101 or DeepLab on one. {error}"
+        ) from error
+    return trunk
 
 
 class CompactNet(nn.Module):
@@ -69,12 +102,17 @@ class CompactNet(nn.Module):
     name = "compact"
     stride = 8
 
-    def __init__(self, trunk: type[Trunk] = EfficientNetTrunk, dim: int = 128):
-        """Build a network without trained weights: `trunk` is one of `TRUNKS`, `dim` the length of the embeddings."""
+    def __init__(self, trunk: Trunk | None = None, dim: int = 128):
+        """Build a network whose head is untrained.
+
+        Args:
+            trunk: below the head; an untrained EfficientNet if not given.
+            dim: length of the embeddings.
+        """
         super().__init__()
         self.dim = dim
-        self.trunk = trunk()
-        self.head = EmbeddingHead(sum(trunk.widths), dim)
+        self.trunk = trunk or EfficientNetTrunk()
+        self.head = EmbeddingHead(sum(self.trunk.widths), dim)
 
     @classmethod
     def from_file(cls, path: Path) -> tuple[CompactNet, str]:
@@ -89,7 +127,7 @@ class CompactNet(nn.Module):
         try:
             if trunk is None:
                 raise KeyError("no trunk has parameters of these names")
-            net = cls(trunk, len(state["head.shortcut.weight"]))
+            net = cls(trunk(), len(state["head.shortcut.weight"]))
             net.load_state_dict(state)
         except (KeyError, RuntimeError) as error:
             raise WeightsError(f"{path} does not fit the network {cls.name!r}: {error}") from error
@@ -144,3 +182,9 @@ class CompactNet(nn.Module):
             layer.bias = nn.Parameter(projection @ layer.bias)
             layer.out_channels = dim
         self.dim = dim
+
+
+def photographs() -> torch.Tensor:
+    """Return (B, 3, 256, 256) photographs in 0..1 that come with scikit-image: some typical frames."""
+    pictures = (data.astronaut(), data.coffee(), data.chelsea(), data.rocket())
+    return torch.from_numpy(np.stack([picture[:256, 64:320] for picture in pictures])).permute(0, 3, 1, 2) / 255

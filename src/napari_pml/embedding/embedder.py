@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
-from napari_pml.embedding.compact import CompactNet
-from napari_pml.embedding.weights import bundled
+from napari_pml.embedding.catalogue import CATALOGUE, find
+from napari_pml.embedding.compact import CompactNet, photographs, trained_trunk
+from napari_pml.embedding.foundation import FoundationEmbedder
+from napari_pml.embedding.weights import bundled, digest
 from napari_pml.grid import pad_to_cells
 from napari_pml.types import DeviceError, WeightsError
+
+DEEPLAB = "deeplab-resnet101"
+"""The paper's network, but for the training of its head."""
 
 
 class Embedder(Protocol):
@@ -48,20 +54,14 @@ class Embedder(Protocol):
         ...
 
 
-class CompactEmbedder:
-    """The bundled network, see `CompactNet`; in half precision on a GPU."""
+class NetworkEmbedder:
+    """A trunk under the head of the paper, see `CompactNet`; in half precision on a GPU."""
 
-    name = CompactNet.name
     stride = CompactNet.stride
 
-    def __init__(self, device: torch.device, weights: Path | None = None):
-        """Load weights, by default the bundled ones.
-
-        Raises:
-            WeightsError: `weights` does not exist, is damaged, or belongs to another network.
-        """
-        self._net, self.fingerprint = CompactNet.from_file(weights or bundled(CompactNet.name))
-        self.dim = self._net.dim
+    def __init__(self, name: str, net: CompactNet, fingerprint: str, device: torch.device):
+        """Embed with `net`, whose weights have a fingerprint."""
+        self.name, self._net, self.fingerprint, self.dim = name, net, fingerprint, net.dim
         self.to(device)
 
     def to(self, device: torch.device) -> None:
@@ -78,29 +78,55 @@ class CompactEmbedder:
         return embeddings.float()
 
 
-EMBEDDERS: dict[str, Callable[[torch.device], Embedder]] = {"compact": CompactEmbedder}
-"""Every embedder by its name."""
+def _compact(device: torch.device) -> Embedder:
+    return NetworkEmbedder(CompactNet.name, *CompactNet.from_file(bundled(CompactNet.name)), device)
+
+
+def _deeplab(device: torch.device) -> Embedder:
+    """Return the paper's trunk as published; its head begins with the principal components of a few photographs."""
+    (path,) = find(DEEPLAB)
+    net = CompactNet(trained_trunk(path))
+    net.start_from_principal_components(photographs())
+    return NetworkEmbedder(DEEPLAB, net, f"{DEEPLAB}-{digest(path)}", device)
+
+
+def _foundation(name: str, device: torch.device) -> Embedder:
+    config, _ = find(name)
+    return FoundationEmbedder(name, config.parent, device)
+
+
+EMBEDDERS: dict[str, Callable[[torch.device], Embedder]] = {
+    CompactNet.name: _compact,
+    DEEPLAB: _deeplab,
+    **{name: partial(_foundation, name) for name in CATALOGUE if name != DEEPLAB},
+}
+"""Every embedder by its name; all but the first have to be downloaded, see `catalogue`."""
 
 
 def load_embedder(name: str, device: torch.device) -> Embedder:
-    """Return the embedder of that name, or the one trained into a .safetensors file.
+    """Return the embedder of that name, or the one in a file or folder.
 
     Args:
-        name: a key of `EMBEDDERS`, or the path of weights that `napari-pml train` wrote.
+        name: a key of `EMBEDDERS`; the path of weights that `napari-pml train` wrote (.safetensors); or of a folder
+            with a vision transformer in the format of transformers (config.json, model.safetensors).
         device: where it shall run.
 
     Raises:
-        WeightsError: neither a known name nor a usable file.
+        WeightsError: there is no such embedder, it is not on this computer, or cannot be read.
     """
     # On Linux PyTorch then asks for memory in large pages, which takes a quarter off the time of a frame. It looks at
     # this variable once, when it first needs a lot of memory.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if name in EMBEDDERS:
         return EMBEDDERS[name](device)
-    if name.endswith(".safetensors"):
-        return CompactEmbedder(device, Path(name))
+    path = Path(name)
+    if path.suffix == ".safetensors":
+        return NetworkEmbedder(name, *CompactNet.from_file(path), device)
+    if (path / "config.json").exists():
+        return FoundationEmbedder(name, path, device)
     raise WeightsError(
-        f"There is no embedder {name!r}. Choose one of {', '.join(EMBEDDERS)}, or give the path of a .safetensors file."
+        f"There is no embedder {name!r}. Choose one of {', '.join(EMBEDDERS)}, or give the path of a .safetensors file "
+        "or of a folder with config.json and model.safetensors."
     )
 
 

@@ -9,6 +9,12 @@ from torch import nn
 from napari_pml.embedding.trunk import Trunk
 
 
+def stem(x: torch.Tensor, conv1: nn.Conv2d) -> torch.Tensor:
+    """Bring (B, 3, H, W) frames to stride 4, output i centred on pixel 4 i + 4, see `ResNet18Trunk`."""
+    x = F.pad(x[..., 1:, 1:], (0, 6, 0, 6), mode="replicate")
+    return F.max_pool2d(F.relu(conv1(x), inplace=True), 3, stride=2, padding=1)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut; BatchNorm is folded into the convolutions."""
 
@@ -47,7 +53,5 @@ class ResNet18Trunk(Trunk):
 
     def two_depths(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the features after the second and after the third stage."""
-        x = F.pad(x[..., 1:, 1:], (0, 6, 0, 6), mode="replicate")
-        x = F.max_pool2d(F.relu(self.conv1(x), inplace=True), 3, stride=2, padding=1)
-        fine = self.layer2(self.layer1(x))
+        fine = self.layer2(self.layer1(stem(x, self.conv1)))
         return fine, self.layer3(fine)

@@ -10,10 +10,10 @@ from torch import nn
 
 
 class Trunk(nn.Module, ABC):
-    """Computes features at strides 8 and 16, both on the stride-8 grid, from frames as ImageNet networks see them.
+    """Computes features of two depths, both on the stride-8 grid, from frames as ImageNet networks see them.
 
     Attributes:
-        widths: channels of the stride-8 and of the stride-16 features.
+        widths: channels of the features of either depth.
     """
 
     mean: torch.Tensor
@@ -31,7 +31,7 @@ class Trunk(nn.Module, ABC):
 
     @abstractmethod
     def two_depths(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map (B, 3, H, W) standardised frames to features at strides 8 and 16."""
+        """Map (B, 3, H, W) standardised frames to features of stride 8, and deeper ones of stride 16 or 8."""
 
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute features of two depths.
@@ -40,9 +40,11 @@ class Trunk(nn.Module, ABC):
             frames: (B, 3, H, W) RGB in 0..1, H and W multiples of 8.
 
         Returns:
-            (B, C, H/8, W/8) of stride 8, and likewise those of stride 16, brought up; C as `widths` says.
+            (B, C, H/8, W/8) of either depth, those of stride 16 brought up; C as `widths` says.
         """
         fine, coarse = self.two_depths((frames - self.mean) / self.std)
+        if coarse.shape[-2:] == fine.shape[-2:]:
+            return fine, coarse
         # Coarse cell j is centred on fine cell 2 j: bring it up corner to corner, then repeat the last cell if needed.
         h, w = coarse.shape[-2:]
         coarse = F.interpolate(coarse, size=(2 * h - 1, 2 * w - 1), mode="bilinear", align_corners=True)

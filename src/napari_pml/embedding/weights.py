@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from pathlib import Path
 
-import pooch
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -36,7 +37,7 @@ def load_weights(path: Path, architecture: str | None = None) -> tuple[dict[str,
     """Read weights.
 
     Args:
-        path: a .safetensors file.
+        path: a .safetensors file; or a PyTorch checkpoint (.pth, .pt) that is a table of tensors and nothing else.
         architecture: the network they must belong to; None takes any.
 
     Returns:
@@ -47,6 +48,8 @@ def load_weights(path: Path, architecture: str | None = None) -> tuple[dict[str,
     """
     if not path.exists():
         raise WeightsError(f"There are no weights at {path}. Check the path; the bundled network needs none.")
+    if path.suffix in (".pth", ".pt"):
+        return _checkpoint(path), f"{architecture}-{digest(path)}"
     try:
         with safe_open(path, framework="pt") as file:
             found = (file.metadata() or {}).get("architecture")
@@ -55,4 +58,22 @@ def load_weights(path: Path, architecture: str | None = None) -> tuple[dict[str,
         raise WeightsError(f"{path} is not a readable .safetensors file ({error}). Fetch or train it again.") from error
     if architecture is not None and found != architecture:
         raise WeightsError(f"{path} holds weights of {found!r}, but {architecture!r} is needed.")
-    return state, f"{architecture}-{pooch.file_hash(str(path))[:16]}"
+    return state, f"{architecture}-{digest(path)}"
+
+
+def _checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a PyTorch checkpoint; nothing in it is executed."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.float() for name, tensor in state.items()}
+    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a PyTorch checkpoint that holds tensors alone: {str(error).splitlines()[0]} Fetch it "
+            "again, or convert it to .safetensors."
+        ) from error
+
+
+def digest(path: Path) -> str:
+    """Return 16 characters that differ between files."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

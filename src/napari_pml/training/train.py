@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from napari_pml.embedding.compact import CompactNet, trunk_with
-from napari_pml.embedding.efficientnet import PUBLISHED_STEM, fold_batch_norm
+from napari_pml.embedding.compact import CompactNet, trained_trunk
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
 from napari_pml.training.clips import Clip, ClipSampler, sample_anchors
 from napari_pml.training.curve import plot_log
@@ -108,30 +107,17 @@ def initial_network(start: Path | None, sampler: ClipSampler) -> CompactNet:
     """Return the network that training starts from.
 
     Args:
-        start: a network that was trained before, or a trunk: EfficientNet-B0 as published, stem and blocks 0 to 10, or
-            ResNet-18, conv1 to layer3, BatchNorm folded. A trunk gets a head that starts from the principal components
-            of some clips. None is the bundled network.
+        start: a network that was trained before, or a trunk, see `trained_trunk`, which gets a head that starts from
+            the principal components of some clips. None is the bundled network.
         sampler: of those clips.
 
     Raises:
         WeightsError: `start` is missing or does not fit.
     """
     path = start or bundled(CompactNet.name)
-    state, _ = load_weights(path)
-    if any(name.startswith("head.") for name in state):
+    if any(name.startswith("head.") for name in load_weights(path)[0]):
         return CompactNet.from_file(path)[0]
-    try:
-        state = fold_batch_norm(state) if PUBLISHED_STEM in state else state
-        trunk = trunk_with(state)
-        if trunk is None:
-            raise KeyError("no trunk has parameters of these names")
-        net = CompactNet(trunk)
-        net.trunk.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
-        raise WeightsError(
-            f"{path} holds neither a {CompactNet.name!r} network nor a trunk for it, EfficientNet-B0 (stem and blocks "
-            f"0 to 10) or ResNet-18 (conv1 to layer3, BatchNorm folded): {error}"
-        ) from error
+    net = CompactNet(trained_trunk(path))
     net.start_from_principal_components(_typical_frames(sampler))
     return net
 

@@ -15,13 +15,11 @@ from napari_pml.viewer.readers import LayerTuple, read_video
 _SAM2 = (
     "https://raw.githubusercontent.com/facebookresearch/sam2/5fb59ce1c09e6e2995d6ee4754540e39e01a7e82/demo/data/gallery"
 )
-_SAM2_ORIGIN = "demo gallery of SAM 2, Meta Platforms, Apache-2.0"
+ORIGIN = "demo gallery of SAM 2, Meta Platforms, Apache-2.0"
 
-DOG = RemoteFile(
-    f"{_SAM2}/01_dog.mp4", "21425eb9b7fce7d3fb23fa17b1c07bcbe99ba9e64e3b5347d8052ba6d9c38924", _SAM2_ORIGIN
-)
+DOG = RemoteFile(f"{_SAM2}/01_dog.mp4", "21425eb9b7fce7d3fb23fa17b1c07bcbe99ba9e64e3b5347d8052ba6d9c38924")
 JUGGLER = RemoteFile(
-    f"{_SAM2}/05_default_juggle.mp4", "60d23773ad50389a5c2df9ba4ab05e9b4d39d21dfa7b75d15b46666ff7a4e2bb", _SAM2_ORIGIN
+    f"{_SAM2}/05_default_juggle.mp4", "60d23773ad50389a5c2df9ba4ab05e9b4d39d21dfa7b75d15b46666ff7a4e2bb"
 )
 
 
@@ -41,7 +39,7 @@ def downloaded(file: RemoteFile) -> Path:
     Raises:
         DownloadError: it cannot be had.
     """
-    show_info(f"Fetching {file.name} ({file.origin})")
+    show_info(f"Fetching {file.name} ({ORIGIN})")
     with ThreadPoolExecutor(1) as pool, progress(total=0, desc=file.name):
         future = pool.submit(fetch, file)
         while not wait([future], timeout=0.02).done:

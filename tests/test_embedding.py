@@ -37,7 +37,7 @@ def cache(tmp_path_factory):
         yield cache
 
 
-@pytest.fixture(scope="module", params=["compact", "deeplab-resnet101", "dinov2-small", "dinov3-small"])
+@pytest.fixture(scope="module", params=["compact", "compact@2x", "deeplab-resnet101", "dinov2-small", "dinov3-small"])
 def embedder(request, cache):
     return load_embedder(request.param, CPU)
 
@@ -67,7 +67,7 @@ def test_a_disc_is_found_where_it_is(embedder, size, corner):
     """The cells that a disc changes most lie around its centre, to less than half a cell."""
     y, x = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
     noise = torch.rand(3, *size, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.3
-    disc = torch.hypot(y - corner[0] + 0.0, x - corner[1] + 0.0) < 11
+    disc = torch.hypot(y - corner[0] + 0.0, x - corner[1] + 0.0) < 11 * embedder.stride / 8
     frames = torch.stack([noise, torch.where(disc, torch.tensor([0.9, 0.2, 0.1])[:, None, None], noise)])
     plain, changed = embedder.embed(frames, torch.zeros(2))
     difference = (1 - (plain * changed).sum(0)).clamp_min(0) ** 2
@@ -255,3 +255,12 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     torch.save({"weight": print}, tmp_path / "evil.pth")
     with pytest.raises(WeightsError, match="tensors alone"):
         load_weights(tmp_path / "evil.pth")
+
+
+def test_enlarged_frames_have_smaller_cells():
+    plain, large = (load_embedder(name, CPU) for name in ("compact", "compact@4x"))
+    assert (large.stride, large.dim) == (2, plain.dim)
+    assert large.fingerprint != plain.fingerprint
+    assert large.embed(torch.rand(1, 3, 20, 26), torch.zeros(1)).shape == (1, plain.dim, 10, 13)
+    with pytest.raises(WeightsError, match="Choose one of compact"):
+        load_embedder("compact@3x", CPU)

@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
 from drawn_video import jaccard
-from napari_pml.grid import pixel_counts
+from napari_pml.grid import grid_shape, pixel_counts
 from napari_pml.refine import Refiner
 from napari_pml.types import BACKGROUND, Scores
 from napari_pml.video import open_video
@@ -43,6 +44,20 @@ def test_an_object_has_the_same_outline_whatever_surrounds_it():
     labels = [pixel_labels(scores, picture, "edges") for scores in (alone, everywhere)]
     assert (labels[0] == labels[1]).all()
     assert (labels[0] == 1).any()
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8, 16])
+@pytest.mark.parametrize("size", [(160, 240), (157, 235)])
+def test_every_size_of_cells_follows_edges(stride, size):
+    """The edge lies where no cell ends; an object far from the first row has a rectangle of its own."""
+    picture = np.full((*size, 3), 0.2, np.float32)
+    picture[71:113, 93:149] = 0.8
+    mask = np.full(size, BACKGROUND, np.uint16)
+    mask[71:113, 93:149] = 1
+    counts = pixel_counts(mask, (BACKGROUND, 1), stride)
+    h, w = grid_shape(*size, stride)
+    scores = Scores((counts / counts.sum(1, keepdim=True)).T.reshape(2, h, w), (BACKGROUND, 1), stride)
+    assert jaccard(pixel_labels(scores, picture, "edges") == 1, mask == 1) > (0.97 if stride < 16 else 0.9)
 
 
 def test_the_best_of_many_wins_however_few_votes_it_has():

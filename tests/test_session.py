@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from drawn_video import jaccard
+from drawn_video import ColourEmbedder, jaccard
 from napari_pml import BACKGROUND, METHODS, MaskStore, PmlConfig, PmlError, Session, open_video
 from napari_pml.certainty import certainty
+from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.embedding.stores import MemoryStore
 
 
@@ -303,3 +304,17 @@ def test_embeddings_take_no_more_room_than_they_are_given(drawn, colour_embedder
     for t in (0, 0, 1, 0):
         _ = session.embeddings[t]
     assert colour_embedder.calls == 3
+
+
+def test_another_network_makes_everything_anew(make, drawn):
+    """Also one with smaller cells; confidence keeps its own."""
+    frames, masks = drawn
+    session = make()
+    session.annotate(0, masks[0], complete=True)
+    list(session.propagate())
+    session.embedder = Enlarged(ColourEmbedder(), 2)
+    assert session.embedder.stride == 4
+    assert session.stale_frames() == list(range(len(frames)))
+    for mask in session.propagate():
+        assert jaccard(mask.labels == 1, masks[mask.t] == 1) > 0.8
+        assert mask.confidence.shape == (12, 16)

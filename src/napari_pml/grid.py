@@ -68,6 +68,13 @@ def upsample(values: torch.Tensor, size: Sequence[int], stride: int) -> torch.Te
     return full[:, : size[0], : size[1]]
 
 
+def resize_cells(values: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Bring (h, w) values to another grid over the same image: means of smaller cells, or larger ones repeated."""
+    if values.shape == grid:
+        return values
+    return F.interpolate(values[None, None], grid, mode="area")[0, 0]
+
+
 @dataclass(frozen=True)
 class IntensityScale:
     """How stored intensities become network input: one (low, high) per channel, for the whole video.

@@ -21,6 +21,9 @@ from zarr.storage import LocalStore, MemoryStore
 from napari_pml.certainty import certainty
 from napari_pml.types import STALE, Confidence, ExportError, FrameMask
 
+CONFIDENCE_STRIDE = 8
+"""Side in pixels of the cells in which confidence is kept, whatever cells a network has."""
+
 NO_MASK = -1
 """The revision of a frame that has no mask yet."""
 
@@ -37,7 +40,7 @@ class MaskStore:
 
     Attributes:
         shape: (T, H, W) of the video.
-        grid: (h, w) of its cells.
+        grid: (h, w) of the cells of confidence.
     """
 
     def __init__(self, shape: tuple[int, int, int], grid: tuple[int, int], path: Path | None = None) -> None:

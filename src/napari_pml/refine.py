@@ -66,11 +66,12 @@ def pixel_labels(scores: Scores, size: tuple[int, int], guide: GuidedFilter | No
     winner = torch.zeros(size, dtype=torch.int64, device=device)
     has_chance = (scores.values > SMALL_SHARE) | (scores.values == scores.values.amax(0))
     rows, columns = has_chance.any(2).cpu(), has_chance.any(1).cpu()
+    unit = max(1, SUBSAMPLING // stride)
     elsewhere = scores.values[1:].sum(0)  # what objects have outside of their rectangles
     for i in range(1, len(scores.values)):
         if not rows[i].any():
             continue
-        cells = _span(rows[i]), _span(columns[i])
+        cells = _span(rows[i], unit), _span(columns[i], unit)
         place = tuple(slice(c.start * stride, min(c.stop * stride, n)) for c, n in zip(cells, size, strict=True))
         pixels = upsample(scores.values[None, i, *cells], best[place].shape, stride)[0]
         value = pixels if guide is None else guide(pixels, place)
@@ -85,10 +86,15 @@ def pixel_labels(scores: Scores, size: tuple[int, int], guide: GuidedFilter | No
     return labels
 
 
-def _span(hit: torch.Tensor) -> slice:
-    """Return the rows or columns that have to be looked at, given (n,) bool in which of them it has a chance."""
+def _span(hit: torch.Tensor, unit: int) -> slice:
+    """Return the rows or columns that have to be looked at, from a multiple of `unit` on.
+
+    Args:
+        hit: (n,) bool, in which of them it has a chance.
+        unit: so many cells are one sample of the filter.
+    """
     first, last = (int(i) for i in hit.nonzero()[[0, -1], 0])
-    return slice(max(0, first - REACH), last + 1 + REACH)
+    return slice(max(0, first - REACH) // unit * unit, last + 1 + REACH)
 
 
 class GuidedFilter:

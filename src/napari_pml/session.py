@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike
 
 from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.masks import FinishedMasks, MaskStore
+from napari_pml.grid import grid_shape, resize_cells
+from napari_pml.masks import CONFIDENCE_STRIDE, FinishedMasks, MaskStore
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.method import LearningProgress
@@ -105,7 +105,7 @@ class Session:
         self._computing = threading.Lock()
         self._annotating = threading.Lock()
         if project is None:
-            self.masks = masks or MaskStore(video.shape, self.embeddings.grid)
+            self.masks = masks or MaskStore(video.shape, self._confidence_grid)
             # Whatever is in the store already is older than any annotation to come.
             self.annotations = Annotations(video.shape, revision=max(STALE, int(self.masks.revisions.max())))
             self._config = config or DEFAULT
@@ -116,7 +116,7 @@ class Session:
     def _go_on(self, project: Project, config: MethodConfig | None) -> None:
         """Take over everything from a project."""
         project.check(self.video)
-        self.masks = project.masks(self.embeddings.grid)
+        self.masks = project.masks(self._confidence_grid)
         self.annotations = project.annotations
         basis = project.record.basis
         self._config = config or _known_config(basis.get("settings", {}))
@@ -151,9 +151,20 @@ class Session:
             self.annotations = annotations
 
     @property
+    def _confidence_grid(self) -> tuple[int, int]:
+        return grid_shape(*self.video.shape[1:], CONFIDENCE_STRIDE)
+
+    @property
     def embedder(self) -> Embedder:
-        """The network in use."""
+        """The network in use; another one makes every mask stale, and forgets what was learned from other videos."""
         return self.embeddings.embedder
+
+    @embedder.setter
+    def embedder(self, embedder: Embedder) -> None:
+        with self._computing, self._annotating:
+            store = MemoryStore(self.embeddings.store.max_bytes)
+            self.embeddings, self.borrowed = VideoEmbeddings(self.video, embedder, store), None
+            self._begin_anew()
 
     @property
     def device(self) -> torch.device:
@@ -222,7 +233,7 @@ class Session:
         """
         project.check(self.video)
         with self._computing:
-            masks = project.masks(self.embeddings.grid)
+            masks = project.masks(self._confidence_grid)
             for t in np.flatnonzero(self.masks.revisions >= STALE).tolist():
                 masks.put(self.masks[t])
             if self.borrowed is not None:
@@ -382,7 +393,7 @@ class Session:
 
     def _compute(self, annotations: Annotations, t: int, finished: Sequence[int]) -> FrameMask:
         if t in annotations.complete:
-            labels, confidence = np.zeros_like(annotations.frames[t]), np.ones(self.embeddings.grid, np.float32)
+            labels, confidence = np.zeros_like(annotations.frames[t]), np.ones(self.masks.grid, np.float32)
         else:
             while self._learn_more(annotations):
                 pass
@@ -427,10 +438,8 @@ class Session:
         self._learned = self._learning = None
 
     def _confidence(self, scores: Scores) -> Confidence:
-        """Return the winner's share of the votes in each cell of the embeddings' grid, whatever the scores' own."""
-        winner = scores.values.amax(0).clamp_max(1)
-        if winner.shape != self.embeddings.grid:
-            winner = F.interpolate(winner[None, None], self.embeddings.grid, mode="area")[0, 0]
+        """Return the winner's share of the votes in each cell of the masks' grid, whatever the scores' own."""
+        winner = resize_cells(scores.values.amax(0).clamp_max(1), self.masks.grid)
         confidence: Confidence = winner.cpu().numpy()
         return confidence
 

@@ -12,6 +12,7 @@ import torch
 
 from napari_pml.embedding.catalogue import CATALOGUE, find
 from napari_pml.embedding.compact import CompactNet, photographs, trained_trunk
+from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.embedding.foundation import FoundationEmbedder
 from napari_pml.embedding.weights import bundled, digest
 from napari_pml.grid import pad_to_cells
@@ -103,12 +104,17 @@ EMBEDDERS: dict[str, Callable[[torch.device], Embedder]] = {
 """Every embedder by its name; all but the first have to be downloaded, see `catalogue`."""
 
 
+ENLARGEMENTS = {"2x": 2, "4x": 4}
+"""What may stand behind the @ of an embedder's name."""
+
+
 def load_embedder(name: str, device: torch.device) -> Embedder:
     """Return the embedder of that name, or the one in a file or folder.
 
     Args:
         name: a key of `EMBEDDERS`; the path of weights that `napari-pml train` wrote (.safetensors); or of a folder
-            with a vision transformer in the format of transformers (config.json, model.safetensors).
+            with a vision transformer in the format of transformers (config.json, model.safetensors). With "@2x" or
+            "@4x" behind it, frames are enlarged first, see `Enlarged`.
         device: where it shall run.
 
     Raises:
@@ -117,6 +123,9 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
     # On Linux PyTorch then asks for memory in large pages, which takes a quarter off the time of a frame. It looks at
     # this variable once, when it first needs a lot of memory.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    whole, at, factor = name.rpartition("@")
+    if at and factor in ENLARGEMENTS:
+        return Enlarged(load_embedder(whole, device), ENLARGEMENTS[factor])
     if name in EMBEDDERS:
         return EMBEDDERS[name](device)
     path = Path(name)

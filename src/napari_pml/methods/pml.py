@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.grid import resize_cells
 from napari_pml.methods.annotated import ALIKE, AnnotatedReferences, likeness
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
@@ -263,7 +264,8 @@ class Pml:
             stride = self.embeddings.embedder.stride
             every = dense_references(mask.t, labels, embeddings, self._ids, stride, painted=False)
             cells = every.select(slice(embeddings.shape[0] * embeddings.shape[1]))
-            agreed = torch.from_numpy(mask.confidence.ravel() >= UNANIMOUS).to(cells.embeddings.device)
+            confidence = resize_cells(torch.tensor(mask.confidence), (embeddings.shape[0], embeddings.shape[1]))
+            agreed = (confidence.flatten() >= UNANIMOUS).to(cells.embeddings.device)
             self._finished[mask] = FinishedFrame(cells, cells.select(agreed).thinned(ADAPTATION_PIXELS))
         return self._finished[mask]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from napari.layers import Image
 from napari.utils.colormaps import Colormap
 
+from napari_pml.masks import CONFIDENCE_STRIDE
 from napari_pml.viewer import layers
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.lazy_frames import ConfidenceFrames, EmbeddingFrames, LazyFrames
@@ -66,12 +67,13 @@ class Insight:
         if layer is not None and not wanted:
             shown.remove(layer)
         elif layer is None and wanted and self.can_show(look):
-            image, stride = track.image, track.session.embedder.stride
+            image = track.image
             if look == "confidence":
                 style = {"colormap": _UNSURE, "contrast_limits": _CONFIDENCE_RANGE, "opacity": 0.7}
-                layer = layers.new_cell_layer(ConfidenceFrames(track.session), image, look, stride, **style)
+                layer = layers.new_cell_layer(ConfidenceFrames(track.session), image, look, CONFIDENCE_STRIDE, **style)
                 layers.insert_below(layer, track.sources, shown)
             else:
+                stride = track.session.embedder.stride
                 layer = layers.new_cell_layer(EmbeddingFrames(track.session), image, look, stride, rgb=True)
                 layers.insert_below(layer, list(shown)[shown.index(image) + 1 :], shown)
             self.refresh()
@@ -88,7 +90,7 @@ class Insight:
             layer = self._layer(look)
             if layer is None:
                 continue
-            if layer.data.session is not session:  # the image layer shows another video now
+            if layer.data.session is not session or not layer.data.is_of_today:  # another video, or another network
                 self._controller.viewer.layers.remove(layer)
             elif look == "confidence":
                 layer.refresh(thumbnail=False, highlight=False, extent=False)

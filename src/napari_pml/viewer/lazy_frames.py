@@ -13,6 +13,7 @@ from napari_pml.embedding.components import PrincipalComponents
 
 if TYPE_CHECKING:
     from napari_pml import Session
+    from napari_pml.embedding.video_embeddings import VideoEmbeddings
 
 BASIS_FRAMES = 5
 """The colours of embeddings are chosen for so many frames at most, spread over those that are embedded already."""
@@ -20,7 +21,7 @@ BASIS_FRAMES = 5
 KEPT_FRAMES = 1000
 """Colours of so many frames stay in memory: about 25 kB each for 854 x 480 pixels."""
 
-_BASES: WeakKeyDictionary[Session, PrincipalComponents] = WeakKeyDictionary()
+_BASES: WeakKeyDictionary[VideoEmbeddings, PrincipalComponents] = WeakKeyDictionary()
 """What a colour means for a video, chosen once: who takes the layer away and adds it again sees the same."""
 
 
@@ -33,15 +34,20 @@ class LazyFrames(ABC):
         dtype: of the array.
     """
 
-    def __init__(self, session: Session, dtype: Any, *channels: int) -> None:
+    def __init__(self, session: Session, dtype: Any, grid: tuple[int, int], *channels: int) -> None:
         self.session = session
-        self.shape = (len(session.video), *session.embeddings.grid, *channels)
+        self.shape = (len(session.video), *grid, *channels)
         self.dtype = np.dtype(dtype)
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
+
+    @property
+    def is_of_today(self) -> bool:
+        """Whether the session still has the cells that this was made for."""
+        return True
 
     @abstractmethod
     def frame(self, t: int) -> NDArray[Any]:
@@ -62,7 +68,7 @@ class ConfidenceFrames(LazyFrames):
     """(T, h, w) float32 in 0..1, how sure the winner is; NaN on frames without a mask."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__(session, np.float32)
+        super().__init__(session, np.float32, session.masks.grid)
         self._none = np.full(self.shape[1:], np.nan, np.float32)
 
     def frame(self, t: int) -> NDArray[np.float32]:
@@ -77,12 +83,18 @@ class EmbeddingFrames(LazyFrames):
     """(T, h, w, 4) uint8 RGBA, the embeddings' principal components; transparent where they are not made yet."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__(session, np.uint8, 4)
+        super().__init__(session, np.uint8, session.embeddings.grid, 4)
+        self._embeddings = session.embeddings
         self._made: dict[int, NDArray[np.uint8]] = {}
         self._none = np.zeros(self.shape[1:], np.uint8)
 
     def __contains__(self, t: int) -> bool:
         return t in self._made
+
+    @property
+    def is_of_today(self) -> bool:
+        """Whether the session has no other network now."""
+        return self._embeddings is self.session.embeddings
 
     def frame(self, t: int) -> NDArray[np.uint8]:
         """Return the colours of frame t, if they are made."""
@@ -90,14 +102,14 @@ class EmbeddingFrames(LazyFrames):
 
     def make(self, t: int) -> None:
         """Make the colours of frame t; takes as long as embedding it."""
-        if self.session not in _BASES:
-            embedded = [s for s in range(self.shape[0]) if s == t or s in self.session.embeddings]
+        if self._embeddings not in _BASES:
+            embedded = [s for s in range(self.shape[0]) if s == t or s in self._embeddings]
             spread = embedded[:: -(-len(embedded) // BASIS_FRAMES)]
-            _BASES[self.session] = PrincipalComponents.fit([self._embedding(s) for s in spread])
-        colours = _BASES[self.session].rgb(self._embedding(t))
+            _BASES[self._embeddings] = PrincipalComponents.fit([self._embedding(s) for s in spread])
+        colours = _BASES[self._embeddings].rgb(self._embedding(t))
         self._made[t] = np.pad((255 * colours).round().astype(np.uint8), ((0, 0), (0, 0), (0, 1)), constant_values=255)
         if len(self._made) > KEPT_FRAMES:
             del self._made[next(iter(self._made))]
 
     def _embedding(self, t: int) -> NDArray[np.float32]:
-        return self.session.embeddings[t].cpu().numpy()
+        return self._embeddings[t].cpu().numpy()

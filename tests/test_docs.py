@@ -21,7 +21,13 @@ def test_scripting_without_a_window(tmp_path, monkeypatch):
     assert (tmp_path / "demo.pml.zarr").is_dir()
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "docs/accuracy.md", "docs/scripting.md"])
+def test_an_embedder_of_ones_own():
+    exec(compile(examples("docs/embedders.md"), "docs/embedders.md", "exec"), {})
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "ARCHITECTURE.md", "docs/accuracy.md", "docs/scripting.md", "docs/embedders.md"]
+)
 def test_every_file_that_is_linked_or_run_exists(page):
     text = (ROOT / page).read_text()
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)

@@ -25,6 +25,16 @@ class FakeVideo:
         return self.shape[0]
 
 
+class FakeEmbeddings:
+    seconds = None
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def __getitem__(self, t: int) -> np.ndarray:
+        return self._array[t]
+
+
 class FakeSession:
     """Retrieval in miniature: a pixel takes the label of the annotated pixel with the nearest intensity."""
 
@@ -33,7 +43,7 @@ class FakeSession:
         self.masks = MaskStore(video.shape, (1, 1))
         self.annotations = Annotations(video.shape)
         self.borrowed, self.object_ids = None, ()
-        self.embeddings = video.array
+        self.embeddings = FakeEmbeddings(video.array)
         self.device, self.embedder = SimpleNamespace(type="cpu"), SimpleNamespace(name="fake")
         self._config = FakeConfig()
         self.prepared: list[int] = []

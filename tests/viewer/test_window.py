@@ -1,5 +1,6 @@
 """A real window, a real mouse, and for the first journey the real network too."""
 
+import re
 import sys
 import threading
 from dataclasses import replace
@@ -236,6 +237,32 @@ def test_the_settings_begin_with_those_of_the_session(annotated, k, method):
     session.config = METHODS["pml"]
     panel.refresh()
     assert panel.settings._method.value == "pml"
+
+
+def test_another_network_can_be_chosen_and_its_time_is_shown(open_panel, qtbot):
+    _, panel = open_panel(np.zeros((3, 32, 48), np.uint8))
+    panel.objects.select(1)
+    qtbot.wait_until(lambda: panel.controller.track.session is not None, timeout=PATIENCE_MS)
+    session = panel.controller.track.session
+    panel.settings.expand(animate=False)
+    panel.settings._resolution.value = "@2x"
+    qtbot.wait_until(lambda: session.embedder.name == "compact@2x", timeout=PATIENCE_MS)
+    qtbot.wait_until(lambda: "compact@2x: " in panel.status.text(), timeout=PATIENCE_MS)
+    assert re.search(r"[0-9.]+ s a frame, [0-9]+ s for all", panel.status.text())
+
+
+def test_a_network_that_is_not_there_is_explained_and_the_one_before_goes_on(open_panel, qtbot, monkeypatch, tmp_path):
+    messages = []
+    monkeypatch.setattr("napari_pml.viewer.background.show_error", messages.append)
+    monkeypatch.setattr("napari_pml.embedding.catalogue.cache_folder", lambda: tmp_path)
+    _, panel = open_panel(np.zeros((3, 32, 48), np.uint8))
+    panel.objects.select(1)
+    qtbot.wait_until(lambda: panel.controller.track.session is not None, timeout=PATIENCE_MS)
+    panel.settings.expand(animate=False)
+    panel.settings._network.value = "dinov2-small"
+    qtbot.wait_until(lambda: bool(messages), timeout=PATIENCE_MS)
+    assert "napari-pml download dinov2-small" in messages[0]
+    qtbot.wait_until(lambda: panel.settings._network.value == "compact", timeout=PATIENCE_MS)
 
 
 def test_a_mistake_is_reported_in_plain_words_and_work_goes_on(open_panel, fake_engine, movie, qtbot, monkeypatch):

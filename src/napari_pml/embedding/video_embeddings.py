@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import torch
@@ -22,6 +23,9 @@ class VideoEmbeddings:
     """`embeddings[t]` is the (h, w, D) float32 embedding of frame t, on the embedder's device.
 
     Each frame is computed once, rounded to multiples of `UNIT` and kept in float16. Safe to use from several threads.
+
+    Attributes:
+        seconds: what the last frame took to read and to embed; None before.
     """
 
     def __init__(self, video: Video, embedder: Embedder, store: MemoryStore | None = None):
@@ -31,6 +35,7 @@ class VideoEmbeddings:
         n_frames, height, width = video.shape
         self.grid = grid_shape(height, width, embedder.stride)
         self._n_frames = n_frames
+        self.seconds: float | None = None
         self._lock = threading.Lock()
 
     def __contains__(self, t: int) -> bool:
@@ -51,9 +56,11 @@ class VideoEmbeddings:
         with self._lock:
             embeddings = self.store.get(t)
             if embeddings is None:
+                began = time.perf_counter()
                 frame = torch.from_numpy(self.video.rgb(t)).permute(2, 0, 1)[None]
-                time = torch.tensor([2 * t / max(1, self._n_frames - 1) - 1.0])
-                exact = self.embedder.embed(frame, time)[0].permute(1, 2, 0)
+                place = torch.tensor([2 * t / max(1, self._n_frames - 1) - 1.0])
+                exact = self.embedder.embed(frame, place)[0].permute(1, 2, 0)
                 embeddings = ((exact / UNIT).round() * UNIT).half().cpu().contiguous()
                 self.store.put(t, embeddings)
+                self.seconds = time.perf_counter() - began
         return embeddings.to(self.embedder.device).float()

@@ -196,6 +196,20 @@ class Controller:
         if self.track is not None and self.track.is_annotated:
             self.work.segment(self.track, self.frame)
 
+    def choose_network(self, name: str) -> None:
+        """Embed the video with another network from now on; if it cannot be had, the one before goes on."""
+        track = self.track
+        if track is None:
+            return
+
+        def use() -> None:
+            self.work.use_network(track, name, self.frame, partial(self._sync, work=True))
+
+        if track.session is None:
+            self.work.open(track, self.frame, use)
+        else:
+            use()
+
     def propagate(self) -> None:
         """Segment the whole video, from the frame in view outward."""
         if self.track is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.progress import spoken
 
 
 def hint(controller: Controller) -> str:
@@ -26,11 +27,13 @@ def hint(controller: Controller) -> str:
 
 
 def status(controller: Controller) -> str:
-    """Return which network runs where, and what it does when nothing else is to be done."""
+    """Return which network runs where and what it takes, and what it does when nothing else is to be done."""
     session = controller.track and controller.track.session
     if not session:
         return ""
     device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}.get(session.device.type, session.device.type)
     text = f"{device}, {session.embedder.name}"
+    if (seconds := session.embeddings.seconds) is not None:
+        text += f": {seconds:.2g} s a frame, {spoken(seconds * len(session.video))} for all"
     prepared = controller.work.preparation.progress
     return f"{text}; preparing frames: {prepared[0]} of {prepared[1]}" if prepared else text

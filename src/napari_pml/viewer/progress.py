@@ -45,8 +45,13 @@ class Progress:
         pace = self.per_second
         if pace is None or self.done == self.total:
             return self.counted
-        minutes, seconds = divmod(round((self.total - self.done) / pace), 60)
-        return f"{self.counted}, {pace:.1f} per second, {f'{minutes} min ' if minutes else ''}{seconds} s left"
+        return f"{self.counted}, {pace:.1f} per second, {spoken((self.total - self.done) / pace)} left"
+
+
+def spoken(seconds: float) -> str:
+    """Return a time as people say it, such as "2 min 5 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 @dataclass

@@ -20,11 +20,14 @@ class SettingsForm(QCollapsible):
     """Folded at first, because importing the method takes seconds and few people need it."""
 
     changed = Signal(object)  # the new MethodConfig
+    network_chosen = Signal(str)  # its name, for `load_embedder`
 
     def __init__(self) -> None:
         super().__init__("Settings", expandedIcon="▼", collapsedIcon="▶")
         self._fields: dict[str, ValueWidget] = {}
         self._config: MethodConfig | None = None
+        self._network: ComboBox | None = None
+        self._shown_network = "compact"
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.toggled.connect(self._build)
 
@@ -42,15 +45,41 @@ class SettingsForm(QCollapsible):
         else:
             self._config = config
 
+    def show_network(self, name: str) -> None:
+        """Show which network is in use, also one of the person's own."""
+        self._shown_network = name
+        if self._network is None:
+            return
+        whole, at, factor = name.rpartition("@")
+        network, resolution = (whole, at + factor) if at else (name, "")
+        with self._network.changed.blocked(), self._resolution.changed.blocked():
+            if network not in self._network.choices:
+                self._network.choices = [*self._network.choices, network]
+            self._network.value, self._resolution.value = network, resolution
+
+    def _on_network(self, _: Any) -> None:
+        name = f"{self._network.value}{self._resolution.value}"
+        if name != self._shown_network:
+            self.network_chosen.emit(name)
+
     def _build(self) -> None:
         if self._fields:
             return
         from napari_pml import METHODS
+        from napari_pml.embedding.embedder import EMBEDDERS, ENLARGEMENTS
 
         self._methods = METHODS
+        self._network = ComboBox(label="network", choices=[*EMBEDDERS], tooltip="What describes the pixels")
+        self._resolution = ComboBox(
+            label="frames", choices=[("as they are", ""), *((f"enlarged {x}", f"@{x}") for x in ENLARGEMENTS)]
+        )
+        self._resolution.tooltip = "Enlarge frames for objects of a few pixels; it takes several times as long"
+        for choice in (self._network, self._resolution):
+            choice.changed.connect(self._on_network)
+        self.show_network(self._shown_network)
         self._method = ComboBox(label="method", choices=[*METHODS, _OTHER], tooltip="How to segment")
         self._method.changed.connect(self._on_method)
-        self._form = Container(widgets=[self._method])
+        self._form = Container(widgets=[self._network, self._resolution, self._method])
         self._form.margins = (0, 0, 0, 0)
         self.addWidget(self._form.native)
         self._fill(self._config or METHODS["pml"])

@@ -128,6 +128,7 @@ class SegmentationWidget(QWidget):
         self.look_inside = LookInside(controller)
         self.settings = SettingsForm()
         self.settings.changed.connect(controller.configure)
+        self.settings.network_chosen.connect(controller.choose_network)
         self.status = QLabel(wordWrap=True)
         self.restore, self.save = RestoreOffer(self.projects), SaveBar(controller, self.projects)
 
@@ -209,6 +210,8 @@ class SegmentationWidget(QWidget):
         for kind, button in self._tool_buttons.items():
             button.setChecked(kind == controller.tool)
         self.settings.show_config(controller.work.settings(track))
+        if track is not None and track.session is not None:
+            self.settings.show_network(track.session.embedder.name)
         self.results.refresh()
         self.look_inside.refresh()
         self.projects.look()

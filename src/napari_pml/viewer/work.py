@@ -112,6 +112,19 @@ class Work:
 
         self._start(job, then, self._ended)
 
+    def use_network(self, track: Track, name: str, t: int, then: Callable[[], None]) -> None:
+        """Embed a track's video with another network from now on, frame `t` first; see `load_embedder`."""
+        session = track.session
+
+        def job() -> Iterator[None]:
+            from napari_pml.embedding.embedder import load_embedder
+
+            session.embedder = load_embedder(name, session.device)
+            _ = session.embeddings[t]
+            yield
+
+        self._start(job, lambda _: then(), self._ended)
+
     def segment(self, track: Track, t: int) -> None:
         """Segment the frame in view and, when propagating, all others."""
         session, whole, config = track.session, self.propagating, self.config

@@ -13,6 +13,7 @@ from napari_pml.embedding.weights import load_weights, save_weights
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.training.clips import ClipSampler, sample_anchors
 from napari_pml.training.curve import plot_log
+from napari_pml.training.loop import denormals_flushed
 from napari_pml.training.losses import (
     modified_triplet_loss,
     soft_nearest_neighbour_loss,
@@ -20,7 +21,7 @@ from napari_pml.training.losses import (
     standard_triplet_loss,
 )
 from napari_pml.training.material import find_footage
-from napari_pml.training.train import TrainConfig, Trainer, denormals_flushed, run_training
+from napari_pml.training.train import TrainConfig, Trainer, run_training
 from napari_pml.types import DatasetError, WeightsError
 
 SMALL = TrainConfig(steps=3, height=64, width=64, clips_per_step=1, anchors=32)
@@ -330,7 +331,7 @@ def test_training_lowers_the_loss(dataset, tmp_path):
 
 
 def test_a_stopped_run_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_pml.training.train.CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr("napari_pml.training.loop.CHECKPOINT_EVERY", 1)
     whole = list(run_training([dataset], tmp_path / "whole", SMALL, None, torch.device("cpu")))
     stopped = run_training([dataset], tmp_path / "stopped", SMALL, None, torch.device("cpu"))
     next(stopped)

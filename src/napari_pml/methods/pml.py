@@ -15,7 +15,7 @@ from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.method import LearningProgress
-from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, tiles_with_a_choice, vote
+from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, vote
 from napari_pml.methods.references import (
     ALIKE,
     PAINTED,
@@ -25,6 +25,7 @@ from napari_pml.methods.references import (
     likeness,
 )
 from napari_pml.methods.retrieval import Retrieval, nearest_of
+from napari_pml.methods.windows import tiles_with_a_choice
 from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores
 
 ADAPTATION_FRAMES = 8

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from drawn_video import write_video
 from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.resnet import ResNet18Trunk
 from napari_pml.embedding.weights import load_weights, save_weights
@@ -25,31 +26,6 @@ from napari_pml.training.train import TrainConfig, Trainer, run_training
 from napari_pml.types import DatasetError, WeightsError
 
 SMALL = TrainConfig(steps=3, height=64, width=64, clips_per_step=1, anchors=32)
-
-
-def write_video(root, name, frames, masks):
-    for kind, arrays, suffix in (("JPEGImages", frames, "jpg"), ("Annotations", masks, "png")):
-        folder = root / kind / "480p" / name
-        folder.mkdir(parents=True)
-        for t, array in enumerate(arrays):
-            Image.fromarray(array.astype(np.uint8)).save(folder / f"{t:05d}.{suffix}")
-
-
-@pytest.fixture
-def dataset(tmp_path, drawn):
-    """One video in DAVIS layout, with one label for both drawn objects."""
-    write_video(tmp_path / "data", "shapes", drawn[0], drawn[1] > 0)
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def stills(tmp_path, drawn):
-    """Two stills with two labels each."""
-    for kind, arrays, suffix in (("images", drawn[0], "jpg"), ("masks", drawn[1], "png")):
-        (tmp_path / "stills" / kind).mkdir(parents=True)
-        for t in (0, 4):
-            Image.fromarray(arrays[t].astype(np.uint8)).save(tmp_path / f"stills/{kind}/{t:05d}.{suffix}")
-    return tmp_path / "stills"
 
 
 def test_the_triplet_loss_is_by_hand():

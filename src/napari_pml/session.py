@@ -85,7 +85,7 @@ class Session:
             project: of this video. Its masks count as stale if settings or embedder are others than before.
 
         Raises:
-            WeightsError: the embedder cannot be loaded.
+            WeightsError: the embedder, or a network that the method needs beside it, cannot be loaded.
             ProjectError: the project is of another video, damaged, or cannot be written.
         """
         self.video = video
@@ -161,7 +161,11 @@ class Session:
 
     @property
     def config(self) -> MethodConfig:
-        """The method and its settings; setting others makes every mask stale."""
+        """The method and its settings; setting others makes every mask stale.
+
+        Raises:
+            WeightsError: the method needs a network that there is not for this embedder; all stays as it was.
+        """
         return self._config
 
     @config.setter
@@ -169,12 +173,12 @@ class Session:
         if config == self._config:
             return
         with self._computing, self._annotating:
-            self._config = config
-            self._begin_anew()
+            self._begin_anew(config)
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, config: MethodConfig) -> None:
         """Make every mask stale, since something else than annotations has changed."""
-        self._method = self._config.make(self.embeddings, self.borrowed)
+        self._method = config.make(self.embeddings, self.borrowed)
+        self._config = config
         self._forget()
         self._take(self.annotations.renewed())
 
@@ -201,7 +205,7 @@ class Session:
             if borrowed is not None and self.project is not None:
                 self.project.save_references(borrowed.digest, borrowed.arrays)
             self.borrowed = borrowed
-            self._begin_anew()
+            self._begin_anew(self._config)
             return True
 
     def keep_in(self, project: Project) -> None:

@@ -23,6 +23,8 @@ class Embedder(Protocol):
         dim: D, length of the vectors.
         stride: side of a cell in pixels.
         fingerprint: changes whenever the vectors would; part of the key of every stored embedding.
+        weights: the file that it was loaded from, beside which further networks for these vectors may lie; None if
+            there is none.
         device: where it runs.
     """
 
@@ -30,6 +32,7 @@ class Embedder(Protocol):
     dim: int
     stride: int
     fingerprint: str
+    weights: Path | None
     device: torch.device
 
     def to(self, device: torch.device) -> None:
@@ -60,7 +63,9 @@ class CompactEmbedder:
         Raises:
             WeightsError: `weights` does not exist, is damaged, or belongs to another network.
         """
-        self._net, self.fingerprint = CompactNet.from_file(weights or bundled(CompactNet.name))
+        path = weights or bundled(CompactNet.name)
+        self._net, self.fingerprint = CompactNet.from_file(path)
+        self.weights: Path | None = path
         self.dim = self._net.dim
         self.to(device)
 

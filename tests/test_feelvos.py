@@ -94,10 +94,8 @@ def test_shares_and_labels_of_cells():
     assert shares[:, 0, 0].tolist() == [1, 0, 0]
     assert shares[:, 5, 0].tolist() == [0, 0, 1]
     assert shares[:, 0, 3].tolist() == [0, 0, 0]
-    labels = labels_of_cells(shares)
-    assert labels.tolist() == [[2, NOBODY], [2, 1], [2, NOBODY]] or labels[0, 0] == 0
-    assert (labels == 1).sum() == 1  # a single pixel is not lost
-    assert (labels == 0).sum() == 1  # nor is what is commonest nowhere
+    # Background is commonest nowhere and has the cell of which it fills most; a single pixel is not lost.
+    assert labels_of_cells(shares).tolist() == [[0, NOBODY], [2, 1], [2, NOBODY]]
 
 
 def test_shares_of_a_frame_whose_sides_are_no_multiples_of_8():

@@ -14,7 +14,7 @@ def random_labels(*shape, n_labels, seed=0):
 
 
 def distance(p, q):
-    """Equation 1 of the paper, as it is written."""
+    """The distance of the paper, as it is written there."""
     return 1 - 2 / (1 + torch.exp((p - q).square().sum(-1)))
 
 

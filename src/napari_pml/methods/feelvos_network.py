@@ -1,7 +1,7 @@
 """The learned part of FEELVOS: an embedding to match in, and the dynamic segmentation head.
 
-Voigtlaender et al., CVPR 2019, figure 2 and section 3.6. Below it are frozen embeddings of stride 8; the head sees the
-image itself too and answers at stride 4.
+Voigtlaender et al., CVPR 2019, "Semantic Embedding" and "Dynamic Segmentation Head". Below it are frozen embeddings of
+stride 8; the head sees the image itself too and answers at stride 4.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class FeelvosNet(nn.Module):
     def forward(
         self, frame: torch.Tensor, embeddings: torch.Tensor, distances: torch.Tensor, before: torch.Tensor
     ) -> torch.Tensor:
-        """Score the labels of one frame, each for itself by the same weights (section 3.6).
+        """Score the labels of one frame, each for itself by the same weights ("Dynamic Segmentation Head").
 
         Args:
             frame: (3, H, W) RGB in 0..1, H = 8 h and W = 8 w.

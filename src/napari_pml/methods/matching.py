@@ -1,7 +1,8 @@
 """How far every cell is from the nearest pixels of each label: global and local matching of FEELVOS.
 
-Voigtlaender et al., CVPR 2019, sections 3.3 to 3.5. The nearest are searched for without gradients, some cells at a
-time; the distances to them are then computed with gradients, so that training needs no more memory than use does.
+Voigtlaender et al., CVPR 2019, "Global Matching" and "Local Previous Frame Matching". The nearest are searched for
+without gradients, some cells at a time; the distances to them are then computed with gradients, so that training needs
+no more memory than use does.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ NOBODY = -1
 def global_matching(
     queries: torch.Tensor, references: torch.Tensor, labels: torch.Tensor, n_labels: int
 ) -> torch.Tensor:
-    """Return the distance of every cell to the nearest reference of each label anywhere (section 3.4).
+    """Return the distance of every cell to the nearest reference of each label anywhere ("Global Matching").
 
     Args:
         queries: (Q, D) floats.
@@ -38,7 +39,7 @@ def global_matching(
 def local_matching(
     queries: torch.Tensor, references: torch.Tensor, labels: torch.Tensor, n_labels: int, radius: int
 ) -> torch.Tensor:
-    """Return the distance of every cell to the nearest pixel of each label around its place (section 3.5).
+    """Return the distance of every cell to the nearest pixel of each label around its place ("Local ... Matching").
 
     Args:
         queries: (h, w, D) floats, one frame.
@@ -55,7 +56,7 @@ def local_matching(
 
 
 def distances_to(queries: torch.Tensor, references: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Return d(p, q) = 1 - 2 / (1 + exp(|p - q|^2)), equation 1 of the paper, of pairs of cells.
+    """Return d(p, q) = 1 - 2 / (1 + exp(|p - q|^2)), the distance of the paper, of pairs of cells.
 
     Args:
         queries: (Q, D) floats.
@@ -63,7 +64,7 @@ def distances_to(queries: torch.Tensor, references: torch.Tensor, index: torch.T
         index: (L, Q) int64, the reference of each pair, or `NOBODY`.
 
     Returns:
-        (L, Q) from 0 (the same) to 1; 1 where there is nobody (equations 3 and 4).
+        (L, Q) from 0 (the same) to 1; 1 where there is nobody.
     """
     if not len(references):
         return queries.new_ones(index.shape)

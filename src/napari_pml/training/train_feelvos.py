@@ -33,7 +33,7 @@ MAX_OBJECTS = 4
 """Of a clip that shows more, so many are followed; the others are background."""
 
 HARDEST = 0.15
-"""Share of the pixels, those of the largest loss, that count from the middle of the training on (section 4: 15 %)."""
+"""Share of the pixels, those of the largest loss, that count from the middle of the training on (the paper: 15 %)."""
 
 FIRST_GUESSES = 0.25, 0.15, 0.15, 0.45
 """How often the first frame of a clip is segmented knowing no other mask; knowing strokes on the very frame; with the
@@ -57,10 +57,10 @@ class FeelvosTrainConfig(LoopConfig):
         sparse: share of clips of whose reference only some pixels are given, as by strokes.
     """
 
-    steps: int = 6000
+    steps: int = 2500
     learning_rate: float = 1e-3
     clips_per_step: int = 2
-    clips: int = 1500
+    clips: int = 1000
     height: int = 240
     width: int = 320
     window: int = 12
@@ -185,7 +185,7 @@ class FeelvosTraining(Training):
 
 
 def bootstrapped_cross_entropy(scores: torch.Tensor, labels: torch.Tensor, share: float) -> torch.Tensor:
-    """Return the mean cross-entropy of the pixels that it is largest for (FEELVOS section 4; Wu et al., 2016).
+    """Return the mean cross-entropy of the pixels that it is largest for ("bootstrapped", Wu et al., 2016).
 
     Args:
         scores: (L, H, W), sum 1 over the labels.

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.grid import grid_shape, pad_to_cells
+from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.feelvos_network import (
@@ -38,10 +39,16 @@ from napari_pml.types import BACKGROUND, Annotations, FrameMask, Labels, Scores
 PREVIOUS_FRAMES = 5
 """A finished frame that is so many frames away at most counts as the previous one; training shows no longer gaps."""
 
+SURE = 0.8
+"""Cells of a previous mask with less confidence say nothing: a mistake there would be passed on from frame to frame."""
+
+UNANIMOUS = 0.99
+"""A cell's confidence from which on it joins the references: the softmax of the network is surer than votes are."""
+
 
 @dataclass(frozen=True)
 class FeelvosConfig(MethodConfig):
-    """How far an object may have moved."""
+    """How far an object may have moved, and whether what was found is matched with too."""
 
     method: ClassVar[str] = "feelvos"
 
@@ -54,6 +61,13 @@ class FeelvosConfig(MethodConfig):
             "tooltip": "The previous frame is searched so far around each cell of 8 pixels; more for fast objects.",
         },
     ] = 12
+    adaptation: Annotated[
+        bool,
+        {
+            "label": "online adaptation",
+            "tooltip": "Pixels of finished frames that were scored with confidence become references, as in PML.",
+        },
+    ] = True
 
     def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Feelvos:
         """Return the method for one video, see `MethodConfig`.
@@ -75,6 +89,7 @@ class Feelvos:
         self._ids: tuple[int, ...] = (BACKGROUND,)
         self._references: ReferencePixels | None = None
         self._annotations: Annotations | None = None
+        self._finished = FinishedFrames(embeddings, self._ids, UNANIMOUS)
 
     @property
     def references(self) -> ReferencePixels | None:
@@ -86,7 +101,9 @@ class Feelvos:
         borrowed, device = self.borrowed, self.embeddings.embedder.device
         self.net.to(device)
         self._annotations = annotations
-        self._ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
+        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
+        if ids != self._ids:
+            self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, UNANIMOUS)
         found = annotated_references(
             annotations,
             self.embeddings,
@@ -99,13 +116,16 @@ class Feelvos:
     @torch.no_grad()
     def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:
         """Score the cells of frame t, see `Method.segment`."""
-        if self._references is None:
+        if self._references is None or self._annotations is None:
             raise RuntimeError("learn() comes before segment()")
         embeddings = self.embeddings[t]
         h, w, _ = embeddings.shape
         matched, n_labels = self.net.matched(embeddings), len(self._ids)
-        references = self.net.matched(self._references.embeddings)
-        anywhere = global_matching(matched.flatten(0, 1), references, self._references.labels[:, 0], n_labels)
+        annotated = self._annotations.frames.keys()
+        adaptation = self._finished.adaptation(finished, annotated) if self.config.adaptation else []
+        pool = ReferencePixels.concatenate([self._references, *adaptation])
+        references = self.net.matched(pool.embeddings)
+        anywhere = global_matching(matched.flatten(0, 1), references, pool.labels[:, 0], n_labels)
         around, before = self._previous(t, embeddings, matched, finished)
         _, height, width = self.embeddings.video.shape
         rgb = torch.from_numpy(self.embeddings.video.rgb(t)).to(embeddings).permute(2, 0, 1)
@@ -133,6 +153,8 @@ class Feelvos:
             previous = finished[-1]
             known = np.isin(previous.labels, self._ids)  # an object that has been deleted since is background now
             before = self._shares(np.where(known, previous.labels, BACKGROUND).astype(np.uint16))
+            sure = torch.from_numpy(previous.confidence >= SURE).to(before)
+            before = before * F.interpolate(sure[None, None], scale_factor=2)[0]
             other = self.net.matched(self.embeddings[previous.t])
             around = local_matching(
                 matched, other[None], labels_of_cells(before)[None], len(self._ids), self.config.window

@@ -6,7 +6,6 @@ import torch
 
 from drawn_video import ColourEmbedder, jaccard
 from napari_pml import BACKGROUND, METHODS, Session, open_video
-from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.weights import save_weights
 from napari_pml.methods import feelvos_network
 from napari_pml.methods.feelvos import PREVIOUS_FRAMES
@@ -15,11 +14,13 @@ from napari_pml.methods.matching import NOBODY
 from napari_pml.types import FrameMask, WeightsError
 
 FEELVOS = METHODS["feelvos"]
+TRUSTING = replace(FEELVOS, sure=0.0)
+"""Plain matching, which an untrained network does, is sure of nothing."""
 
 
 @pytest.fixture
 def make(drawn, colour_embedder):
-    def make(config=FEELVOS, frames=drawn[0]):
+    def make(config=TRUSTING, frames=drawn[0]):
         return Session(open_video(frames), config, embedder=colour_embedder)
 
     return make
@@ -142,6 +143,38 @@ def test_only_a_frame_close_by_is_a_previous_one(make, drawn):
     assert PREVIOUS_FRAMES < 9
 
 
+def test_where_the_previous_mask_is_unsure_it_says_nothing(make, drawn):
+    session = make(FEELVOS)
+    session.annotate(0, drawn[1][0], complete=True)
+    session.segment(1)
+    confidence = np.zeros((12, 16), np.float32)
+    doubtful, sure, none = (
+        session._method.segment(1, finished).values
+        for finished in (
+            [FrameMask(0, drawn[1][0], confidence, 1)],
+            [FrameMask(0, drawn[1][0], confidence + 1, 1)],
+            [],
+        )
+    )
+    assert torch.equal(doubtful, none)
+    assert not torch.equal(doubtful, sure)
+
+
+def test_adaptation_matches_with_what_was_found_with_confidence(make, drawn):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    session.segment(1)
+    found = [FrameMask(t, drawn[1][t], np.ones((12, 16), np.float32), 1) for t in range(1, 3)]
+    method = session._method
+    with_adaptation = method.segment(7, found).values
+    method.config = replace(TRUSTING, adaptation=False)
+    without = method.segment(7, found).values
+    assert not torch.equal(with_adaptation, without)
+    unsure = [FrameMask(t, drawn[1][t], np.full((12, 16), 0.98, np.float32), 1) for t in range(1, 3)]
+    method.config = TRUSTING
+    assert torch.equal(method.segment(7, unsure).values, without)
+
+
 def test_a_stroke_outdoes_the_previous_mask(make, drawn):
     session = make()
     session.annotate(0, np.where(drawn[1][0] == 1, 1, 0), complete=True)
@@ -198,8 +231,3 @@ def test_a_network_for_other_embeddings_is_refused(tmp_path):
     save_weights(FeelvosNet(5).state_dict(), tmp_path / "feelvos.safetensors", "feelvos", embedder="colour-1")
     with pytest.raises(WeightsError, match="does not fit"):
         load_network(embedder)
-
-
-def test_other_settings_are_another_method():
-    assert replace(FEELVOS, window=3) != FEELVOS
-    assert load_network(load_embedder("compact", torch.device("cpu"))).dim == 64

@@ -39,16 +39,13 @@ from napari_pml.types import BACKGROUND, Annotations, FrameMask, Labels, Scores
 PREVIOUS_FRAMES = 5
 """A finished frame that is so many frames away at most counts as the previous one; training shows no longer gaps."""
 
-SURE = 0.8
-"""Cells of a previous mask with less confidence say nothing: a mistake there would be passed on from frame to frame."""
-
 UNANIMOUS = 0.99
 """A cell's confidence from which on it joins the references: the softmax of the network is surer than votes are."""
 
 
 @dataclass(frozen=True)
 class FeelvosConfig(MethodConfig):
-    """How far an object may have moved, and whether what was found is matched with too."""
+    """How far an object may have moved, and how far what was found is to be trusted."""
 
     method: ClassVar[str] = "feelvos"
 
@@ -61,6 +58,17 @@ class FeelvosConfig(MethodConfig):
             "tooltip": "The previous frame is searched so far around each cell of 8 pixels; more for fast objects.",
         },
     ] = 12
+    sure: Annotated[
+        float,
+        {
+            "min": 0.0,
+            "max": 1.0,
+            "step": 0.05,
+            "label": "previous mask (confidence)",
+            "tooltip": "Where the previous mask has less confidence, it says nothing, so that mistakes are not "
+            "passed on; 0 is better for many small objects.",
+        },
+    ] = 0.8
     adaptation: Annotated[
         bool,
         {
@@ -104,13 +112,12 @@ class Feelvos:
         ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
         if ids != self._ids:
             self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, UNANIMOUS)
-        found = annotated_references(
+        self._references = annotated_references(
             annotations,
             self.embeddings,
             ids=self._ids,
             borrowed=borrowed.references(self._ids, device) if borrowed else None,
         )
-        self._references = found.select(~contradicted(found))
         yield from ()
 
     @torch.no_grad()
@@ -124,6 +131,7 @@ class Feelvos:
         annotated = self._annotations.frames.keys()
         adaptation = self._finished.adaptation(finished, annotated) if self.config.adaptation else []
         pool = ReferencePixels.concatenate([self._references, *adaptation])
+        pool = pool.select(~contradicted(pool))
         references = self.net.matched(pool.embeddings)
         anywhere = global_matching(matched.flatten(0, 1), references, pool.labels[:, 0], n_labels)
         around, before = self._previous(t, embeddings, matched, finished)
@@ -153,7 +161,7 @@ class Feelvos:
             previous = finished[-1]
             known = np.isin(previous.labels, self._ids)  # an object that has been deleted since is background now
             before = self._shares(np.where(known, previous.labels, BACKGROUND).astype(np.uint16))
-            sure = torch.from_numpy(previous.confidence >= SURE).to(before)
+            sure = torch.from_numpy(previous.confidence >= self.config.sure).to(before)
             before = before * F.interpolate(sure[None, None], scale_factor=2)[0]
             other = self.net.matched(self.embeddings[previous.t])
             around = local_matching(
@@ -176,7 +184,7 @@ class Feelvos:
 
 
 def contradicted(references: ReferencePixels) -> torch.Tensor:
-    """Find the pixels of complete frames that look like a stroke of another label: a correction outdoes them.
+    """Find pixels of complete and finished frames that look like a stroke of another label: a correction outdoes them.
 
     Returns:
         (N,) bool.

@@ -50,7 +50,7 @@ RECIPES = {
 class TrunkEmbedder:
     """Features as they come from ImageNet, standardised over the first frame."""
 
-    name, stride, fingerprint = "untrained trunk", 8, ""
+    name, stride, fingerprint, weights = "untrained trunk", 8, "", None
 
     def __init__(self, path: Path):
         self.device = torch.device("cpu")

@@ -21,7 +21,8 @@ from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import choose_device, load_embedder
 from napari_pml.embedding.weights import bundled
 from napari_pml.grid import grid_shape, pad_to_cells
-from napari_pml.methods.neighbours import TILE, nearest, nearest_in_window
+from napari_pml.methods.neighbours import nearest, nearest_in_window
+from napari_pml.methods.windows import TILE
 
 HEIGHT, WIDTH = 480, 854
 

@@ -6,9 +6,14 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from drawn_video import ColourEmbedder, draw_video
+from drawn_video import ColourEmbedder, draw_video, write_video
+from napari_pml.embedding.weights import save_weights
+from napari_pml.methods.feelvos_network import FeelvosNet
 
 # Jobs in a shell's background ignore Ctrl-C, and so would the processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -20,9 +25,19 @@ def drawn():
     return draw_video()
 
 
+@pytest.fixture(scope="session")
+def colour_weights(tmp_path_factory):
+    """Where the weights of the colour embedder would be. An untrained FEELVOS network, plain matching, is beside."""
+    folder = tmp_path_factory.mktemp("colour")
+    torch.manual_seed(0)
+    state = FeelvosNet(ColourEmbedder.dim).state_dict()
+    save_weights(state, folder / "feelvos.safetensors", "feelvos", embedder=ColourEmbedder.fingerprint)
+    return folder / "colour.safetensors"
+
+
 @pytest.fixture
-def colour_embedder():
-    return ColourEmbedder()
+def colour_embedder(colour_weights):
+    return ColourEmbedder(colour_weights)
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +47,20 @@ def data_folder():
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set NAPARI_PML_DATA")
     return folder
+
+
+@pytest.fixture
+def dataset(tmp_path, drawn):
+    """One video in DAVIS layout, with one label for both drawn objects."""
+    write_video(tmp_path / "data", "shapes", drawn[0], drawn[1] > 0)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def stills(tmp_path, drawn):
+    """Two stills with two labels each."""
+    for kind, arrays, suffix in (("images", drawn[0], "jpg"), ("masks", drawn[1], "png")):
+        (tmp_path / "stills" / kind).mkdir(parents=True)
+        for t in (0, 4):
+            Image.fromarray(arrays[t].astype(np.uint8)).save(tmp_path / f"stills/{kind}/{t:05d}.{suffix}")
+    return tmp_path / "stills"

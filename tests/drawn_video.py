@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from PIL import Image
 
 from napari_pml.grid import pad_to_cells
 
@@ -16,7 +17,8 @@ class ColourEmbedder:
     stride = 8
     fingerprint = "colour-1"
 
-    def __init__(self):
+    def __init__(self, weights=None):
+        self.weights = weights
         self.device = torch.device("cpu")
         self.calls = 0
 
@@ -50,3 +52,12 @@ def jaccard(mask, truth):
     """Intersection over union of two boolean masks; 1 if both are empty."""
     union = (mask | truth).sum()
     return (mask & truth).sum() / union if union else 1.0
+
+
+def write_video(root, name, frames, masks):
+    """Write a video in DAVIS layout."""
+    for kind, arrays, suffix in (("JPEGImages", frames, "jpg"), ("Annotations", masks, "png")):
+        folder = root / kind / "480p" / name
+        folder.mkdir(parents=True)
+        for t, array in enumerate(arrays):
+            Image.fromarray(array.astype(np.uint8)).save(folder / f"{t:05d}.{suffix}")

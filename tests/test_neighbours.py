@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from napari_pml.methods.neighbours import TILE, balanced_vote, nearest, nearest_in_window, tiles_with_a_choice, vote
+from napari_pml.methods.neighbours import balanced_vote, nearest, nearest_in_window, vote
+from napari_pml.methods.windows import TILE, tiles_with_a_choice
 
 
 def unit(*shape, seed=0):

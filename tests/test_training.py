@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from drawn_video import write_video
 from napari_pml.embedding import deeplab
 from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.resnet import ResNet18Trunk
@@ -14,6 +15,7 @@ from napari_pml.embedding.weights import load_weights, save_weights
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.training.clips import ClipSampler, sample_anchors
 from napari_pml.training.curve import plot_log
+from napari_pml.training.loop import denormals_flushed
 from napari_pml.training.losses import (
     modified_triplet_loss,
     soft_nearest_neighbour_loss,
@@ -21,36 +23,11 @@ from napari_pml.training.losses import (
     standard_triplet_loss,
 )
 from napari_pml.training.material import find_footage
-from napari_pml.training.train import TrainConfig, Trainer, denormals_flushed, run_training
+from napari_pml.training.train import TrainConfig, Trainer, run_training
 from napari_pml.types import DatasetError, WeightsError
 from small_networks import random_resnet101
 
 SMALL = TrainConfig(steps=3, height=64, width=64, clips_per_step=1, anchors=32)
-
-
-def write_video(root, name, frames, masks):
-    for kind, arrays, suffix in (("JPEGImages", frames, "jpg"), ("Annotations", masks, "png")):
-        folder = root / kind / "480p" / name
-        folder.mkdir(parents=True)
-        for t, array in enumerate(arrays):
-            Image.fromarray(array.astype(np.uint8)).save(folder / f"{t:05d}.{suffix}")
-
-
-@pytest.fixture
-def dataset(tmp_path, drawn):
-    """One video in DAVIS layout, with one label for both drawn objects."""
-    write_video(tmp_path / "data", "shapes", drawn[0], drawn[1] > 0)
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def stills(tmp_path, drawn):
-    """Two stills with two labels each."""
-    for kind, arrays, suffix in (("images", drawn[0], "jpg"), ("masks", drawn[1], "png")):
-        (tmp_path / "stills" / kind).mkdir(parents=True)
-        for t in (0, 4):
-            Image.fromarray(arrays[t].astype(np.uint8)).save(tmp_path / f"stills/{kind}/{t:05d}.{suffix}")
-    return tmp_path / "stills"
 
 
 def test_the_triplet_loss_is_by_hand():
@@ -338,7 +315,7 @@ def test_training_lowers_the_loss(dataset, tmp_path, name, steps, share, monkeyp
 
 
 def test_a_stopped_run_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_pml.training.train.CHECKPOINT_EVERY", 1)
+    monkeypatch.setattr("napari_pml.training.loop.CHECKPOINT_EVERY", 1)
     whole = list(run_training([dataset], tmp_path / "whole", SMALL, None, torch.device("cpu")))
     stopped = run_training([dataset], tmp_path / "stopped", SMALL, None, torch.device("cpu"))
     next(stopped)

@@ -88,7 +88,7 @@ class Session:
             project: of this video. Its masks count as stale if settings or embedder are others than before.
 
         Raises:
-            WeightsError: the embedder cannot be loaded.
+            WeightsError: the embedder, or a network that the method needs beside it, cannot be loaded.
             ProjectError: the project is of another video, damaged, or cannot be written.
         """
         self.video = video
@@ -156,15 +156,18 @@ class Session:
 
     @property
     def embedder(self) -> Embedder:
-        """The network in use; another one makes every mask stale, and forgets what was learned from other videos."""
+        """The network in use; another one makes every mask stale, and forgets what was learned from other videos.
+
+        Raises:
+            WeightsError: the method needs a network that there is not for this embedder; all stays as it was.
+        """
         return self.embeddings.embedder
 
     @embedder.setter
     def embedder(self, embedder: Embedder) -> None:
         with self._computing, self._annotating:
             store = MemoryStore(self.embeddings.store.max_bytes)
-            self.embeddings, self.borrowed = VideoEmbeddings(self.video, embedder, store), None
-            self._begin_anew()
+            self._begin_anew(self._config, VideoEmbeddings(self.video, embedder, store), None)
 
     @property
     def device(self) -> torch.device:
@@ -178,7 +181,11 @@ class Session:
 
     @property
     def config(self) -> MethodConfig:
-        """The method and its settings; setting others makes every mask stale."""
+        """The method and its settings; setting others makes every mask stale.
+
+        Raises:
+            WeightsError: the method needs a network that there is not for this embedder; all stays as it was.
+        """
         return self._config
 
     @config.setter
@@ -186,12 +193,12 @@ class Session:
         if config == self._config:
             return
         with self._computing, self._annotating:
-            self._config = config
-            self._begin_anew()
+            self._begin_anew(config, self.embeddings, self.borrowed)
 
-    def _begin_anew(self) -> None:
-        """Make every mask stale, since something else than annotations has changed."""
-        self._method = self._config.make(self.embeddings, self.borrowed)
+    def _begin_anew(self, config: MethodConfig, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> None:
+        """Make every mask stale, since something else than annotations has changed; WeightsError changes nothing."""
+        self._method = config.make(embeddings, borrowed)
+        self._config, self.embeddings, self.borrowed = config, embeddings, borrowed
         self._forget()
         self._take(self.annotations.renewed())
 
@@ -217,8 +224,7 @@ class Session:
                 return False
             if borrowed is not None and self.project is not None:
                 self.project.save_references(borrowed.digest, borrowed.arrays)
-            self.borrowed = borrowed
-            self._begin_anew()
+            self._begin_anew(self._config, self.embeddings, borrowed)
             return True
 
     def keep_in(self, project: Project) -> None:

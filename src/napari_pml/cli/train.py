@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_pml.cli.common import Device, app, clear_errors
+from napari_pml.cli.common import Device, Method, app, clear_errors
+
+if TYPE_CHECKING:
+    from napari_pml.training.loop import StepReport
 
 
 class Loss(StrEnum):
@@ -39,48 +43,68 @@ def train(
             "EfficientNet-B0 as published, ResNet-18 (BatchNorm folded), torchvision's ResNet-101 or DeepLab (.pth).",
         ),
     ] = "bundled",
+    method: Annotated[
+        Method,
+        typer.Option(help="feelvos: train the network of that method on embeddings as they are; others: the embedder."),
+    ] = Method.pml,
     loss: Annotated[
         list[Loss] | None,
-        typer.Option(help="A loss to train with; give it once for each. If not given, the last two."),
+        typer.Option(help="A loss to train embeddings with; give it once for each. If not given, the last two."),
     ] = None,
     steps: Annotated[
         int,
         typer.Option(min=1, help="In all. A few hundred adapt a network to your own videos, a trunk needs thousands."),
     ] = 300,
     learning_rate: Annotated[
-        float, typer.Option(min=0, help="Of the trunk, at its peak; lower it if the loss rises.")
-    ] = 1e-4,
-    seed: Annotated[int, typer.Option(help="Of clips and anchors.")] = 0,
+        float | None,
+        typer.Option(
+            min=0,
+            help="At its peak; lower it if the loss rises. If not given, 1e-4 for the trunk of embeddings, 1e-3 for "
+            "feelvos.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: Device = None,
 ) -> None:
     """Adapt the network to your own videos or stills with masks, or train one from scratch.
 
     It can be adapted on a few annotated frames; 300 steps take some ten minutes on two CPU cores. Writes
-    compact.safetensors (for --embedder), log.csv, its picture curve.svg, and checkpoint.pt into OUT. Stop it at any
-    time and call it again to go on.
+    compact.safetensors (for --embedder), log.csv, its picture curve.svg, and checkpoint.pt into OUT; with --method
+    feelvos also feelvos.safetensors, which is used whenever compact.safetensors beside it is. Stop it at any time and
+    call it again to go on.
     """
     with clear_errors():
         from tqdm import tqdm
 
         from napari_pml.embedding.embedder import choose_device
         from napari_pml.training.train import TrainConfig, run_training
+        from napari_pml.training.train_feelvos import FeelvosTrainConfig, train_feelvos
 
-        losses = loss or [Loss.modified_triplet, Loss.soft_nearest_neighbour]
-        config = TrainConfig(
-            steps=steps,
-            learning_rate=learning_rate,
-            standard_triplet=float(Loss.standard_triplet in losses),
-            modified_triplet=float(Loss.modified_triplet in losses),
-            soft_nearest_neighbour=float(Loss.soft_nearest_neighbour in losses),
-            seed=seed,
-        )
+        rate: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
+        weights = None if start == "bundled" else Path(start)
         chosen = choose_device(device)
+        reports: Iterator[StepReport]
+        if method is Method.feelvos:
+            feelvos = FeelvosTrainConfig(steps=steps, seed=seed, **rate)
+            reports = train_feelvos(data, out, feelvos, weights, chosen)
+        else:
+            losses = loss or [Loss.modified_triplet, Loss.soft_nearest_neighbour]
+            config = TrainConfig(
+                steps=steps,
+                standard_triplet=float(Loss.standard_triplet in losses),
+                modified_triplet=float(Loss.modified_triplet in losses),
+                soft_nearest_neighbour=float(Loss.soft_nearest_neighbour in losses),
+                seed=seed,
+                **rate,
+            )
+            reports = run_training(data, out, config, weights, chosen)
         typer.echo(f"training on {chosen}")
         bar = tqdm(total=steps, unit="step")
         totals = deque[float](maxlen=50)
-        for report in run_training(data, out, config, None if start == "bundled" else Path(start), chosen):
+        for report in reports:
             totals.append(sum(report.losses.values()))
             bar.update(report.step - bar.n)
             bar.set_postfix(loss=f"{sum(totals) / len(totals):.3f}")
         bar.close()
-        typer.echo(f"weights in {out / 'compact.safetensors'}, losses in {out / 'curve.svg'}")
+        name = "feelvos" if method is Method.feelvos else "compact"
+        typer.echo(f"weights in {out / f'{name}.safetensors'}, losses in {out / 'curve.svg'}")

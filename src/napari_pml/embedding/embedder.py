@@ -30,6 +30,8 @@ class Embedder(Protocol):
         dim: D, length of the vectors.
         stride: side of a cell in pixels.
         fingerprint: changes whenever the vectors would; part of the key of every stored embedding.
+        weights: the file that it was loaded from, beside which further networks for these vectors may lie; None if
+            there is none.
         device: where it runs.
     """
 
@@ -37,6 +39,7 @@ class Embedder(Protocol):
     dim: int
     stride: int
     fingerprint: str
+    weights: Path | None
     device: torch.device
 
     def to(self, device: torch.device) -> None:
@@ -60,9 +63,10 @@ class NetworkEmbedder:
 
     stride = CompactNet.stride
 
-    def __init__(self, name: str, net: CompactNet, fingerprint: str, device: torch.device):
-        """Embed with `net`, whose weights have a fingerprint."""
+    def __init__(self, name: str, net: CompactNet, fingerprint: str, device: torch.device, weights: Path | None = None):
+        """Embed with `net`, whose weights, from the file `weights`, have a fingerprint."""
         self.name, self._net, self.fingerprint, self.dim = name, net, fingerprint, net.dim
+        self.weights = weights
         self.to(device)
 
     def to(self, device: torch.device) -> None:
@@ -80,7 +84,8 @@ class NetworkEmbedder:
 
 
 def _compact(device: torch.device) -> Embedder:
-    return NetworkEmbedder(CompactNet.name, *CompactNet.from_file(bundled(CompactNet.name)), device)
+    path = bundled(CompactNet.name)
+    return NetworkEmbedder(CompactNet.name, *CompactNet.from_file(path), device, path)
 
 
 def _deeplab(device: torch.device) -> Embedder:
@@ -130,7 +135,7 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
         return EMBEDDERS[name](device)
     path = Path(name)
     if path.suffix == ".safetensors":
-        return NetworkEmbedder(name, *CompactNet.from_file(path), device)
+        return NetworkEmbedder(name, *CompactNet.from_file(path), device, path)
     if (path / "config.json").exists():
         return FoundationEmbedder(name, path, device)
     raise WeightsError(

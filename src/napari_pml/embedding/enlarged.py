@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,7 @@ class Enlarged:
     def __init__(self, embedder: Embedder, factor: int):
         """Let `embedder` see frames `factor` times as large; a divisor of its stride."""
         self._embedder, self._factor, self.device = embedder, factor, embedder.device
+        self.weights: Path | None = None  # what was trained on the embedder's own cells does not fit smaller ones
         self.dim, self.stride = embedder.dim, embedder.stride // factor
         self.name = f"{embedder.name}@{factor}x"
         self.fingerprint = f"{embedder.fingerprint}@{factor}x"

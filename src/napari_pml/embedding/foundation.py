@@ -31,6 +31,7 @@ class FoundationEmbedder:
     """
 
     stride = 8
+    weights: Path | None = None
 
     def __init__(self, name: str, folder: Path, device: torch.device):
         """Read a network in the format of transformers.

@@ -33,6 +33,12 @@ def save_weights(state: dict[str, torch.Tensor], path: Path, architecture: str, 
     partial.replace(path)
 
 
+def about_weights(path: Path) -> dict[str, str]:
+    """Return the metadata of weights that `load_weights` could read: what `save_weights` was told about them."""
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
 def load_weights(path: Path, architecture: str | None = None) -> tuple[dict[str, torch.Tensor], str]:
     """Read weights.
 

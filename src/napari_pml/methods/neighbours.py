@@ -5,21 +5,13 @@ Embeddings have length 1, so that the nearest in squared Euclidean distance d is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-
 import faiss
 import torch
-import torch.nn.functional as F
+
+from napari_pml.methods.windows import tiles_with_windows
 
 ROWS_AT_ONCE = 512
 """So many queries with equally similar references are looked at together: bounds the memory."""
-
-TILE = 8
-"""Windows are searched for tiles of 8 x 8 cells at a time, which share most of their window."""
-
-TILES_AT_ONCE = 8
-"""So many tiles are searched together: their windows and similarities stay near the processor's cache."""
 
 
 def nearest(queries: torch.Tensor, references: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -87,84 +79,18 @@ def nearest_in_window(
         where the window holds fewer than k references, and (Q, k) int64 positions in the flattened (M, h, w).
     """
     n_frames, h, w, _ = references.shape
-    window = _windows(h, w, radius, queries.device)
-    rows, columns = tiles.nonzero(as_tuple=True)
-    offsets = torch.arange(n_frames, device=queries.device)[:, None] * (h * w)
     flat_queries, flat_references = queries.flatten(0, 1), references.flatten(0, 2)
-    n_window = window.near.shape[1]
-    k = min(k, n_frames * n_window)
-
     found = []
-    for row, column in zip(rows.split(TILES_AT_ONCE), columns.split(TILES_AT_ONCE), strict=True):  # bounded memory
-        inside, cells = window.tile(row, column)
-        place = (window.position[row, column][:, None] + offsets).flatten(1)  # (n, M * side * side)
-        similarities = flat_queries[cells] @ flat_references[place].transpose(1, 2)
-        outside = ~(window.near & window.exists[row, column][:, None])[:, :, None]
-        per_frame = similarities.view(len(row), TILE * TILE, n_frames, n_window)
-        best, index = per_frame.masked_fill_(outside, -torch.inf).flatten(2).topk(k, dim=-1)
+    for part in tiles_with_windows(h, w, radius, tiles):
+        place = part.places(n_frames, h * w)
+        similarities = flat_queries[part.cells] @ flat_references[place].transpose(1, 2)
+        per_frame = similarities.unflatten(2, (n_frames, -1))
+        outside = ~part.near[:, :, None]
+        best, index = per_frame.masked_fill_(outside, -torch.inf).flatten(2).topk(min(k, place.shape[1]), dim=-1)
         where = place.gather(1, index.flatten(1)).view_as(index)
-        found.append((cells[inside], best[inside], where[inside]))
+        found.append((part.cells[part.inside], best[part.inside], where[part.inside]))
     cells, best, where = (torch.cat(part) for part in zip(*found, strict=True))
     return cells, best, where
-
-
-def tiles_with_a_choice(labels: torch.Tensor, radius: int) -> torch.Tensor:
-    """Find the tiles whose window holds more than one label: everywhere else the vote is known without a search.
-
-    Args:
-        labels: (M, h, w) int64, the label of every reference; -1 where a cell holds several.
-        radius: of the window, in cells.
-
-    Returns:
-        (ceil(h / TILE), ceil(w / TILE)) bool.
-    """
-    h, w = labels.shape[1:]
-    pad = (radius, radius - w % -TILE, radius, radius - h % -TILE)
-    framed = F.pad(labels.float()[:, None], pad, mode="replicate")
-    side = TILE + 2 * radius
-    high, low = (F.max_pool2d(sign * framed, side, TILE).amax((0, 1)) for sign in (1, -1))
-    return (high != -low) | (low == 1)  # 1 is a cell of several labels, turned round
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """Where the cells of each tile, and those of its window, are.
-
-    Attributes:
-        near: (TILE * TILE, side * side) bool, which of a tile's window lies within the radius of each of its cells.
-        exists: (rows, columns, side * side) bool, which cells of each tile's window exist.
-        position: (rows, columns, side * side) int64, their numbers.
-        h: rows of cells.
-        w: columns of cells.
-    """
-
-    near: torch.Tensor
-    exists: torch.Tensor
-    position: torch.Tensor
-    h: int
-    w: int
-
-    def tile(self, row: torch.Tensor, column: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return which cells of some tiles exist, (n, TILE * TILE) bool, and their int64 numbers."""
-        inner = torch.arange(TILE, device=row.device)
-        y = (row[:, None] * TILE + inner)[:, :, None].expand(-1, TILE, TILE).flatten(1)
-        x = (column[:, None] * TILE + inner)[:, None, :].expand(-1, TILE, TILE).flatten(1)
-        return (y < self.h) & (x < self.w), y.clamp_max(self.h - 1) * self.w + x.clamp_max(self.w - 1)
-
-
-@lru_cache(maxsize=8)
-def _windows(h: int, w: int, radius: int, device: torch.device) -> _Windows:
-    """Describe the windows of all tiles of a grid."""
-    rows, columns = -(-h // TILE), -(-w // TILE)
-    offset = torch.arange(TILE + 2 * radius, device=device) - radius
-    inner = torch.arange(TILE, device=device)
-    near = (inner[:, None] - offset[None]).abs() <= radius  # (TILE, side), the same for rows and columns
-    near = (near[:, None, :, None] & near[None, :, None, :]).flatten(2).flatten(0, 1)
-    y = torch.arange(rows, device=device)[:, None] * TILE + offset
-    x = torch.arange(columns, device=device)[:, None] * TILE + offset
-    exists = (((y >= 0) & (y < h))[:, None, :, None] & ((x >= 0) & (x < w))[None, :, None, :]).flatten(2)
-    position = (y.clamp(0, h - 1)[:, None, :, None] * w + x.clamp(0, w - 1)[None, :, None, :]).flatten(2)
-    return _Windows(near, exists, position, h, w)
 
 
 def vote(

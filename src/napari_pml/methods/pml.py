@@ -5,27 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
-from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.grid import resize_cells
+from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import ALIKE, AnnotatedReferences, likeness
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.method import LearningProgress
-from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, tiles_with_a_choice, vote
-from napari_pml.methods.references import PAINTED, ReferencePixels, dense_references
+from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, vote
+from napari_pml.methods.references import PAINTED, ReferencePixels
 from napari_pml.methods.retrieval import Retrieval, nearest_of
+from napari_pml.methods.windows import tiles_with_a_choice
 from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores
-
-ADAPTATION_FRAMES = 8
-ADAPTATION_PIXELS = 150
-"""Online adaptation takes about so many pixels of each label at most, of so many finished frames, evenly spread over
-all that there are: the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
 
 ASSUMED = 0.8
 """Share of the votes for background where no neighbours were looked for; that it is less than 1 keeps such cells, on
@@ -115,7 +109,7 @@ class Pml:
         self._annotated: Collection[int] = ()
         self._votes = config.votes
         self._begin(config.k)
-        self._finished: WeakKeyDictionary[FrameMask, FinishedFrame] = WeakKeyDictionary()
+        self._finished = FinishedFrames(embeddings, self._ids, UNANIMOUS)
         self._context: tuple[Any, ...] = ()  # what the last call of `_context_votes` was about, and its result
 
     @property
@@ -128,7 +122,7 @@ class Pml:
         borrowed = self.borrowed
         ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
         if ids != self._ids:
-            self._finished.clear()
+            self._finished = FinishedFrames(self.embeddings, ids, UNANIMOUS)
         self._ids = ids
         self._annotated = annotations.frames.keys()
         config = self.config
@@ -154,7 +148,7 @@ class Pml:
             raise RuntimeError("learn() comes before segment()")
         queries = self.embeddings[t]
         cells = queries.flatten(0, 1)
-        adaptation = self._adaptation(finished)
+        adaptation = self._finished.adaptation(finished, self._annotated) if self.config.adaptation else []
         strokes = self._references.select((self._references.frames == t) & (self._references.kinds == PAINTED))
         if not (self.config.context_frames and finished):
             everywhere = torch.ones(len(cells), dtype=torch.bool, device=cells.device)
@@ -231,7 +225,7 @@ class Pml:
     def _votes_of_masks(
         self, queries: torch.Tensor, masks: Sequence[FrameMask]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        context = ReferencePixels.concatenate([self._finished_frame(mask).cells for mask in masks])
+        context = ReferencePixels.concatenate([self._finished[mask].cells for mask in masks])
         shape = len(masks), *queries.shape[:2]
         pure = torch.where(context.shares[:, 1] == 0, context.labels[:, 0], -1).view(shape)
         tiles = tiles_with_a_choice(pure, self.config.window)
@@ -245,39 +239,3 @@ class Pml:
         shown[0] = True
         empty = (votes[0] == 1).index_fill(0, cells, False)
         return votes, shown, empty
-
-    def _adaptation(self, finished: Sequence[FrameMask]) -> list[ReferencePixels]:
-        """Return the cells of finished frames that join the pool (PML section 3.2)."""
-        if not self.config.adaptation or not finished:
-            return []
-        pick = np.unique(np.linspace(0, len(finished) - 1, ADAPTATION_FRAMES).round().astype(int))
-        masks = (finished[i] for i in pick)  # the pixels of annotated frames are in the pool already
-        parts = [self._finished_frame(mask).unanimous for mask in masks if mask.t not in self._annotated]
-        return [part for part in parts if len(part)]
-
-    def _finished_frame(self, mask: FrameMask) -> FinishedFrame:
-        """Return a finished frame's references, gathered when they are first asked for."""
-        if mask not in self._finished:
-            known = np.isin(mask.labels, self._ids)  # an object that has been deleted since is background now
-            labels = np.where(known & (mask.labels != 0), mask.labels, np.uint16(BACKGROUND))
-            embeddings = self.embeddings[mask.t]
-            stride = self.embeddings.embedder.stride
-            every = dense_references(mask.t, labels, embeddings, self._ids, stride, painted=False)
-            cells = every.select(slice(embeddings.shape[0] * embeddings.shape[1]))
-            confidence = resize_cells(torch.tensor(mask.confidence), (embeddings.shape[0], embeddings.shape[1]))
-            agreed = (confidence.flatten() >= UNANIMOUS).to(cells.embeddings.device)
-            self._finished[mask] = FinishedFrame(cells, cells.select(agreed).thinned(ADAPTATION_PIXELS))
-        return self._finished[mask]
-
-
-@dataclass(frozen=True)
-class FinishedFrame:
-    """The references that a finished frame offers.
-
-    Attributes:
-        cells: all of its cells, row by row.
-        unanimous: a sample of those on which all neighbours agreed.
-    """
-
-    cells: ReferencePixels
-    unanimous: ReferencePixels

@@ -14,7 +14,7 @@ from napari_pml.training.augment import photometric
 from napari_pml.training.compose import cut_out, paste
 from napari_pml.training.material import Footage
 from napari_pml.training.warp import elastic, linear_map, see, shaken, source_points
-from napari_pml.types import BACKGROUND, DatasetError, labels_in
+from napari_pml.types import DatasetError
 
 MAX_TRIES = 1000
 """Random clips that are looked at in search of one with visible objects."""
@@ -30,11 +30,13 @@ class Clip:
     Attributes:
         frames: (3, 3, H, W) float32 RGB in 0..1.
         t: (3,) float32, place of each frame in its video, -1 to 1.
-        shares: (3, h * w, L) float32, share of each label in each cell, background first; only labels on the clip.
+        labels: (3, H, W) int16, numbers from 0, the background, to L - 1 without gaps.
+        shares: (3, h * w, L) float32, share of each label in each cell.
     """
 
     frames: torch.Tensor
     t: torch.Tensor
+    labels: torch.Tensor
     shares: torch.Tensor
 
 
@@ -51,6 +53,7 @@ class ClipSampler:
         near: float = 0.0,
         composed: float = 0.0,
         twins: float = 0.0,
+        far_first: bool = False,
     ):
         """Draw clips reproducibly.
 
@@ -65,9 +68,10 @@ class ClipSampler:
                 mirrored, in slightly other colours, staying at another place. It has a label of its own, as the second
                 of two like animals would: little but its place tells the two apart, which is what the network's
                 coordinates are for.
+            far_first: of frames that are near in time, the first is any frame of the video instead.
         """
         self.folders, self.size, self.stride, self.seed = folders, size, stride, seed
-        self.near, self.composed, self.twins = near, composed, twins
+        self.near, self.composed, self.twins, self.far_first = near, composed, twins, far_first
 
     def __getitem__(self, number: int) -> Clip:
         """Return a clip on which two labels, background included, are in the anchors' frame and in the pool.
@@ -98,11 +102,13 @@ class ClipSampler:
             frames, labels = self._with_stranger(rng, other, near, frames, labels, t)
         if rng.random() < self.twins:
             frames, labels = self._with_twin(rng, footage, near, frames, labels, scale)
-        shares = self._shares(labels.numpy())
+        numbers = np.unique(np.append(labels.numpy(), 0), return_inverse=True)[1][:-1].reshape(labels.shape)
+        shares = self._shares(numbers)
         winner = shares.argmax(-1)
         if len(np.intersect1d(winner[0], winner[1:])) < 2:
             return None
-        return Clip(photometric(rng, frames), torch.tensor(t, dtype=torch.float32), shares)
+        labels = torch.from_numpy(numbers.astype(np.int16))
+        return Clip(photometric(rng, frames), torch.tensor(t, dtype=torch.float32), labels, shares)
 
     def _window(
         self, rng: np.random.Generator, footage: Footage, near: bool
@@ -115,6 +121,8 @@ class ClipSampler:
             (3, 3, H, W) frames, (3, H, W) labels, (3,) times, source pixels in a pixel; None if there is no object.
         """
         times = _draw_times(rng, len(footage.images), near)
+        if near and self.far_first:
+            times = int(rng.integers(len(footage.images))), *times[1:]
         read = {t: footage.read(t) for t in set(times)}
         rows, columns = np.nonzero(read[times[0]][2])
         if not len(rows):
@@ -176,11 +184,9 @@ class ClipSampler:
         return (frames, labels) if cutout is None else paste(frames, labels, cutout)
 
     def _shares(self, labels: NDArray[np.int64]) -> torch.Tensor:
-        """Return the share of each label on the clip in each cell, background first."""
-        ids = labels_in(labels)
-        annotation = np.where(labels == 0, BACKGROUND, labels).astype(np.uint16)
-        columns = [BACKGROUND, *ids[ids > 0].tolist()]
-        counts = torch.stack([pixel_counts(frame, columns, self.stride) for frame in annotation])
+        """Return the share of each label in each cell, (3, h * w, L), for labels without gaps."""
+        numbers = range(1, int(labels.max()) + 2)  # 0 would not be counted
+        counts = torch.stack([pixel_counts(frame, numbers, self.stride) for frame in (labels + 1).astype(np.uint16)])
         return counts / counts.sum(-1, keepdim=True)
 
 

@@ -1,0 +1,215 @@
+"""The loop that every network is trained in: steps, checkpoints, a log, and in the end the averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import nn
+
+from napari_pml.embedding.weights import save_weights
+from napari_pml.training.curve import plot_log
+from napari_pml.types import WeightsError
+
+CHECKPOINT_EVERY = 100
+"""Steps between checkpoints."""
+
+LOG_EVERY = 10
+"""Steps whose mean is one row of the log."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """What every training needs to know.
+
+    Attributes:
+        steps: optimiser steps in all.
+        learning_rate: at its peak; rises over the first 100 steps, but at most over a tenth of all, then falls as
+            (1 - step / steps) ** 0.9.
+        weight_decay: of AdamW.
+        average: decay of the running average of the weights, which is what is kept in the end.
+        seed: of everything random.
+    """
+
+    steps: int = 3000
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    average: float = 0.998
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step showed.
+
+    Attributes:
+        step: its number, from 1.
+        losses: name -> mean over the step's clips, before weighting.
+        gradient_norm: before clipping.
+    """
+
+    step: int
+    losses: dict[str, float]
+    gradient_norm: float
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Take numbers next to 0 for 0 meanwhile: gradients of far neighbours vanish, and then slow a CPU down by half.
+
+    Only meanwhile, because SciPy's search trees crash without such numbers.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+class Training(ABC):
+    """A network on its way: everything that a checkpoint holds, and the step that changes it.
+
+    Attributes:
+        config: how to train.
+        data: names of the folders that are trained on.
+        net: what is trained.
+        average: the running average of its weights.
+        device: where it is trained.
+        generator: source of randomness whose state belongs to the checkpoint.
+        step: steps taken.
+    """
+
+    def __init__(
+        self, data: Sequence[Path], config: LoopConfig, net: nn.Module, factors: Mapping[nn.Module, float]
+    ) -> None:
+        """Begin at step 0.
+
+        Args:
+            data: folders that are trained on.
+            config: how to train.
+            net: with its initial weights, on its device.
+            factors: parts of the network, and by how much the learning rate of each is larger than that of the config.
+        """
+        self.config, self.net = config, net
+        self.device = next(net.parameters()).device
+        self.data = [folder.resolve().name for folder in data]
+        self.average = copy.deepcopy(net).requires_grad_(False)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        groups = [{"params": part.parameters(), "factor": factor} for part, factor in factors.items()]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        self.step = 0
+
+    @abstractmethod
+    def add_gradients(self) -> dict[str, float]:
+        """Add up the gradients of one step; return its losses by their names, always the same ones."""
+
+    @denormals_flushed()
+    def take_step(self) -> StepReport:
+        """Change the weights once."""
+        config = self.config
+        warm_up = min(1.0, (self.step + 1) / min(100, config.steps / 10))
+        rate = config.learning_rate * warm_up * (1 - self.step / config.steps) ** 0.9
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self.add_gradients()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        if norm.isfinite():  # a step on a broken gradient would be kept for ever by the optimiser's averages
+            self.optimizer.step()
+        self.step += 1
+        with torch.no_grad():
+            weight = 1 - min(config.average, self.step / (self.step + 10))
+            for kept, new in zip(self.average.parameters(), self.net.parameters(), strict=True):
+                kept.lerp_(new, weight)
+        return StepReport(self.step, losses, norm.item())
+
+    def save(self, path: Path) -> None:
+        """Write everything needed to go on, so that a killed process leaves the last complete checkpoint."""
+        state = {
+            "config": asdict(self.config),
+            "data": self.data,
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            WeightsError: it was written under another configuration (the number of steps included) or for other data.
+        """
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        found, wanted = (state.get("data"), state["config"]), (self.data, asdict(self.config))
+        if found != wanted:
+            raise WeightsError(
+                f"{path} was trained on {found}, not on {wanted}. "
+                f"Use the same data and settings to go on, or another folder to start again."
+            )
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        self.step = state["step"]
+
+
+def run(training: Training, out: Path, name: str, **about: str) -> Iterator[StepReport]:
+    """Train in a folder, going on from its checkpoint if it holds one; yields after every step.
+
+    Writes `checkpoint.pt`, `log.csv` and its picture `curve.svg` every hundred steps, and in the end the averaged
+    weights.
+
+    Args:
+        training: at step 0.
+        out: folder of the run; made if it does not exist.
+        name: of the network, whose weights become `name`.safetensors.
+        about: further metadata of the weights.
+
+    Raises:
+        WeightsError: the checkpoint does not fit.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint, recent = out / "checkpoint.pt", list[StepReport]()
+    if checkpoint.exists():
+        training.resume(checkpoint)
+    while training.step < training.config.steps:
+        recent.append(training.take_step())
+        yield recent[-1]
+        if training.step % CHECKPOINT_EVERY == 0 or training.step == training.config.steps:
+            training.save(checkpoint)
+            _log(out / "log.csv", recent)
+            plot_log(out / "log.csv", out / "curve.svg")
+            recent.clear()
+    about |= {
+        "steps": str(training.step),
+        "data": " ".join(training.data),
+        "config": json.dumps(asdict(training.config)),
+    }
+    save_weights(training.average.state_dict(), out / f"{name}.safetensors", name, **about)
+
+
+def _log(path: Path, recent: list[StepReport]) -> None:
+    """Append the means over every few steps as a row."""
+    rows = [{**report.losses, "gradient_norm": report.gradient_norm} for report in recent]
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if file.tell() == 0:
+            writer.writerow(["step", *rows[0]])
+        for i in range(0, len(rows), LOG_EVERY):
+            chunk = rows[i : i + LOG_EVERY]
+            means = [f"{fmean(row[name] for row in chunk):.4f}" for name in rows[0]]
+            writer.writerow([recent[i + len(chunk) - 1].step, *means])

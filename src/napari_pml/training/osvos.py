@@ -1,0 +1,269 @@
+"""Training the parent network of OSVOS: what is an object, and where are its outlines (sections 3.2 and 3.4)."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from napari_pml.embedding.efficientnet import PUBLISHED_STEM, fold_batch_norm
+from napari_pml.embedding.side_network import (
+    CONTOUR,
+    OBJECT,
+    SIDE_WIDTH,
+    SideNetwork,
+    brought_up,
+    class_balanced_cross_entropy,
+)
+from napari_pml.embedding.weights import load_weights, save_weights
+from napari_pml.methods.views import random_view
+from napari_pml.training.augment import photometric
+from napari_pml.training.curve import plot_log
+from napari_pml.training.material import find_footage
+from napari_pml.training.train import CHECKPOINT_EVERY, StepReport, _log, denormals_flushed
+from napari_pml.types import DatasetError, WeightsError
+
+SCALE = 0.75, 2.0
+"""Of the views: the paper's 0.75 to 1.25, and beyond it, because videos may show their objects larger."""
+
+MAX_TRIES = 100
+"""Random frames that are looked at in search of one with an object."""
+
+
+@dataclass(frozen=True)
+class ParentConfig:
+    """How the parent network is trained.
+
+    Attributes:
+        steps: optimiser steps in all, each on as many frames as `frames_per_step` says.
+        frames_per_step: annotated frames averaged in one step.
+        height: of a view, in pixels, a multiple of 16.
+        width: of a view, in pixels, a multiple of 16.
+        learning_rate: of the trunk, at its peak; rises over the first 100 steps, but at most over a tenth of all, then
+            falls as (1 - step / steps) ** 0.9.
+        side_factor: the branches learn this much faster than the trunk.
+        weight_decay: of AdamW (the paper's: 2e-4).
+        average: decay of the running average of the weights, which is what is kept in the end.
+        seed: of frames and views.
+    """
+
+    steps: int = 5000
+    frames_per_step: int = 2
+    height: int = 240
+    width: int = 384
+    learning_rate: float = 1e-4
+    side_factor: float = 10.0
+    weight_decay: float = 2e-4
+    average: float = 0.998
+    seed: int = 0
+
+
+class ParentTrainer:
+    """A parent network on its way: everything that a checkpoint holds, and the step that changes it."""
+
+    def __init__(self, data: Sequence[Path], start: Path | None, config: ParentConfig, device: torch.device):
+        """Begin at step 0, see `run_parent_training`."""
+        self.config, self.device = config, device
+        self.data = [folder.resolve().name for folder in data]
+        self.folders = [find_footage(folder) for folder in data]
+        torch.manual_seed(config.seed)
+        self.net = initial_parent(start).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
+        # Each side alone has to say something too, as long as its share in the loss lasts.
+        self.side_fuse = nn.ModuleList(nn.Conv2d(SIDE_WIDTH, 2, 1) for _ in self.net.sides).to(device)
+        for part in self.net.trunk.early_layers():  # edges and colours are as good as they get
+            part.requires_grad_(False)
+        self.average = copy.deepcopy(self.net).requires_grad_(False)
+        branches = [*self.net.sides.parameters(), *self.net.fuse.parameters(), *self.side_fuse.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": self.net.trunk.parameters(), "factor": 1.0},
+                {"params": branches, "factor": config.side_factor},
+            ],
+            weight_decay=config.weight_decay,
+        )
+        self.step = 0
+
+    @denormals_flushed()
+    def take_step(self) -> StepReport:
+        """Change the weights once, by the mean gradient of some views."""
+        config = self.config
+        warm_up = min(1.0, (self.step + 1) / min(100, config.steps / 10))
+        rate = config.learning_rate * warm_up * (1 - self.step / config.steps) ** 0.9
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        self.optimizer.zero_grad(set_to_none=True)
+        means: dict[str, float] = {"objects": 0.0, "contours": 0.0, "sides": 0.0}
+        for i in range(config.frames_per_step):
+            losses = self.losses(self.step * config.frames_per_step + i)
+            side_weight = 1 - self.step / config.steps  # fades out: in the end the fused output alone counts
+            total = losses["objects"] + losses["contours"] + side_weight * losses["sides"]
+            (total / config.frames_per_step).backward()
+            for name, loss in losses.items():
+                means[name] += loss.item() / config.frames_per_step
+        norm = torch.nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], 5.0)
+        if norm.isfinite():
+            self.optimizer.step()
+        self.step += 1
+        with torch.no_grad():
+            weight = 1 - min(config.average, self.step / (self.step + 10))
+            for kept, new in zip(self.average.parameters(), self.net.parameters(), strict=True):
+                kept.lerp_(new, weight)
+        return StepReport(self.step, means, norm.item())
+
+    def losses(self, number: int) -> dict[str, torch.Tensor]:
+        """Return the losses of one view: of the fused output, objects and contours, and the mean of the sides'."""
+        frame, objects, contours = self.view(number)
+        branches = self.net.branches(frame[None].to(self.device, memory_format=torch.channels_last))
+        targets = objects.to(self.device), contours.to(self.device)
+
+        def both(logits: torch.Tensor) -> list[torch.Tensor]:
+            return [
+                class_balanced_cross_entropy(logits[0, i, None], shares)
+                for i, shares in zip((OBJECT, CONTOUR), targets, strict=True)
+            ]
+
+        fused = brought_up([fuse(x) for fuse, x in zip(self.net.fuse, branches, strict=True)])
+        object_loss, contour_loss = both(torch.stack(fused).sum(0))
+        alone = brought_up([fuse(x) for fuse, x in zip(self.side_fuse, branches, strict=True)])
+        sides = torch.stack([sum(both(side), torch.zeros((), device=self.device)) for side in alone]).mean()
+        return {"objects": object_loss, "contours": contour_loss, "sides": sides}
+
+    def view(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Make view `number`, the same whichever were made before.
+
+        Returns:
+            (3, H, W) frame, and the shares of (not object, object) and of (not contour, contour) in cells of stride 2,
+            both (2, H / 2, W / 2).
+
+        Raises:
+            DatasetError: no object is to be found, or a file is damaged.
+        """
+        rng = np.random.default_rng([self.config.seed, number])
+        for _ in range(MAX_TRIES):
+            folder = self.folders[int(rng.integers(len(self.folders)))]
+            footage = folder[int(rng.integers(len(folder)))]
+            stored, scale, labels = footage.read(int(rng.integers(len(footage.images))))
+            frame = torch.from_numpy(scale.to_rgb(stored)).permute(2, 0, 1)
+            is_object = torch.from_numpy(labels != 0).float()
+            shares = torch.stack([1 - is_object, is_object])
+            seen, shares = random_view(rng, frame, shares, (self.config.height, self.config.width), SCALE)
+            if shares[1].sum() >= 1:
+                seen = photometric(rng, seen[None])[0]
+                return seen, F.avg_pool2d(shares, 2), F.avg_pool2d(contour_shares(shares), 2)
+        raise DatasetError(f"In {MAX_TRIES} random frames there was no object. Are the masks empty?")
+
+    def save(self, path: Path) -> None:
+        """Write everything needed to go on, so that a killed process leaves the last complete checkpoint."""
+        state = {
+            "config": asdict(self.config),
+            "data": self.data,
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "side_fuse": self.side_fuse.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            WeightsError: it was written under another configuration (the number of steps included) or for other data.
+        """
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        found, wanted = (state["data"], state["config"]), (self.data, asdict(self.config))
+        if found != wanted:
+            raise WeightsError(
+                f"{path} was trained on {found}, not on {wanted}. "
+                f"Use the same data and settings to go on, or another folder to start again."
+            )
+        for name in ("net", "side_fuse", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step = state["step"]
+
+
+def contour_shares(shares: torch.Tensor) -> torch.Tensor:
+    """Return where the contours of annotated objects are.
+
+    Nobody has said where those of other things are: what lies outside of the objects is neither.
+
+    Args:
+        shares: (2, H, W) share of background and of objects in each pixel.
+
+    Returns:
+        (2, H, W), 1 for pixels within objects, away from their border; and for the two pixels along the border.
+    """
+    is_object, is_known = (shares[1] > 0.5).float(), shares.sum(0) > 0.99
+    most, least = F.max_pool2d(is_object[None], 3, 1, 1)[0], -F.max_pool2d(-is_object[None], 3, 1, 1)[0]
+    border = (most != least) & is_known
+    return torch.stack([least * ~border, border.float()])
+
+
+def initial_parent(start: Path | None) -> SideNetwork:
+    """Return the network that training starts from.
+
+    Args:
+        start: a parent network that was trained before, or EfficientNet-B0 as published, stem and blocks 0 to 10,
+            which gets new branches. None is the bundled network.
+
+    Raises:
+        WeightsError: `start` is missing or does not fit.
+    """
+    if start is None:
+        return SideNetwork.from_file()
+    state, _ = load_weights(start)
+    if PUBLISHED_STEM not in state:
+        return SideNetwork.from_file(start)
+    net = SideNetwork()
+    try:
+        net.trunk.load_state_dict(fold_batch_norm(state))
+    except (KeyError, RuntimeError) as error:
+        raise WeightsError(f"{start} is not EfficientNet-B0, stem and blocks 0 to 10: {error}") from error
+    return net
+
+
+def run_parent_training(
+    data: Sequence[Path], out: Path, config: ParentConfig, start: Path | None, device: torch.device
+) -> Iterator[StepReport]:
+    """Train in a folder, going on from its checkpoint if it holds one; yields after every step.
+
+    Writes `checkpoint.pt`, `log.csv` and its picture `curve.svg` every hundred steps, and in the end the averaged
+    weights as `osvos.safetensors`.
+
+    Args:
+        data: folders of videos or of stills with masks, see `find_footage`; each has the same share of the frames.
+        out: folder of the run; made if it does not exist.
+        config: how to train.
+        start: weights to start from, see `initial_parent`.
+        device: where to train.
+
+    Raises:
+        DatasetError: a folder is not laid out as expected, or a file in it is damaged.
+        WeightsError: `start` or the checkpoint does not fit.
+    """
+    trainer = ParentTrainer(data, start, config, device)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint, recent = out / "checkpoint.pt", list[StepReport]()
+    if checkpoint.exists():
+        trainer.resume(checkpoint)
+    while trainer.step < config.steps:
+        recent.append(trainer.take_step())
+        yield recent[-1]
+        if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == config.steps:
+            trainer.save(checkpoint)
+            _log(out / "log.csv", recent)
+            plot_log(out / "log.csv", out / "curve.svg")
+            recent.clear()
+    about = {"steps": str(trainer.step), "data": " ".join(trainer.data), "config": json.dumps(asdict(config))}
+    save_weights(trainer.average.state_dict(), out / "osvos.safetensors", SideNetwork.name, **about)

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from napari_pml.contour_snapping import snap
 from napari_pml.grid import upsample
 from napari_pml.types import BACKGROUND, Labels, Scores
 
-Refinement = Literal["edges", "none"]
-"""How the labels of pixels are found: by a guided filter, or by interpolation alone."""
+Refinement = Literal["edges", "contours", "none"]
+"""How the labels of pixels are found: by a guided filter, by contour snapping, or by interpolation alone."""
 
 SUBSAMPLING = 4
 """Of the guided filter. A third of the time of 2, for 0.1 points of J less and 0.2 of F more on the dev sequences."""
@@ -36,7 +37,7 @@ def pixel_labels(scores: Scores, rgb: NDArray[np.float32], refinement: Refinemen
     Args:
         scores: of one frame.
         rgb: (H, W, 3) float32 in 0..1, the frame.
-        refinement: "edges": pass the scores through a guided filter first.
+        refinement: "edges": pass the scores through a guided filter first; "contours": snap the labels to contours.
 
     Returns:
         (H, W) uint16, 0 = background.
@@ -68,7 +69,7 @@ def pixel_labels(scores: Scores, rgb: NDArray[np.float32], refinement: Refinemen
     winner[1 - total >= best] = 0  # both steps are linear and keep constants: background is what is left
     ids: Labels = np.array([0 if i == BACKGROUND else i for i in scores.object_ids], dtype=np.uint16)
     labels: Labels = ids[winner.cpu().numpy()]
-    return labels
+    return snap(labels, rgb, device) if refinement == "contours" else labels
 
 
 def _span(hit: torch.Tensor) -> slice:

@@ -24,6 +24,7 @@ class Method(StrEnum):
 
     pml = "pml"
     pml_paper = "pml-paper"
+    osvos = "osvos"
 
 
 MethodName = Annotated[Method, typer.Option("--method", help="How to segment.")]

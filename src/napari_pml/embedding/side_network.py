@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import nn
 
 from napari_pml.embedding.efficientnet import STAGES, EfficientNetTrunk
 from napari_pml.embedding.weights import bundled, load_weights
+from napari_pml.grid import pad_to_cells
 from napari_pml.types import WeightsError
 
 WIDTHS = tuple(STAGES[i].n_out for i in (0, 2, 4, 10))
@@ -42,8 +46,11 @@ class SideNetwork(nn.Module):
         self.fuse = nn.ModuleList(nn.Conv2d(SIDE_WIDTH, n_outputs, 1) for _ in WIDTHS)
 
     @classmethod
-    def from_file(cls, path: Path | None = None) -> SideNetwork:
-        """Read a network with two outputs, `OBJECT` and `CONTOUR`; the bundled one by default.
+    def from_file(cls, path: Path | None = None) -> tuple[SideNetwork, str]:
+        """Read a network with two outputs, `OBJECT` and `CONTOUR`, and the fingerprint of its file.
+
+        Args:
+            path: the bundled one by default.
 
         Raises:
             WeightsError: the file is missing, damaged, or belongs to another network.
@@ -51,9 +58,18 @@ class SideNetwork(nn.Module):
         path = path or bundled(cls.name)
         net = cls()
         try:
-            net.load_state_dict(load_weights(path, cls.name)[0])
+            state, fingerprint = load_weights(path, cls.name)
+            net.load_state_dict(state)
         except RuntimeError as error:
             raise WeightsError(f"{path} does not fit the network {cls.name!r}: {error}") from error
+        return net, fingerprint
+
+    def with_outputs(self, outputs: Sequence[int]) -> SideNetwork:
+        """Return a copy whose outputs are those of these numbers; one may come several times."""
+        net = SideNetwork(len(outputs))
+        net.load_state_dict(
+            {name: x[list(outputs)] if name.startswith("fuse.") else x for name, x in self.state_dict().items()}
+        )
         return net
 
     def branches(self, frames: torch.Tensor) -> list[torch.Tensor]:
@@ -87,8 +103,24 @@ def brought_up(sides: list[torch.Tensor]) -> list[torch.Tensor]:
     return found
 
 
+def reduction(height: int, width: int, short_side: int) -> int:
+    """Return the side of the blocks of pixels that become one pixel of a frame whose short side is about as given."""
+    return max(1, round(min(height, width) / short_side))
+
+
+def reduced(rgb: NDArray[np.float32], side: int) -> torch.Tensor:
+    """Return a frame, (H, W, 3) float32 in 0..1, as a `SideNetwork` sees it.
+
+    Returns:
+        (3, h, w), the mean of each block of `side` pixels; h and w are multiples of `SideNetwork.multiple`, the last
+        row and column repeated.
+    """
+    frame = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+    return F.avg_pool2d(pad_to_cells(frame, side * SideNetwork.multiple), side)[0]
+
+
 def class_balanced_cross_entropy(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """Return the loss of OSVOS (section 3.1, after Xie and Tu, ICCV 2015): every label is weighted by the share of others.
+    """Return the loss of OSVOS: every label weighted by the share of the others (section 3.1; Xie and Tu, ICCV 2015).
 
     With one object, positives are weighted by the share of negatives and the other way round. The sum is divided by
     that of the weights, so that a small object gives as large a loss as a large one.

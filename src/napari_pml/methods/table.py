@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from napari_pml.methods.config import MethodConfig, with_values
+from napari_pml.methods.osvos import OsvosConfig
 from napari_pml.methods.pml import PmlConfig
 from napari_pml.types import SettingsError
 
 METHODS: dict[str, MethodConfig] = {
     "pml": PmlConfig(),
     "pml-paper": PmlConfig(k_strokes=1, votes_strokes="hard", context_frames=0),
+    "osvos": OsvosConfig(),
 }
 """Named settings: PML as we recommend it, and as the paper has it (k = 5, hard votes, online adaptation, no
-context)."""
+context); OSVOS, a network that learns what is annotated."""
 
 DEFAULT = METHODS["pml"]
 

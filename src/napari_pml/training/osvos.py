@@ -221,10 +221,10 @@ def initial_parent(start: Path | None) -> SideNetwork:
         WeightsError: `start` is missing or does not fit.
     """
     if start is None:
-        return SideNetwork.from_file()
+        return SideNetwork.from_file()[0]
     state, _ = load_weights(start)
     if PUBLISHED_STEM not in state:
-        return SideNetwork.from_file(start)
+        return SideNetwork.from_file(start)[0]
     net = SideNetwork()
     try:
         net.trunk.load_state_dict(fold_batch_norm(state))

@@ -1,0 +1,89 @@
+"""One-shot learning of OSVOS: a network trained on random views of a few annotated frames (section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from napari_pml.embedding.side_network import SideNetwork, class_balanced_cross_entropy
+from napari_pml.methods.views import random_view
+
+BRANCH_FACTOR = 10.0
+"""The branches learn so much faster than the trunk."""
+
+PATIENCE = 30
+"""Learning ends when the mean loss of so many steps is not below that of as many before, ..."""
+
+GAIN = 0.95
+"""... by at least this factor."""
+
+SEED = 0
+"""Of all views."""
+
+
+class FineTuning(Iterator[float]):
+    """Learns in place, one step at a time, and ends when nothing is gained any more; yields the loss of each step.
+
+    Attributes:
+        net: as it is so far.
+        done: steps taken.
+    """
+
+    def __init__(
+        self,
+        net: SideNetwork,
+        frames: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        steps: int,
+        learning_rate: float,
+        device: torch.device,
+    ) -> None:
+        """Begin.
+
+        Args:
+            net: with an output for each object.
+            frames: annotated frames as from `reduced`, each with the (O + 1, h, w) shares of the labels in its pixels,
+                background first; h and w are those of the video, without what `reduced` adds.
+            steps: at most so many, one view of one frame each.
+            learning_rate: of the trunk.
+            device: where to learn.
+        """
+        self.net = net.to(device).train()
+        self.steps, self.done = steps, 0
+        self._frames = []
+        for frame, shares in frames:
+            beyond = frame.shape[2] - shares.shape[2], frame.shape[1] - shares.shape[1]
+            self._frames.append((frame.to(device), F.pad(shares, (0, beyond[0], 0, beyond[1])).to(device)))
+        for part in net.trunk.early_layers():
+            part.requires_grad_(False)
+        branches = [*net.sides.parameters(), *net.fuse.parameters()]
+        self._optimizer = torch.optim.Adam(
+            [
+                {"params": [p for p in net.trunk.parameters() if p.requires_grad], "lr": learning_rate},
+                {"params": branches, "lr": BRANCH_FACTOR * learning_rate},
+            ]
+        )
+        self._rng = np.random.default_rng(SEED)
+        self._losses: list[float] = []
+
+    def __next__(self) -> float:
+        if self.done == self.steps or self._levelled_off():
+            raise StopIteration
+        frame, shares = self._frames[self.done % len(self._frames)]
+        seen, shares = random_view(self._rng, frame, shares, (frame.shape[1], frame.shape[2]))
+        self._optimizer.zero_grad(set_to_none=True)
+        logits = self.net(seen[None].contiguous(memory_format=torch.channels_last))[0]
+        loss = class_balanced_cross_entropy(logits, F.avg_pool2d(shares, SideNetwork.stride))
+        loss.backward()
+        self._optimizer.step()
+        self.done += 1
+        self._losses.append(loss.item())
+        return self._losses[-1]
+
+    def _levelled_off(self) -> bool:
+        if self.done < 2 * PATIENCE:
+            return False
+        before, last = self._losses[-2 * PATIENCE : -PATIENCE], self._losses[-PATIENCE:]
+        return sum(last) > GAIN * sum(before)

@@ -20,6 +20,13 @@ class Loss(StrEnum):
     soft_nearest_neighbour = "soft_nearest_neighbour"
 
 
+class Trained(StrEnum):
+    """What can be trained."""
+
+    pml = "pml"
+    osvos = "osvos"
+
+
 @app.command()
 def train(
     data: Annotated[
@@ -31,6 +38,10 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; if it holds a checkpoint, training goes on.")],
+    method: Annotated[
+        Trained,
+        typer.Option(help="pml: the embedder; osvos: the parent network, which knows what objects and contours are."),
+    ] = Trained.pml,
     start: Annotated[
         str,
         typer.Option(
@@ -41,7 +52,7 @@ def train(
     ] = "bundled",
     loss: Annotated[
         list[Loss] | None,
-        typer.Option(help="A loss to train with; give it once for each. If not given, the last two."),
+        typer.Option(help="A loss to train pml with; give it once for each. If not given, the last two."),
     ] = None,
     steps: Annotated[
         int,
@@ -56,13 +67,14 @@ def train(
     """Adapt the network to your own videos or stills with masks, or train one from scratch.
 
     It can be adapted on a few annotated frames; 300 steps take some ten minutes on two CPU cores. Writes
-    compact.safetensors (for --embedder), log.csv, its picture curve.svg, and checkpoint.pt into OUT. Stop it at any
+    compact.safetensors (for --embedder) or osvos.safetensors, log.csv, its picture curve.svg, and checkpoint.pt into OUT. Stop it at any
     time and call it again to go on.
     """
     with clear_errors():
         from tqdm import tqdm
 
         from napari_pml.embedding.embedder import choose_device
+        from napari_pml.training.osvos import ParentConfig, run_parent_training
         from napari_pml.training.train import TrainConfig, run_training
 
         losses = loss or [Loss.modified_triplet, Loss.soft_nearest_neighbour]
@@ -74,13 +86,18 @@ def train(
             soft_nearest_neighbour=float(Loss.soft_nearest_neighbour in losses),
             seed=seed,
         )
-        chosen = choose_device(device)
+        parent = ParentConfig(steps=steps, learning_rate=learning_rate, seed=seed)
+        chosen, begin = choose_device(device), None if start == "bundled" else Path(start)
+        reports, weights = {
+            Trained.pml: (run_training(data, out, config, begin, chosen), "compact.safetensors"),
+            Trained.osvos: (run_parent_training(data, out, parent, begin, chosen), "osvos.safetensors"),
+        }[method]
         typer.echo(f"training on {chosen}")
         bar = tqdm(total=steps, unit="step")
         totals = deque[float](maxlen=50)
-        for report in run_training(data, out, config, None if start == "bundled" else Path(start), chosen):
+        for report in reports:
             totals.append(sum(report.losses.values()))
             bar.update(report.step - bar.n)
             bar.set_postfix(loss=f"{sum(totals) / len(totals):.3f}")
         bar.close()
-        typer.echo(f"weights in {out / 'compact.safetensors'}, losses in {out / 'curve.svg'}")
+        typer.echo(f"weights in {out / weights}, losses in {out / 'curve.svg'}")

@@ -119,7 +119,7 @@ def reduced(rgb: NDArray[np.float32], side: int) -> torch.Tensor:
     return F.avg_pool2d(pad_to_cells(frame, side * SideNetwork.multiple), side)[0]
 
 
-def class_balanced_cross_entropy(logits: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+def class_balanced_cross_entropy(logits: torch.Tensor, shares: torch.Tensor, balance: float = 1.0) -> torch.Tensor:
     """Return the loss of OSVOS: every label weighted by the share of the others (section 3.1; Xie and Tu, ICCV 2015).
 
     With one object, positives are weighted by the share of negatives and the other way round. The sum is divided by
@@ -128,13 +128,15 @@ def class_balanced_cross_entropy(logits: torch.Tensor, shares: torch.Tensor) -> 
     Args:
         logits: (O, h, w) of the objects of one frame; that of the background is 0 by definition.
         shares: (O + 1, h, w) share of each label in each cell, background first; the sum over labels is 1, or less
-            where pixels are not annotated. Something is annotated.
+            where pixels are not annotated.
+        balance: exponent of the weights; the paper's is 1, and 0 weighs all cells alike. Between them, an output says
+            less often what is rare.
 
     Returns:
-        Scalar, 0 if only one label is annotated.
+        Scalar, 0 if not more than one label is annotated.
     """
     log_odds = F.log_softmax(torch.cat([torch.zeros_like(logits[:1]), logits]), dim=0)
     size = shares.sum((1, 2))
-    weight = 1 - size / size.sum()
+    weight = (1 - size / size.sum().clamp_min(1e-6)) ** balance
     loss = -(shares * log_odds).sum((1, 2)) @ weight
     return loss / (size @ weight).clamp_min(1e-6)

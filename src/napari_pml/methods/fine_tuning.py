@@ -20,6 +20,9 @@ PATIENCE = 30
 GAIN = 0.95
 """... by at least this factor."""
 
+BALANCE = 0.5
+"""Of the loss. With the paper's 1 objects become too fat: where it is in doubt, the network then takes what is rare."""
+
 SEED = 0
 """Of all views."""
 
@@ -75,7 +78,7 @@ class FineTuning(Iterator[float]):
         seen, shares = random_view(self._rng, frame, shares, (frame.shape[1], frame.shape[2]))
         self._optimizer.zero_grad(set_to_none=True)
         logits = self.net(seen[None].contiguous(memory_format=torch.channels_last))[0]
-        loss = class_balanced_cross_entropy(logits, F.avg_pool2d(shares, SideNetwork.stride))
+        loss = class_balanced_cross_entropy(logits, F.avg_pool2d(shares, SideNetwork.stride), BALANCE)
         loss.backward()
         self._optimizer.step()
         self.done += 1

@@ -127,13 +127,15 @@ class Osvos:
         if not annotations.frames:
             raise AnnotationError("Nothing is annotated yet. Paint at least one stroke on an object.")
         self._net, self._ids = None, annotations.object_ids
+        if not self._ids:
+            return
         if len(self._ids) > 1 and not self.config.steps:
             raise SettingsError(
                 f"Without learning, OSVOS segments one object, but {len(self._ids)} are annotated. "
                 "Set the steps to 1 or more, such as 200."
             )
         net = self._parent.with_outputs([OBJECT] * len(self._ids))
-        if self.config.steps and self._ids:
+        if self.config.steps:
             labels = self._labels(annotations)
             first = min(annotations.complete, default=None)
             known = () if first is None else tuple(i for i in self._ids if (labels[first] == i).any())
@@ -150,10 +152,12 @@ class Osvos:
 
     def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:
         """Score the cells of frame t, see `Method.segment`; other frames play no part."""
-        if self._net is None:
-            raise RuntimeError("learn() comes before segment()")
         stride = SideNetwork.stride * self._reduction
         h, w = grid_shape(*self.video.shape[1:], stride)
+        if not self._ids:  # only background is annotated
+            return Scores(torch.ones(1, h, w, device=self._device), (BACKGROUND,), stride)
+        if self._net is None:
+            raise RuntimeError("learn() comes before segment()")
         with torch.inference_mode():
             frame = reduced(self.video.rgb(t), self._reduction).to(self._device)
             logits = self._net.to(self._device)(frame[None])[0, :, :h, :w]

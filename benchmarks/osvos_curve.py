@@ -50,21 +50,19 @@ def main() -> None:
                 taken = len(list(session.learn()))
                 seconds = time.process_time() - began
                 pairs = [(session.segment(t).labels > 0, sequence.mask(t) > 0) for t in times]
-                j, f = (
-                    np.mean([measure(*pair) for pair in pairs]) for measure in (region_similarity, boundary_accuracy)
-                )
+                j = np.mean([region_similarity(*pair) for pair in pairs])
+                f = np.mean([boundary_accuracy(*pair) for pair in pairs])
                 found[:, row, column] = seconds, j, f
                 writer.writerow([sequence.name, steps, taken, f"{seconds:.2f}", f"{j:.4f}", f"{f:.4f}"])
                 print(f"{sequence.name:12} {taken:4} steps {seconds:6.1f} s  J {j:.3f} F {f:.3f}", flush=True)
-    seconds, j, f = found
-    for steps, s, *scores in zip(args.steps, seconds.mean(0), j.mean(0), f.mean(0), strict=True):
-        print(f"mean, at most {steps:4} steps: {s:6.1f} s  J {scores[0]:.3f} F {scores[1]:.3f}")
-    floor = float(np.floor(10 * j.min())) / 10
-    caption = f"mean of {len(sequences)} videos, every frame of {args.every}"
-    mean = seconds.mean(0)
-    picture = panel(
-        mean, j, (0, float(mean.max())), floor, "seconds of one-shot learning (CPU)", caption, dots=True, measure="J"
-    )
+    for steps, *mean in zip(args.steps, *found.mean(1), strict=True):
+        print(f"mean, at most {steps:4} steps: {mean[0]:6.1f} s  J {mean[1]:.3f} F {mean[2]:.3f}")
+    seconds, regions = found[0].mean(0), found[1]
+    floor = float(np.floor(10 * regions.min())) / 10
+    caption = f"mean of {len(sequences)} videos, one frame of {args.every}"
+    limits = 0.0, float(seconds.max())
+    x_label = "seconds of one-shot learning (CPU)"
+    picture = panel(seconds, regions, limits, floor, x_label, caption, dots=True, measure="J")
     (args.out / "curve.svg").write_text(document([picture]))
 
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import zarr
 
 from drawn_video import ColourEmbedder, jaccard
 from napari_pml import BACKGROUND, PmlError, Project, Session, open_video
-from napari_pml.embedding.side_network import SideNetwork, brought_up, class_balanced_cross_entropy
+from napari_pml.embedding.side_network import OBJECT, SideNetwork, brought_up, class_balanced_cross_entropy
 from napari_pml.methods.fine_tuning import PATIENCE, FineTuning
 from napari_pml.methods.osvos import OsvosConfig
 
@@ -62,19 +63,6 @@ def test_every_scale_is_brought_up_to_where_it_belongs():
         torch.testing.assert_close(side[..., 1:-7, 1:-7], sides[0][..., 1:-7, 1:-7])
 
 
-def test_the_trunk_is_centred_where_the_scales_are_brought_up_from():
-    """The gradient of one output of each branch is symmetrical around the pixel that it is said to be centred on."""
-    net = SideNetwork.from_file()[0].eval()
-    for number, (stride, first) in enumerate(((2, 1), (4, 3), (8, 3), (16, 3))):
-        frames = torch.zeros(1, 3, 160, 160, requires_grad=True)
-        depths = net.trunk.four_depths(frames)
-        middle = depths[number].shape[-1] // 2
-        depths[number][0, :, middle, middle].abs().sum().backward()
-        seen = frames.grad.abs().sum((0, 1, 2)) - frames.grad.abs().sum((0, 1, 2)).median()
-        columns = (seen > seen.max() * 0.02).nonzero()[:, 0].double()
-        assert abs(columns.mean() - (first + stride * middle)) <= stride / 2, stride
-
-
 @pytest.mark.parametrize("corner", [(14, 15), (14, 105), (80, 15), (80, 105)])
 def test_a_disc_is_found_where_it_is(corner):
     """In frames whose sides are no multiples of any stride."""
@@ -119,8 +107,8 @@ def test_learning_ends_when_nothing_is_gained(drawn):
     net = SideNetwork.from_file()[0].with_outputs([0])
     frame = torch.zeros(3, 16, 16)
     shares = torch.full((2, 16, 16), 0.5)  # cannot be told apart
-    tuning = FineTuning(net, [(frame, shares)], 500, 1e-6, torch.device("cpu"))
-    assert len(list(tuning)) < 4 * PATIENCE
+    tuning = FineTuning(net, [(frame, shares)], 500, 1e-3, torch.device("cpu"))
+    assert 2 * PATIENCE <= len(list(tuning)) < 8 * PATIENCE
 
 
 def test_frames_do_not_depend_on_each_other(make, drawn):
@@ -206,7 +194,10 @@ def test_without_learning_one_object_is_what_stands_out(make, drawn):
     session = make(replace(QUICK, steps=0))
     session.annotate(0, np.where(drawn[1][0] == 1, 1, 0), complete=True)
     assert list(session.learn()) == []
-    assert session.segment(4).labels.any()
+    frame = torch.from_numpy(session.video.rgb(4)).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        parent = SideNetwork.from_file()[0].eval()(frame)[0, OBJECT].sigmoid()
+    torch.testing.assert_close(session._method.segment(4, []).values[1], parent)
     session.annotate(0, drawn[1][0], complete=True)
     with pytest.raises(PmlError, match="Set the steps to 1 or more"):
         session.segment(4)
@@ -245,8 +236,6 @@ def test_a_reopened_project_does_not_learn_again(make, drawn, tmp_path):
 
 
 def test_learning_that_was_not_saved_to_its_end_is_done_again(make, drawn, tmp_path, monkeypatch):
-    import zarr
-
     project = Project.create(tmp_path / "a.pml.zarr", open_video(drawn[0]))
     session = make(replace(QUICK, steps=3), project=project)
     session.annotate(0, drawn[1][0], complete=True)
@@ -254,9 +243,10 @@ def test_learning_that_was_not_saved_to_its_end_is_done_again(make, drawn, tmp_p
     def killed(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(zarr.core.attributes.Attributes, "put", killed)
+    monkeypatch.setattr(zarr.core.attributes.Attributes, "put", killed)
+    with pytest.raises(KeyboardInterrupt):
         list(session.learn())
+    monkeypatch.undo()
     project.close()
     again = make(None, project=Project.open(project.path))
     assert len(list(again.learn())) == 3

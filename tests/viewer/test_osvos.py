@@ -1,7 +1,6 @@
 """OSVOS in a real window: chosen in the form, stopped while it learns, gone on with, corrected."""
 
 from qtpy.QtCore import Qt
-
 from test_window import PATIENCE_MS, drag, idle, iou, open_panel  # noqa: F401 (a fixture)
 
 

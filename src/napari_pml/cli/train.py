@@ -67,8 +67,8 @@ def train(
     """Adapt the network to your own videos or stills with masks, or train one from scratch.
 
     It can be adapted on a few annotated frames; 300 steps take some ten minutes on two CPU cores. Writes
-    compact.safetensors (for --embedder) or osvos.safetensors, log.csv, its picture curve.svg, and checkpoint.pt into OUT. Stop it at any
-    time and call it again to go on.
+    compact.safetensors (for --embedder) or osvos.safetensors, log.csv, its picture curve.svg, and checkpoint.pt into
+    OUT. Stop it at any time and call it again to go on.
     """
     with clear_errors():
         from tqdm import tqdm

@@ -105,9 +105,8 @@ def test_learning_says_how_far_it_is_and_may_be_stopped_anywhere(make, drawn):
 
 def test_learning_ends_when_nothing_is_gained(drawn):
     net = SideNetwork.from_file()[0].with_outputs([0])
-    frame = torch.zeros(3, 16, 16)
-    shares = torch.full((2, 16, 16), 0.5)  # cannot be told apart
-    tuning = FineTuning(net, [(frame, shares)], 500, 1e-3, torch.device("cpu"))
+    checks = np.where(np.indices((16, 16)).sum(0) % 2, 1, BACKGROUND).astype(np.uint16)  # cannot be told apart
+    tuning = FineTuning(net, [1], [(torch.zeros(3, 16, 16), checks)], 1, 500, 1e-3)
     assert 2 * PATIENCE <= len(list(tuning)) < 8 * PATIENCE
 
 

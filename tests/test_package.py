@@ -47,6 +47,13 @@ def test_the_wheel_holds_manifest_and_weights(tmp_path):
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=root, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("napari.yaml", "py.typed", "embedding/bundled/compact.safetensors", "embedding/bundled/compact.md"):
+    for name in (
+        "napari.yaml",
+        "py.typed",
+        "embedding/bundled/compact.safetensors",
+        "embedding/bundled/compact.md",
+        "embedding/bundled/osvos.safetensors",
+        "embedding/bundled/osvos.md",
+    ):
         assert f"napari_pml/{name}" in names
     assert wheel.stat().st_size < 15e6

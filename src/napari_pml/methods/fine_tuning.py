@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from napari_pml.embedding.side_network import SideNetwork, class_balanced_cross_entropy
+from napari_pml.grid import grid_shape, pixel_counts
 from napari_pml.methods.views import random_view
+from napari_pml.types import BACKGROUND, Labels
 
 BRANCH_FACTOR = 10.0
 """The branches learn so much faster than the trunk."""
@@ -38,27 +40,26 @@ class FineTuning(Iterator[float]):
     def __init__(
         self,
         net: SideNetwork,
-        frames: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        ids: Sequence[int],
+        frames: Sequence[tuple[torch.Tensor, Labels]],
+        side: int,
         steps: int,
         learning_rate: float,
-        device: torch.device,
     ) -> None:
         """Begin.
 
         Args:
             net: with an output for each object.
-            frames: annotated frames as from `reduced`, each with the (O + 1, h, w) shares of the labels in its pixels,
-                background first; h and w are those of the video, without what `reduced` adds.
+            ids: of these objects.
+            frames: annotated frames as from `reduced`, (3, h, w), each with its (H, W) annotation in which background
+                is explicit.
+            side: by which they were reduced.
             steps: at most so many, one view of one frame each.
             learning_rate: of the trunk.
-            device: where to learn.
         """
-        self.net = net.to(device).train()
+        self.net = net.train()
         self.steps, self.done = steps, 0
-        self._frames = []
-        for frame, shares in frames:
-            beyond = frame.shape[2] - shares.shape[2], frame.shape[1] - shares.shape[1]
-            self._frames.append((frame.to(device), F.pad(shares, (0, beyond[0], 0, beyond[1])).to(device)))
+        self._ids, self._frames, self._side = (BACKGROUND, *ids), frames, side
         for part in net.trunk.early_layers():
             part.requires_grad_(False)
         branches = [*net.sides.parameters(), *net.fuse.parameters()]
@@ -74,8 +75,7 @@ class FineTuning(Iterator[float]):
     def __next__(self) -> float:
         if self.done == self.steps or self._levelled_off():
             raise StopIteration
-        frame, shares = self._frames[self.done % len(self._frames)]
-        seen, shares = random_view(self._rng, frame, shares, (frame.shape[1], frame.shape[2]))
+        seen, shares = self._view(*self._frames[self.done % len(self._frames)])
         self._optimizer.zero_grad(set_to_none=True)
         logits = self.net(seen[None].contiguous(memory_format=torch.channels_last))[0]
         loss = class_balanced_cross_entropy(logits, F.avg_pool2d(shares, SideNetwork.stride), BALANCE)
@@ -84,6 +84,14 @@ class FineTuning(Iterator[float]):
         self.done += 1
         self._losses.append(loss.item())
         return self._losses[-1]
+
+    def _view(self, frame: torch.Tensor, labels: Labels) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a random view of a frame, (3, h, w), and the share of each label in each pixel, (O + 1, h, w)."""
+        h, w = grid_shape(labels.shape[0], labels.shape[1], self._side)
+        shares = (pixel_counts(labels, self._ids, self._side) / self._side**2).T.reshape(-1, h, w)
+        shares = F.pad(shares, (0, frame.shape[2] - w, 0, frame.shape[1] - h))
+        device = next(self.net.parameters()).device
+        return random_view(self._rng, frame.to(device), shares.to(device), (frame.shape[1], frame.shape[2]))
 
     def _levelled_off(self) -> bool:
         if self.done < 2 * PATIENCE:

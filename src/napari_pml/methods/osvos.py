@@ -15,7 +15,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from napari_pml.embedding.side_network import OBJECT, SideNetwork, reduced, reduction
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.grid import grid_shape, pixel_counts
+from napari_pml.grid import grid_shape
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.fine_tuning import FineTuning
@@ -93,7 +93,7 @@ class Osvos:
         self._reduction = reduction(*self.video.shape[1:], SHORT_SIDE)
         self._parent, self._fingerprint = SideNetwork.from_file()
         self._learned: dict[str, NDArray[np.float32]] = {}
-        self._running: tuple[str, FineTuning] | None = None  # what was begun last, and what it will be
+        self._running: tuple[str, torch.device, FineTuning] | None = None  # what is not finished yet
         self._net: SideNetwork | None = None
         self._ids: tuple[int, ...] = ()
 
@@ -188,15 +188,14 @@ class Osvos:
         Returns:
             What the result depends on, as 16 characters.
         """
-        key = self._key(ids, labels, basis, steps)
+        key, device = self._key(ids, labels, basis, steps), self._device
         if key not in self._learned:
-            if self._running is None or self._running[0] != key:
-                frames = [
-                    (reduced(self.video.rgb(t), self._reduction), self._shares(a, ids)) for t, a in labels.items()
-                ]
-                tuning = FineTuning(copy.deepcopy(net), frames, steps, self.config.learning_rate, self._device)
-                self._running = key, tuning
-            tuning = self._running[1]
+            if self._running is None or self._running[:2] != (key, device):
+                frames = [(reduced(self.video.rgb(t), self._reduction), a) for t, a in labels.items()]
+                start = copy.deepcopy(net).to(device)
+                tuning = FineTuning(start, ids, frames, self._reduction, steps, self.config.learning_rate)
+                self._running = key, device, tuning
+            tuning = self._running[-1]
             for loss in tuning:
                 yield LearningProgress(before + tuning.done, before + steps + later, loss)
             self._learned[key] = parameters_to_vector(tuning.net.parameters()).detach().cpu().numpy()
@@ -238,9 +237,3 @@ class Osvos:
                 pixels = is_background.repeat(stride, 0).repeat(stride, 1)[:height, :width]
                 labels[t] = np.where(pixels & (labels[t] == UNLABELLED), np.uint16(BACKGROUND), labels[t])
         return labels
-
-    def _shares(self, labels: Labels, ids: tuple[int, ...]) -> torch.Tensor:
-        """Return the (O + 1, h, w) share of each label in the pixels of a reduced frame, background first."""
-        counts = pixel_counts(labels, (BACKGROUND, *ids), self._reduction)
-        h, w = grid_shape(labels.shape[0], labels.shape[1], self._reduction)
-        return (counts / self._reduction**2).T.reshape(-1, h, w)

@@ -26,9 +26,8 @@ from napari_pml.embedding.side_network import (
 from napari_pml.embedding.weights import load_weights, save_weights
 from napari_pml.methods.views import random_view
 from napari_pml.training.augment import photometric
-from napari_pml.training.curve import plot_log
 from napari_pml.training.material import find_footage
-from napari_pml.training.train import CHECKPOINT_EVERY, StepReport, _log, denormals_flushed
+from napari_pml.training.train import StepReport, denormals_flushed, run_steps
 from napari_pml.types import DatasetError, WeightsError
 
 SCALE = 0.75, 2.0
@@ -238,8 +237,7 @@ def run_parent_training(
 ) -> Iterator[StepReport]:
     """Train in a folder, going on from its checkpoint if it holds one; yields after every step.
 
-    Writes `checkpoint.pt`, `log.csv` and its picture `curve.svg` every hundred steps, and in the end the averaged
-    weights as `osvos.safetensors`.
+    Writes what `run_steps` does, and in the end the averaged weights as `osvos.safetensors`.
 
     Args:
         data: folders of videos or of stills with masks, see `find_footage`; each has the same share of the frames.
@@ -253,17 +251,6 @@ def run_parent_training(
         WeightsError: `start` or the checkpoint does not fit.
     """
     trainer = ParentTrainer(data, start, config, device)
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint, recent = out / "checkpoint.pt", list[StepReport]()
-    if checkpoint.exists():
-        trainer.resume(checkpoint)
-    while trainer.step < config.steps:
-        recent.append(trainer.take_step())
-        yield recent[-1]
-        if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == config.steps:
-            trainer.save(checkpoint)
-            _log(out / "log.csv", recent)
-            plot_log(out / "log.csv", out / "curve.svg")
-            recent.clear()
+    yield from run_steps(trainer, config.steps, out)
     about = {"steps": str(trainer.step), "data": " ".join(trainer.data), "config": json.dumps(asdict(config))}
     save_weights(trainer.average.state_dict(), out / "osvos.safetensors", SideNetwork.name, **about)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -287,24 +287,52 @@ def run_training(
         WeightsError: `start` or the checkpoint does not fit.
     """
     trainer = Trainer(data, start, config, device)
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint, recent = out / "checkpoint.pt", list[StepReport]()
-    if checkpoint.exists():
-        trainer.resume(checkpoint)
-    while trainer.step < config.steps:
-        recent.append(trainer.take_step())
-        yield recent[-1]
-        if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == config.steps:
-            trainer.save(checkpoint)
-            _log(out / "log.csv", recent)
-            plot_log(out / "log.csv", out / "curve.svg")
-            recent.clear()
+    yield from run_steps(trainer, config.steps, out)
     about = {
         "steps": str(trainer.step),
         "data": " ".join(trainer.data),
         "config": json.dumps(asdict(config)),
     }
     save_weights(trainer.average.state_dict(), out / "compact.safetensors", CompactNet.name, **about)
+
+
+class Steps(Protocol):
+    """What is trained in steps, and kept in checkpoints.
+
+    Attributes:
+        step: steps taken.
+    """
+
+    step: int
+
+    def take_step(self) -> StepReport:
+        """Change the weights once."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint."""
+
+
+def run_steps(trainer: Steps, steps: int, out: Path) -> Iterator[StepReport]:
+    """Train in a folder up to so many steps in all, going on from its checkpoint if it holds one; yields after each.
+
+    Writes `checkpoint.pt`, `log.csv` and its picture `curve.svg` every hundred steps and in the end.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint, recent = out / "checkpoint.pt", list[StepReport]()
+    if checkpoint.exists():
+        trainer.resume(checkpoint)
+    while trainer.step < steps:
+        recent.append(trainer.take_step())
+        yield recent[-1]
+        if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == steps:
+            trainer.save(checkpoint)
+            _log(out / "log.csv", recent)
+            plot_log(out / "log.csv", out / "curve.svg")
+            recent.clear()
 
 
 def _log(path: Path, recent: list[StepReport]) -> None:

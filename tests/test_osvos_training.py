@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -30,12 +31,16 @@ def dataset(tmp_path, drawn):
 def test_contours_are_the_pixels_along_the_border():
     is_object = torch.zeros(8, 9)
     is_object[2:6, 3:7] = 1
-    interior, border = contour_shares(torch.stack([1 - is_object, is_object]))
-    expected = torch.zeros(8, 9)
+    is_object = F.pad(is_object, (0, 40, 0, 0))
+    frame = 0.3 * is_object.expand(3, -1, -1).clone()
+    frame[:, :, 20:30] += torch.rand(8, 10, generator=torch.Generator().manual_seed(0))  # something unannotated
+    free, border = contour_shares(torch.stack([1 - is_object, is_object]), frame)
+    expected = torch.zeros(8, 49)
     expected[1:7, 2:8], expected[3:5, 4:6] = 1, 0
     assert (border == expected).all()
-    assert interior.sum() == 4  # what lies outside of objects is neither: nobody has said whether there is a contour
-    assert (interior[3:5, 4:6] == 1).all()
+    assert (free[3:5, 4:6] == 1).all()  # inside of the object
+    assert (free[:, 34:] == 1).all()  # flat ground
+    assert (free[:, 20:30] == 0).all()  # nobody has said whether there are contours here
 
 
 def test_views_keep_frame_and_labels_together(dataset):

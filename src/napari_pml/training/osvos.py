@@ -155,8 +155,8 @@ class ParentTrainer:
             shares = torch.stack([1 - is_object, is_object])
             seen, shares = random_view(rng, frame, shares, (self.config.height, self.config.width), SCALE)
             if shares[1].sum() >= 1:
-                seen = photometric(rng, seen[None])[0]
-                return seen, F.avg_pool2d(shares, 2), F.avg_pool2d(contour_shares(shares), 2)
+                contours = contour_shares(shares, seen)
+                return photometric(rng, seen[None])[0], F.avg_pool2d(shares, 2), F.avg_pool2d(contours, 2)
         raise DatasetError(f"In {MAX_TRIES} random frames there was no object. Are the masks empty?")
 
     def save(self, path: Path) -> None:
@@ -192,21 +192,31 @@ class ParentTrainer:
         self.step = state["step"]
 
 
-def contour_shares(shares: torch.Tensor) -> torch.Tensor:
-    """Return where the contours of annotated objects are.
+def contour_shares(shares: torch.Tensor, frame: torch.Tensor) -> torch.Tensor:
+    """Return where the contours of annotated objects are, and where there are surely none.
 
-    Nobody has said where those of other things are: what lies outside of the objects is neither.
+    Nobody has said where the contours of other things are. But where the image has no edge there is none: outside of
+    the objects that half of the frame whose surroundings are flattest counts as free of contours, the rest as unknown.
 
     Args:
         shares: (2, H, W) share of background and of objects in each pixel.
+        frame: (3, H, W) RGB in 0..1.
 
     Returns:
-        (2, H, W), 1 for pixels within objects, away from their border; and for the two pixels along the border.
+        (2, H, W), 1 for pixels without contour; and for the two pixels along the border of an object.
     """
-    is_object, is_known = (shares[1] > 0.5).float(), shares.sum(0) > 0.99
-    most, least = F.max_pool2d(is_object[None], 3, 1, 1)[0], -F.max_pool2d(-is_object[None], 3, 1, 1)[0]
-    border = (most != least) & is_known
-    return torch.stack([least * ~border, border.float()])
+    is_object, is_known = shares[1] > 0.5, shares.sum(0) > 0.99
+    border = (_highest(is_object.float(), 3) != -_highest(-is_object.float(), 3)) & is_known
+    grey = F.pad(frame.mean(0)[None], (0, 1, 0, 1), mode="replicate")[0]
+    steps = (grey[1:, :-1] - grey[:-1, :-1]).abs() + (grey[:-1, 1:] - grey[:-1, :-1]).abs()
+    edge = _highest(steps, 5)
+    is_free = (is_object | (edge <= edge.median())) & is_known & ~border
+    return torch.stack([is_free, border]).float()
+
+
+def _highest(x: torch.Tensor, side: int) -> torch.Tensor:
+    """Return the highest of (H, W) values in the square around each."""
+    return F.max_pool2d(x[None], side, 1, side // 2)[0]
 
 
 def initial_parent(start: Path | None) -> SideNetwork:

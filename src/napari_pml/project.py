@@ -222,6 +222,8 @@ class Project:
 
     def learned(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that were given to `save_learned` last, or none if they are damaged: all can be learned."""
+        if "learned" not in self._group:
+            return {}
         try:
             group = self._group["learned"]
             return {name: group[name][:] for name in group.attrs["names"]}

@@ -141,7 +141,9 @@ def test_two_objects_are_told_apart(make, drawn):
 def test_strokes_are_enough(make, drawn):
     session = make(replace(QUICK, steps=100))
     session.annotate(4, stroke(1, 60, 42))
-    assert jaccard(session.segment(4).labels == 1, drawn[1][4] == 1) > 0.7
+    found, disc = session.segment(4).labels == 1, drawn[1][4] == 1
+    assert jaccard(found, disc) > 0.5  # what nobody painted is in doubt
+    assert (found & ~disc).sum() < 0.05 * disc.sum()
 
 
 def test_no_embedding_is_computed_that_is_not_needed(make, drawn):

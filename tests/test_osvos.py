@@ -236,6 +236,18 @@ def test_a_reopened_project_does_not_learn_again(make, drawn, tmp_path):
     again.project.close()
 
 
+def test_what_was_learned_goes_along_to_another_project(make, drawn, tmp_path):
+    session = make(replace(QUICK, steps=3))
+    session.annotate(0, drawn[1][0], complete=True)
+    list(session.learn())
+    project = Project.create(tmp_path / "a.pml.zarr", session.video)
+    session.keep_in(project)
+    project.close()
+    again = make(None, project=Project.open(project.path))
+    assert list(again.learn()) == []
+    again.project.close()
+
+
 def test_learning_that_was_not_saved_to_its_end_is_done_again(make, drawn, tmp_path, monkeypatch):
     project = Project.create(tmp_path / "a.pml.zarr", open_video(drawn[0]))
     session = make(replace(QUICK, steps=3), project=project)

@@ -7,8 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, label
-from skimage.filters import sobel
+from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude, label
 from skimage.morphology import local_minima
 from skimage.segmentation import watershed
 
@@ -22,8 +21,11 @@ SHORT_SIDE = 480
 SMOOTHING = 2.0
 """In pixels, of what superpixels begin from: the larger, the fewer there are."""
 
-GRADIENT = 0.5
-"""Weight of the image's own gradient beside the contours, which are known to two pixels only."""
+GRADIENT = 2.0
+"""Weight of the image's own gradient, in units of a pixel, beside the contours, which are known to two pixels only."""
+
+GRADIENT_SMOOTHING = 1.0
+"""In pixels, of the image before its gradient is taken."""
 
 LEAST_KEPT = 0.5
 """An object that would keep less of its area stays as it was: it is smaller than superpixels are."""
@@ -70,7 +72,8 @@ def superpixels(contours: NDArray[np.float32], rgb: NDArray[np.float32]) -> NDAr
     Returns:
         (H, W) int32, 1, 2, ...; 0 everywhere if all is flat.
     """
-    height = contours + GRADIENT * sobel(rgb.mean(-1))
+    steps = [gaussian_gradient_magnitude(rgb[..., channel], GRADIENT_SMOOTHING) for channel in range(3)]
+    height = contours + GRADIENT * np.max(steps, axis=0)
     seeds, _ = label(local_minima(gaussian_filter(height, SMOOTHING)))
     regions: NDArray[np.int32] = watershed(height, seeds)
     return regions

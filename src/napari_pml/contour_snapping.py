@@ -1,4 +1,4 @@
-"""Contour snapping: a mask follows the contours that a network sees (OSVOS section 3.4)."""
+"""Contour snapping: a mask follows the contours that a network sees (OSVOS section 3.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One-shot learning of OSVOS: a network trained on random views of a few annotated frames (section 3.3)."""
+"""One-shot learning of OSVOS: a network trained on random views of a few annotated frames (section 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random views of an annotated frame: turned, scaled, mirrored (OSVOS section 3.3)."""
+"""Random views of an annotated frame: turned, scaled, mirrored (OSVOS section 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training the parent network of OSVOS: what is an object, and where are its outlines (sections 3.2 and 3.4)."""
+"""Training the parent network of OSVOS: what is an object, and where are its outlines (sections 3.2 and 3.3)."""
 
 from __future__ import annotations
 

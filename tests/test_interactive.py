@@ -39,7 +39,7 @@ def truth_of(masks):
     return TrueMasks(lambda t: masks[t], len(masks))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["pml", "pml-paper"])  # what is hard for retrieval is not for a trained network
 @pytest.mark.parametrize("tool", ["scribble", "click"])
 def test_masks_get_better_by_interaction(make, hard, tool, method):
     frames, masks = hard

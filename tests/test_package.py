@@ -47,7 +47,8 @@ def test_the_wheel_holds_manifest_and_weights(tmp_path):
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=root, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    weights = [f"embedding/bundled/{name}.{kind}" for name in ("compact", "feelvos") for kind in ("safetensors", "md")]
+    bundled = ("compact", "feelvos", "osvos")
+    weights = [f"embedding/bundled/{name}.{kind}" for name in bundled for kind in ("safetensors", "md")]
     for name in ("napari.yaml", "py.typed", *weights):
         assert f"napari_pml/{name}" in names
     assert wheel.stat().st_size < 15e6

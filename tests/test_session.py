@@ -9,6 +9,10 @@ from napari_pml import BACKGROUND, METHODS, MaskStore, PmlConfig, PmlError, Sess
 from napari_pml.certainty import certainty
 from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.embedding.stores import MemoryStore
+from napari_pml.methods.osvos import OsvosConfig
+
+QUICK = {**METHODS, "osvos": OsvosConfig(steps=4, refine="none")}
+"""Where masks need not be good, but the same."""
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def stroke(masks, label, t=0):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_first_mask_becomes_a_segmentation_of_the_video(make, drawn, method):
-    session = make(METHODS[method])
+    session = make(METHODS[method] if method != "osvos" else OsvosConfig(steps=40, learning_rate=3e-4))
     session.annotate(0, drawn[1][0], complete=True)
     masks = {mask.t: mask for mask in session.propagate()}
     assert sorted(masks) == list(range(8))
@@ -99,7 +103,7 @@ def test_the_frame_in_view_comes_first(make, drawn):
 def test_the_masks_do_not_depend_on_the_frame_in_view(make, drawn, method):
     results = []
     for start in (0, 5):
-        session = make(METHODS[method])
+        session = make(QUICK[method])
         session.annotate(0, drawn[1][0], complete=True)
         session.annotate(7, drawn[1][7], complete=True)
         list(session.propagate(start))
@@ -273,7 +277,7 @@ def test_looking_at_a_finished_frame_leaves_it_finished(make, drawn):
 def test_stops_and_detours_do_not_change_the_masks(make, drawn, method, seed):
     """Random annotations, some erased again, propagations stopped anywhere: the end is that of a straight run."""
     rng = np.random.default_rng(seed)
-    session, straight = make(METHODS[method]), make(METHODS[method])
+    session, straight = make(QUICK[method]), make(QUICK[method])
     session.annotate(0, drawn[1][0], complete=True)
     for _ in range(6):
         t = int(rng.integers(8))

@@ -220,6 +220,36 @@ class Project:
             for name, array in arrays.items():
                 group.create_array(name, data=array, overwrite=True)
 
+    def learned(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that were given to `save_learned` last, or none if they are damaged: all can be learned."""
+        if "learned" not in self._group:
+            return {}
+        try:
+            group = self._group["learned"]
+            return {name: group[name][:] for name in group.attrs["names"]}
+        except UNREADABLE:
+            return {}
+
+    def save_learned(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Save what a method has learned, in place of what it had learned before.
+
+        Args:
+            arrays: those of a name that is there already are the same, and not written again.
+
+        Raises:
+            ProjectError: the disk refuses. What was saved before stays.
+        """
+        with self._writing, _disk_errors(self.path):
+            if not arrays and "learned" not in self._group:
+                return
+            group = self._group.require_group("learned")
+            known = set(group.attrs.get("names", ()))
+            for name in arrays.keys() - known:
+                group.create_array(name, data=arrays[name], overwrite=True)
+            group.attrs.put({"names": list(arrays)})  # from now on, in one piece
+            for name in set(group.array_keys()) - arrays.keys():
+                del group[name]
+
     def _read(self, t: int, place: int) -> Labels:
         labels: Labels = self._places[place, t]
         if not labels.any() and t not in self._record.complete:

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from napari_pml.contour_snapping import snap
 from napari_pml.grid import pad_to_cells, upsample
 from napari_pml.types import BACKGROUND, Labels, Scores
 from napari_pml.video import Video
 
-Refinement = Literal["edges", "none"]
-"""How the labels of pixels are found: by a guided filter, or by interpolation alone."""
+Refinement = Literal["edges", "contours", "none"]
+"""How the labels of pixels are found: by a guided filter, by contour snapping, or by interpolation alone."""
 
 SUBSAMPLING = 4
 """Of the guided filter. A third of the time of 2, for 0.1 points of J less and 0.2 of F more on the dev sequences."""
@@ -38,8 +39,12 @@ class Refiner:
         self._guide: tuple[tuple[int, int, torch.device], GuidedFilter] | None = None
 
     def __call__(self, t: int, scores: Scores, refinement: Refinement) -> Labels:
-        """Give every pixel of frame t its best label, see `pixel_labels`."""
-        return pixel_labels(scores, self._video.shape[1:], self._filter(t, scores) if refinement == "edges" else None)
+        """Give every pixel of frame t its best label, see `pixel_labels` and `snap`."""
+        size, device = self._video.shape[1:], scores.values.device
+        if refinement == "edges":
+            return pixel_labels(scores, size, self._filter(t, scores))
+        labels = pixel_labels(scores, size, None)
+        return snap(labels, self._video.rgb(t), device) if refinement == "contours" else labels
 
     def _filter(self, t: int, scores: Scores) -> GuidedFilter:
         key = t, scores.stride, scores.values.device

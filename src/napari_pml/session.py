@@ -112,6 +112,8 @@ class Session:
         else:
             self._go_on(project, config)
         self._method = self._config.make(self.embeddings, self.borrowed)
+        if project is not None:
+            self._method.restore(project.learned())
 
     def _go_on(self, project: Project, config: MethodConfig | None) -> None:
         """Take over everything from a project."""
@@ -244,6 +246,7 @@ class Session:
                 masks.put(self.masks[t])
             if self.borrowed is not None:
                 project.save_references(self.borrowed.digest, self.borrowed.arrays)
+            project.save_learned(self._method.state())
             project.save(self.annotations, self._basis)
             with self._annotating:  # for a moment only: what has been painted meanwhile
                 if self.project is not None:
@@ -277,10 +280,13 @@ class Session:
     def learn(self) -> Iterator[LearningProgress]:
         """Let the method learn what is annotated, and say how far it is; some have much to do, others nothing.
 
-        `segment` and `propagate` begin with what is left to learn. Ends early when the annotations change.
+        `segment` and `propagate` begin with what is left to learn. Ends early when the annotations change. What was
+        learned is kept in the project.
 
         Raises:
             AnnotationError: nothing is annotated.
+            SettingsError: the method, as it is set, cannot learn this.
+            ProjectError: what was learned could not be saved; it counts all the same.
         """
         annotations = self._annotated(0)
         while self.annotations is annotations:
@@ -337,7 +343,7 @@ class Session:
     def prepare(self, start: int = 0) -> Iterator[tuple[int, int]]:
         """Embed frames that nobody has asked for yet, the nearest to `start` first, while there is nothing else to do.
 
-        Only as many as there is room for beside each other.
+        Only as many as there is room for beside each other, and none if the method does not look at embeddings.
 
         Args:
             start: the frame that the person looks at.
@@ -345,6 +351,8 @@ class Session:
         Returns:
             After each frame, how many are embedded, and how many will be in the end.
         """
+        if not self._method.uses_embeddings:
+            return
         wanted = list(islice(outward_from(start, len(self.video)), self.embeddings.room))
         due = self.embeddings.missing(wanted)
         for n, t in enumerate(due, start=1 + len(wanted) - len(due)):
@@ -437,6 +445,8 @@ class Session:
         progress = next(self._learning[1], None)
         if progress is None:
             self._learned, self._learning = annotations, None
+            if self.project is not None:
+                self.project.save_learned(self._method.state())
         return progress
 
     def _forget(self) -> None:

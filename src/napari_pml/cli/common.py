@@ -25,6 +25,7 @@ class Method(StrEnum):
     pml = "pml"
     pml_paper = "pml-paper"
     feelvos = "feelvos"
+    osvos = "osvos"
 
 
 MethodName = Annotated[Method, typer.Option("--method", help="How to segment.")]

@@ -45,7 +45,7 @@ def train(
     ] = "bundled",
     method: Annotated[
         Method,
-        typer.Option(help="feelvos: train the network of that method on embeddings as they are; others: the embedder."),
+        typer.Option(help="feelvos: its network, on embeddings as they are; osvos: its parent; others: the embedder."),
     ] = Method.pml,
     loss: Annotated[
         list[Loss] | None,
@@ -70,8 +70,8 @@ def train(
 
     It can be adapted on a few annotated frames; 300 steps take some ten minutes on two CPU cores. Writes
     compact.safetensors (for --embedder), log.csv, its picture curve.svg, and checkpoint.pt into OUT; with --method
-    feelvos also feelvos.safetensors, which is used whenever compact.safetensors beside it is. Stop it at any time and
-    call it again to go on.
+    feelvos also feelvos.safetensors, which is used whenever compact.safetensors beside it is; with --method osvos
+    osvos.safetensors instead. Stop it at any time and call it again to go on.
     """
     with clear_errors():
         from tqdm import tqdm
@@ -79,6 +79,7 @@ def train(
         from napari_pml.embedding.embedder import choose_device
         from napari_pml.training.train import TrainConfig, run_training
         from napari_pml.training.train_feelvos import FeelvosTrainConfig, train_feelvos
+        from napari_pml.training.train_osvos import OsvosTrainConfig, train_osvos
 
         rate: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
         weights = None if start == "bundled" else Path(start)
@@ -87,6 +88,8 @@ def train(
         if method is Method.feelvos:
             feelvos = FeelvosTrainConfig(steps=steps, seed=seed, **rate)
             reports = train_feelvos(data, out, feelvos, weights, chosen)
+        elif method is Method.osvos:
+            reports = train_osvos(data, out, OsvosTrainConfig(steps=steps, seed=seed, **rate), weights, chosen)
         else:
             losses = loss or [Loss.modified_triplet, Loss.soft_nearest_neighbour]
             config = TrainConfig(
@@ -106,5 +109,5 @@ def train(
             bar.update(report.step - bar.n)
             bar.set_postfix(loss=f"{sum(totals) / len(totals):.3f}")
         bar.close()
-        name = "feelvos" if method is Method.feelvos else "compact"
+        name = method.value if method in (Method.feelvos, Method.osvos) else "compact"
         typer.echo(f"weights in {out / f'{name}.safetensors'}, losses in {out / 'curve.svg'}")

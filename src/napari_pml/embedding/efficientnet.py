@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -93,13 +94,18 @@ class EfficientNetTrunk(Trunk):
 
     def two_depths(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the features after block 4 and after block 10."""
+        _, _, fine, coarse = self.four_depths(x)
+        return fine, coarse
+
+    def four_depths(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Map (B, 3, H, W) standardised frames to the last features at strides 2, 4, 8 and 16."""
         x = F.silu(self.stem(F.pad(x, (0, 1, 0, 1))), inplace=True)
-        for block in self.blocks[:5]:
-            x = block(x)
-        fine = x
-        for block in self.blocks[5:]:
-            x = block(x)
-        return fine, x
+        depths = []
+        for first, last in pairwise((0, 1, 3, 5, len(STAGES))):
+            for block in self.blocks[first:last]:
+                x = block(x)
+            depths.append(x)
+        return depths
 
 
 def fold_batch_norm(published: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

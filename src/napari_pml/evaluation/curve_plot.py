@@ -35,19 +35,25 @@ def plot_curves(runs: Sequence[Run]) -> str:
     over_time = np.array([at_seconds(run, seconds) for run in runs])
     caption = f"mean of {len(runs)} runs" if len(runs) > 1 else "one run"
     panels = [
-        _panel(numbers, scores, (min(1, n - 1), n), floor, "interactions", caption, dots=True),
-        _panel(seconds, over_time, (0, end), floor, "seconds of computing", caption, dots=False),
+        panel(numbers, scores, (min(1, n - 1), n), floor, "interactions", caption, dots=True),
+        panel(seconds, over_time, (0, end), floor, "seconds of computing", caption, dots=False),
     ]
+    return document(panels)
+
+
+def document(panels: Sequence[str]) -> str:
+    """Return an SVG document of panels side by side."""
+    width = len(panels) * WIDTH
     moved = "".join(f'<g transform="translate({i * WIDTH} 0)">{panel}</g>\n' for i, panel in enumerate(panels))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" height="{HEIGHT}" '
-        f'viewBox="0 0 {2 * WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}" '
+        f'viewBox="0 0 {width} {HEIGHT}" font-family="sans-serif" font-size="13">\n'
         f'<rect width="100%" height="100%" fill="white"/>\n'
         f"{moved}</svg>\n"
     )
 
 
-def _panel(
+def panel(
     x: NDArray[np.float64],
     runs: NDArray[np.float64],
     x_limits: tuple[float, float],
@@ -56,17 +62,19 @@ def _panel(
     caption: str,
     *,
     dots: bool,
+    measure: str = "J&amp;F",
 ) -> str:
     """Draw axes and curves.
 
     Args:
         x: (N,).
-        runs: (R, N) J&F of every run, in 0..1.
+        runs: (R, N) values of every run, in 0..1.
         x_limits: of the axis.
         floor: where the other axis begins; it ends at 1. What is lower is left out.
         x_label: under the axis.
         caption: above the curves.
         dots: mark the values of the mean.
+        measure: what the values are, as XML.
     """
     low, high = x_limits
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
@@ -99,7 +107,7 @@ def _panel(
         ]
     parts.append(f'<path d="M{LEFT} {TOP}V{bottom}H{right}" fill="none" stroke="black"/>')
     parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 14}" text-anchor="middle">{x_label}</text>')
-    parts.append(f'<text x="{LEFT}" y="{TOP - 14}"><tspan font-weight="bold">J&amp;F</tspan>, {caption}</text>')
+    parts.append(f'<text x="{LEFT}" y="{TOP - 14}"><tspan font-weight="bold">{measure}</tspan>, {caption}</text>')
     return "\n".join(parts)
 
 

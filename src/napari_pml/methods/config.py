@@ -30,7 +30,8 @@ class MethodConfig(ABC):
         Refinement,
         {
             "label": "outlines",
-            "tooltip": "edges: fit outlines to the edges of the image; none: as they come from the cells.",
+            "tooltip": "edges: fit outlines to the edges of the image; contours: snap them to what a network takes for "
+            "contours of objects (slower); none: as they come from the cells.",
         },
     ] = "edges"
 

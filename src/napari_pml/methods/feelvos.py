@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.grid import grid_shape, pad_to_cells, resize_cells
@@ -83,6 +84,7 @@ class Feelvos:
     """One network scores every label, from how near its pixels are in annotated frames and in the previous one."""
 
     order: Literal["any", "outward"] = "outward"
+    uses_embeddings = True
 
     def __init__(self, embeddings: VideoEmbeddings, config: FeelvosConfig, borrowed: Borrowed | None, net: FeelvosNet):
         """Match in `embeddings`, and in `borrowed` references; `net` was trained on embeddings of the same network."""
@@ -113,6 +115,13 @@ class Feelvos:
             borrowed=borrowed.references(self._ids, device) if borrowed else None,
         )
         yield from ()
+
+    def state(self) -> Mapping[str, NDArray[Any]]:
+        """Return nothing: references are gathered at once."""
+        return {}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Do nothing, since there is no state."""
 
     @torch.no_grad()
     def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+from numpy.typing import NDArray
 
 from napari_pml.methods.references import ReferencePixels
 from napari_pml.types import Annotations, FrameMask, Scores
@@ -31,9 +33,11 @@ class Method(Protocol):
     Attributes:
         order: "any" if frames do not depend on each other; "outward" if a frame builds on the masks of the frames
             between it and the annotation.
+        uses_embeddings: whether frames are segmented by their embeddings, so that it is worth preparing these.
     """
 
     order: Literal["any", "outward"]
+    uses_embeddings: bool
 
     @property
     def references(self) -> ReferencePixels | None:
@@ -43,6 +47,15 @@ class Method(Protocol):
         """Take in what is annotated, in place of what was learned before; it is learned when the iterator ends.
 
         An iterator that is closed before leaves the method able to learn something else, not to segment.
+        """
+
+    def state(self) -> Mapping[str, NDArray[Any]]:
+        """Return what learning has cost most, to be kept in a project; arrays of the same name are equal."""
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `state` returned, in this process or in another, for the same video.
+
+        `learn` is called all the same; it finds in the state what it need not learn again.
         """
 
     def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:

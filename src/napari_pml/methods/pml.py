@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.methods.adaptation import FinishedFrames
@@ -99,6 +100,8 @@ class PmlConfig(MethodConfig):
 class Pml:
     """Every cell takes the label of its nearest reference pixels, whatever the number of objects."""
 
+    uses_embeddings = True
+
     def __init__(self, embeddings: VideoEmbeddings, config: PmlConfig, borrowed: Borrowed | None):
         """Retrieve in `embeddings` as `config` says, from what is annotated and from `borrowed` references."""
         self.embeddings, self.config, self.borrowed = embeddings, config, borrowed
@@ -137,6 +140,13 @@ class Pml:
             borrowed=borrowed.references(ids, self.embeddings.embedder.device) if borrowed else None,
         )
         yield from ()
+
+    def state(self) -> Mapping[str, NDArray[Any]]:
+        """Return nothing: references are gathered at once."""
+        return {}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Do nothing, since there is no state."""
 
     def _begin(self, k: int) -> None:
         """Forget what frames have found."""

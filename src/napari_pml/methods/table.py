@@ -7,6 +7,7 @@ from typing import Any
 
 from napari_pml.methods.config import MethodConfig, with_values
 from napari_pml.methods.feelvos import FeelvosConfig
+from napari_pml.methods.osvos import OsvosConfig
 from napari_pml.methods.pml import PmlConfig
 from napari_pml.types import SettingsError
 
@@ -14,9 +15,10 @@ METHODS: dict[str, MethodConfig] = {
     "pml": PmlConfig(),
     "pml-paper": PmlConfig(k_strokes=1, votes_strokes="hard", context_frames=0),
     "feelvos": FeelvosConfig(),
+    "osvos": OsvosConfig(),
 }
 """Named settings: PML as we recommend it, and as the paper has it (k = 5, hard votes, online adaptation, no
-context); FEELVOS."""
+context); FEELVOS; OSVOS."""
 
 DEFAULT = METHODS["pml"]
 

@@ -108,6 +108,11 @@ class Training(ABC):
         self.optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
         self.step = 0
 
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What is kept in the end."""
+        return self.average.state_dict()
+
     @abstractmethod
     def add_gradients(self) -> dict[str, float]:
         """Add up the gradients of one step; return its losses by their names, always the same ones."""
@@ -199,7 +204,7 @@ def run(training: Training, out: Path, name: str, **about: str) -> Iterator[Step
         "data": " ".join(training.data),
         "config": json.dumps(asdict(training.config)),
     }
-    save_weights(training.average.state_dict(), out / f"{name}.safetensors", name, **about)
+    save_weights(training.weights, out / f"{name}.safetensors", name, **about)
 
 
 def _log(path: Path, recent: list[StepReport]) -> None:

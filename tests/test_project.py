@@ -337,3 +337,18 @@ def test_a_project_goes_on_with_its_own_network(drawn, tmp_path):
         last = Session(open_video(frames), device="cpu", project=Project.open(project.path))
     assert last.embedder.name == "compact"
     assert 0 in last.stale_frames()
+
+
+def test_masks_of_other_weights_of_the_method_are_stale(path, drawn, monkeypatch):
+    video = open_video(drawn[0])
+    config = PmlConfig(refine="contours")
+    session = Session(video, config, embedder=ColourEmbedder(), project=Project.create(path, video))
+    session.annotate(0, drawn[1][0], complete=True)
+    session.segment(0)
+    session.project.close()
+    again = Session(video, embedder=ColourEmbedder(), project=Project.open(path))
+    assert 0 not in again.stale_frames()
+    again.project.close()
+    monkeypatch.setattr("napari_pml.methods.config.digest", lambda path: "trained again")
+    later = Session(video, embedder=ColourEmbedder(), project=Project.open(path))
+    assert 0 in later.stale_frames()

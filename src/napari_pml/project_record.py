@@ -37,7 +37,8 @@ class Record:
         frames: annotated frame -> which of its two places holds the annotation, 0 or 1.
         complete: frames whose unpainted pixels are background.
         names: object -> its name.
-        basis: what masks depend on besides the annotations: "settings", "embedder", "fingerprint", "references".
+        basis: what masks depend on besides the annotations: "settings", "embedder", "fingerprint", "method" (weights
+            of its own), "references".
         drawings: the points and shapes among the annotations, in the viewer's own words.
     """
 

@@ -109,6 +109,7 @@ class Session:
             # Whatever is in the store already is older than any annotation to come.
             self.annotations = Annotations(video.shape, revision=max(STALE, int(self.masks.revisions.max())))
             self._config = config or DEFAULT
+            self._weights = self._config.fingerprint(embedder)
         else:
             self._go_on(project, config)
         self._method = self._config.make(self.embeddings, self.borrowed)
@@ -122,6 +123,7 @@ class Session:
         self.annotations = project.annotations
         basis = project.record.basis
         self._config = config or _known_config(basis.get("settings", {}))
+        self._weights = self._config.fingerprint(self.embedder)
         self.borrowed = Borrowed.kept_in(project, self.embedder)
         self.project = project
         newest = int(self.masks.revisions.max())
@@ -137,6 +139,7 @@ class Session:
             "settings": self._config.as_record(),
             "embedder": self.embedder.name,
             "fingerprint": self.embedder.fingerprint,
+            "method": self._weights,
             "references": self.borrowed.digest if self.borrowed else None,
         }
 
@@ -201,6 +204,7 @@ class Session:
         """Make every mask stale, since something else than annotations has changed; WeightsError changes nothing."""
         self._method = config.make(embeddings, borrowed)
         self._config, self.embeddings, self.borrowed = config, embeddings, borrowed
+        self._weights = config.fingerprint(self.embedder)
         self._forget()
         self._take(self.annotations.renewed())
 
@@ -432,6 +436,9 @@ class Session:
                 stacklevel=2,
             )
         self.embedder.to(torch.device("cpu"))
+        learned = self._method.state()  # the rest of it lies in the GPU's memory
+        self._method = self._config.make(self.embeddings, self.borrowed)
+        self._method.restore(learned)
         self._forget()
         return compute()
 

@@ -69,7 +69,7 @@ class Study:
             **asdict(protocol),
             **config.as_record(),
             "embedder": embedder.name,
-            "fingerprint": embedder.fingerprint,
+            "fingerprint": " ".join(filter(None, (embedder.fingerprint, config.fingerprint(embedder)))),
             "device": str(embedder.device),
         }
 

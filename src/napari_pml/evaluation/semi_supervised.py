@@ -53,7 +53,8 @@ def make_setup(
     """
     chosen = choose_device(device)
     resolution = sequences[0].masks[0].parent.parent.name
-    fingerprint = load_embedder(embedder, chosen).fingerprint
+    network = load_embedder(embedder, chosen)
+    fingerprint = " ".join(filter(None, (network.fingerprint, config.fingerprint(network))))
     name = f"{dataset.resolve().name}/{resolution}"
     return Setup(name, config, embedder, fingerprint, str(chosen), version("napari-pml"))
 

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from napari_pml.embedding.side_network import SideNetwork
+from napari_pml.embedding.weights import bundled, digest
 from napari_pml.refine import Refinement
 from napari_pml.types import SettingsError
 
 if TYPE_CHECKING:
+    from napari_pml.embedding.embedder import Embedder
     from napari_pml.embedding.video_embeddings import VideoEmbeddings
     from napari_pml.methods.borrowed import Borrowed
     from napari_pml.methods.method import Method
@@ -43,6 +46,10 @@ class MethodConfig(ABC):
             embeddings: of the video.
             borrowed: reference pixels of other videos.
         """
+
+    def fingerprint(self, embedder: Embedder) -> str:
+        """Return what changes whenever weights do that segmenting uses beside those of the embedder."""
+        return digest(bundled(SideNetwork.name)) if self.refine == "contours" else ""
 
     def as_record(self) -> dict[str, Any]:
         """Return the settings as JSON; the method is one of them."""

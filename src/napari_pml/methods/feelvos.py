@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.embedding.weights import digest
 from napari_pml.grid import grid_shape, pad_to_cells, resize_cells
 from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import ALIKE, AnnotatedReferences, likeness
@@ -22,6 +24,7 @@ from napari_pml.methods.feelvos_network import (
     FeelvosNet,
     labels_of_cells,
     load_network,
+    network_beside,
     shares_of_labels,
 )
 from napari_pml.methods.matching import NOBODY, global_matching, local_matching
@@ -70,6 +73,12 @@ class FeelvosConfig(MethodConfig):
             "tooltip": "Pixels of finished frames that were scored with confidence become references, as in PML.",
         },
     ] = True
+
+    def fingerprint(self, embedder: Embedder) -> str:
+        """Return that of the network that was trained on the embedder, see `MethodConfig`."""
+        path = network_beside(embedder.weights) if embedder.weights is not None else None
+        own = digest(path) if path is not None and path.exists() else ""
+        return own + super().fingerprint(embedder)
 
     def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Feelvos:
         """Return the method for one video, see `MethodConfig`.

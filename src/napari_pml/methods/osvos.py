@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.side_network import OBJECT, SideNetwork, reduced, reduction
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.embedding.weights import bundled, digest
 from napari_pml.grid import grid_shape
 from napari_pml.methods.annotated import AnnotatedReferences
 from napari_pml.methods.borrowed import Borrowed
@@ -69,6 +71,10 @@ class OsvosConfig(MethodConfig):
             "tooltip": "More learns faster, but forgets what objects are.",
         },
     ] = 1e-4
+
+    def fingerprint(self, embedder: Embedder) -> str:
+        """Return that of the parent network, which knows contours too, see `MethodConfig`."""
+        return digest(bundled(SideNetwork.name))
 
     def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Osvos:
         """Return the method for one video, see `MethodConfig`."""

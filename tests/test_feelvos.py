@@ -133,7 +133,7 @@ def test_only_a_frame_close_by_is_a_previous_one(make, drawn):
     session = make(frames=np.concatenate([drawn[0]] * 2))
     session.annotate(0, drawn[1][0], complete=True)
     session.segment(1)
-    method = session._method
+    method = session._segmenter.method
     previous = FrameMask(0, np.full((96, 128), 1, np.uint16), np.ones((12, 16), np.float32), 1)
     alone, near, far = (
         method.segment(t, finished).values for t, finished in ((9, []), (1, [previous]), (9, [previous]))
@@ -149,7 +149,7 @@ def test_where_the_previous_mask_is_unsure_it_says_nothing(make, drawn):
     session.segment(1)
     confidence = np.zeros((12, 16), np.float32)
     doubtful, sure, none = (
-        session._method.segment(1, finished).values
+        session._segmenter.method.segment(1, finished).values
         for finished in (
             [FrameMask(0, drawn[1][0], confidence, 1)],
             [FrameMask(0, drawn[1][0], confidence + 1, 1)],
@@ -165,7 +165,7 @@ def test_adaptation_matches_with_what_was_found_with_confidence(make, drawn):
     session.annotate(0, drawn[1][0], complete=True)
     session.segment(1)
     found = [FrameMask(t, drawn[1][t], np.ones((12, 16), np.float32), 1) for t in range(1, 3)]
-    method = session._method
+    method = session._segmenter.method
     with_adaptation = method.segment(7, found).values
     method.config = replace(TRUSTING, adaptation=False)
     without = method.segment(7, found).values

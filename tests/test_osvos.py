@@ -124,7 +124,7 @@ def test_scores_are_shares(make, drawn):
     session = make()
     session.annotate(0, drawn[1][0], complete=True)
     list(session.learn())
-    scores = session._method.segment(3, [])
+    scores = session._segmenter.method.segment(3, [])
     assert scores.object_ids == (BACKGROUND, 1, 2)
     assert scores.values.shape == (3, 48, 64)
     torch.testing.assert_close(scores.values.sum(0), torch.ones(48, 64))
@@ -177,7 +177,7 @@ def test_a_new_object_does_not_begin_anew(make, drawn):
     list(session.learn())
     session.annotate(5, drawn[1][5], complete=True)
     assert len(list(session.learn())) == 6
-    assert session._method.segment(6, []).object_ids == (BACKGROUND, 1, 2)
+    assert session._segmenter.method.segment(6, []).object_ids == (BACKGROUND, 1, 2)
 
 
 def test_the_order_of_annotations_does_not_matter(make, drawn):
@@ -198,7 +198,7 @@ def test_without_learning_one_object_is_what_stands_out(make, drawn):
     frame = torch.from_numpy(session.video.rgb(4)).permute(2, 0, 1)[None]
     with torch.inference_mode():
         parent = SideNetwork.from_file()[0].eval()(frame)[0, OBJECT].sigmoid()
-    torch.testing.assert_close(session._method.segment(4, []).values[1], parent)
+    torch.testing.assert_close(session._segmenter.method.segment(4, []).values[1], parent)
     session.annotate(0, drawn[1][0], complete=True)
     with pytest.raises(PmlError, match="Set the steps to 1 or more"):
         session.segment(4)
@@ -264,3 +264,12 @@ def test_learning_that_was_not_saved_to_its_end_is_done_again(make, drawn, tmp_p
     again = make(None, project=Project.open(project.path))
     assert len(list(again.learn())) == 3
     again.project.close()
+
+
+def test_other_outlines_need_no_learning(make, drawn):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    assert list(session.learn())
+    session.config = replace(session.config, refine="none")
+    assert list(session.learn()) == []
+    assert session.stale_frames() == list(range(len(drawn[0])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
@@ -17,25 +17,21 @@ from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.grid import grid_shape, resize_cells
+from napari_pml.grid import grid_shape
 from napari_pml.masks import CONFIDENCE_STRIDE, FinishedMasks, MaskStore
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.method import LearningProgress
-from napari_pml.methods.references import ReferencePixels, explicit_background
+from napari_pml.methods.references import ReferencePixels
 from napari_pml.methods.table import DEFAULT, config_from
 from napari_pml.project import Project
 from napari_pml.propagation import Chain, chains, outward_from, way_to
-from napari_pml.refine import Refiner
+from napari_pml.segmenter import Segmenter
 from napari_pml.types import (
-    BACKGROUND,
     STALE,
-    UNLABELLED,
     AnnotationError,
     Annotations,
-    Confidence,
     FrameMask,
-    Scores,
     SettingsError,
     WeightsError,
 )
@@ -59,9 +55,7 @@ class Session:
         video: what is segmented.
         annotations: the present snapshot.
         masks: every finished mask, each with the revision it was computed from.
-        embeddings: the video's embeddings, computed lazily.
         project: where everything is saved as it is done, or None.
-        borrowed: reference pixels of other videos, see `learn_from`.
     """
 
     def __init__(
@@ -96,52 +90,34 @@ class Session:
             embedder = _known_embedder(project, choose_device(device))
         elif isinstance(embedder, str):
             embedder = load_embedder(embedder, choose_device(device))
-        self.embeddings = VideoEmbeddings(video, embedder, embedding_store)
+        embeddings = VideoEmbeddings(video, embedder, embedding_store)
         self.project: Project | None = None
-        self.borrowed: Borrowed | None = None
-        self._refine = Refiner(video)
-        self._learned: Annotations | None = None
-        self._learning: tuple[Annotations, Iterator[LearningProgress]] | None = None
+        self._kept: Annotations | None = None  # of which the project has what was learned
         self._computing = threading.Lock()
         self._annotating = threading.Lock()
         if project is None:
             self.masks = masks or MaskStore(video.shape, self._confidence_grid)
             # Whatever is in the store already is older than any annotation to come.
             self.annotations = Annotations(video.shape, revision=max(STALE, int(self.masks.revisions.max())))
-            self._config = config or DEFAULT
-            self._weights = self._config.fingerprint(embedder)
+            self._segmenter = Segmenter(config or DEFAULT, embeddings, None)
         else:
-            self._go_on(project, config)
-        self._method = self._config.make(self.embeddings, self.borrowed)
-        if project is not None:
-            self._method.restore(project.learned())
+            self._go_on(project, config, embeddings)
 
-    def _go_on(self, project: Project, config: MethodConfig | None) -> None:
+    def _go_on(self, project: Project, config: MethodConfig | None, embeddings: VideoEmbeddings) -> None:
         """Take over everything from a project."""
         project.check(self.video)
         self.masks = project.masks(self._confidence_grid)
         self.annotations = project.annotations
         basis = project.record.basis
-        self._config = config or _known_config(basis.get("settings", {}))
-        self._weights = self._config.fingerprint(self.embedder)
-        self.borrowed = Borrowed.kept_in(project, self.embedder)
+        config = config or _known_config(basis.get("settings", {}))
+        self._segmenter = Segmenter(config, embeddings, Borrowed.kept_in(project, embeddings.embedder))
+        self._segmenter.method.restore(project.learned())
         self.project = project
         newest = int(self.masks.revisions.max())
         if newest > self.annotations.revision:  # of annotations that the disk refused
             self._take(replace(self.annotations, revision=newest + 1))
-        elif basis != self._basis:
+        elif basis != self._segmenter.basis:
             self._take(self.annotations.renewed())
-
-    @property
-    def _basis(self) -> dict[str, Any]:
-        """What masks depend on besides the annotations."""
-        return {
-            "settings": self._config.as_record(),
-            "embedder": self.embedder.name,
-            "fingerprint": self.embedder.fingerprint,
-            "method": self._weights,
-            "references": self.borrowed.digest if self.borrowed else None,
-        }
 
     def _take(self, annotations: Annotations) -> None:
         """Save annotations and work with them from now on, in this order: no mask on disk may be ahead of them.
@@ -151,13 +127,23 @@ class Session:
         """
         try:
             if self.project is not None:
-                self.project.save(annotations, self._basis)
+                self.project.save(annotations, self._segmenter.basis)
         finally:
             self.annotations = annotations
 
     @property
     def _confidence_grid(self) -> tuple[int, int]:
         return grid_shape(*self.video.shape[1:], CONFIDENCE_STRIDE)
+
+    @property
+    def embeddings(self) -> VideoEmbeddings:
+        """The video's embeddings, computed lazily."""
+        return self._segmenter.embeddings
+
+    @property
+    def borrowed(self) -> Borrowed | None:
+        """Reference pixels of other videos, see `learn_from`."""
+        return self._segmenter.borrowed
 
     @property
     def embedder(self) -> Embedder:
@@ -172,7 +158,7 @@ class Session:
     def embedder(self, embedder: Embedder) -> None:
         with self._computing, self._annotating:
             store = MemoryStore(self.embeddings.store.max_bytes)
-            self._begin_anew(self._config, VideoEmbeddings(self.video, embedder, store), None)
+            self._begin_anew(self.config, VideoEmbeddings(self.video, embedder, store), None)
 
     @property
     def device(self) -> torch.device:
@@ -191,21 +177,21 @@ class Session:
         Raises:
             WeightsError: the method needs a network that there is not for this embedder; all stays as it was.
         """
-        return self._config
+        return self._segmenter.config
 
     @config.setter
     def config(self, config: MethodConfig) -> None:
-        if config == self._config:
+        if config == self.config:
             return
         with self._computing, self._annotating:
             self._begin_anew(config, self.embeddings, self.borrowed)
 
     def _begin_anew(self, config: MethodConfig, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> None:
         """Make every mask stale, since something else than annotations has changed; WeightsError changes nothing."""
-        self._method = config.make(embeddings, borrowed)
-        self._config, self.embeddings, self.borrowed = config, embeddings, borrowed
-        self._weights = config.fingerprint(self.embedder)
-        self._forget()
+        after = Segmenter(config, embeddings, borrowed)
+        if config.method == self.config.method:  # what was learned from the same need not be learned again
+            after.method.restore(self._segmenter.method.state())
+        self._segmenter, self._kept = after, None
         self._take(self.annotations.renewed())
 
     def learn_from(self, *others: Session | Project) -> bool:
@@ -230,7 +216,7 @@ class Session:
                 return False
             if borrowed is not None and self.project is not None:
                 self.project.save_references(borrowed.digest, borrowed.arrays)
-            self._begin_anew(self._config, self.embeddings, borrowed)
+            self._begin_anew(self.config, self.embeddings, borrowed)
             return True
 
     def keep_in(self, project: Project) -> None:
@@ -250,13 +236,13 @@ class Session:
                 masks.put(self.masks[t])
             if self.borrowed is not None:
                 project.save_references(self.borrowed.digest, self.borrowed.arrays)
-            project.save_learned(self._method.state())
-            project.save(self.annotations, self._basis)
+            project.save_learned(self._segmenter.method.state())
+            project.save(self.annotations, self._segmenter.basis)
             with self._annotating:  # for a moment only: what has been painted meanwhile
                 if self.project is not None:
                     record = self.project.record
                     project.note(names=record.names, drawings=record.drawings)
-                project.save(self.annotations, self._basis)
+                project.save(self.annotations, self._segmenter.basis)
                 self.masks, self.project = masks, project
 
     def annotate(self, t: int, labels: ArrayLike, *, complete: bool = False) -> bool:
@@ -295,7 +281,8 @@ class Session:
         annotations = self._annotated(0)
         while self.annotations is annotations:
             with self._computing:
-                progress = self._on_any_device(lambda: self._learn_more(annotations))
+                progress = self._segmenter.learn(annotations)
+                self._keep_learned(annotations)
             if progress is None:
                 return
             yield progress
@@ -311,7 +298,7 @@ class Session:
         annotations = self._annotated(t)
         if not self._is_stale(t, annotations):
             return self.masks[t]
-        way = way_to(t, chains(annotations, t)) if self._method.order == "outward" else range(0)
+        way = way_to(t, chains(annotations, t)) if self._segmenter.method.order == "outward" else range(0)
         return self._segment(annotations, t, [s for s in way if s in self.masks], final=not way)
 
     def propagate(self, start: int = 0) -> Iterator[FrameMask]:
@@ -330,7 +317,7 @@ class Session:
         annotations = self._annotated(start)
         if self._is_stale(start, annotations):
             yield self.segment(start)
-        if self._method.order == "any":
+        if self._segmenter.method.order == "any":
             for t in outward_from(start, len(self.video)):
                 if self.annotations is not annotations:
                     return
@@ -355,7 +342,7 @@ class Session:
         Returns:
             After each frame, how many are embedded, and how many will be in the end.
         """
-        if not self._method.uses_embeddings:
+        if not self._segmenter.method.uses_embeddings:
             return
         wanted = list(islice(outward_from(start, len(self.video)), self.embeddings.room))
         due = self.embeddings.missing(wanted)
@@ -381,7 +368,7 @@ class Session:
 
         The same object comes again until annotations or settings change and a frame is segmented.
         """
-        return self._method.references if self.annotations.frames else None
+        return self._segmenter.method.references if self.annotations.frames else None
 
     def _annotated(self, t: int) -> Annotations:
         """Return the present annotations, if there are any, and a frame t."""
@@ -403,68 +390,18 @@ class Session:
     def _segment(self, annotations: Annotations, t: int, finished: Sequence[int], *, final: bool) -> FrameMask:
         """Segment frame t after `finished` and keep the mask, as stale if it is not `final`."""
         with self._computing:
-            mask = self._on_any_device(lambda: self._compute(annotations, t, finished))
+            mask = self._segmenter.segment(annotations, t, FinishedMasks(self.masks, finished), self.masks.grid)
+            self._keep_learned(annotations)
             if not final:
                 mask = replace(mask, revision=STALE)
             self.masks.put(mask)
         return mask
 
-    def _compute(self, annotations: Annotations, t: int, finished: Sequence[int]) -> FrameMask:
-        if t in annotations.complete:
-            labels, confidence = np.zeros_like(annotations.frames[t]), np.ones(self.masks.grid, np.float32)
-        else:
-            while self._learn_more(annotations):
-                pass
-            scores = self._method.segment(t, FinishedMasks(self.masks, finished))
-            labels = self._refine(t, scores, self._config.refine)
-            confidence = self._confidence(scores)
-        if t in annotations.frames:  # what is painted is law
-            painted = explicit_background(annotations, t)
-            labels = np.where(painted == UNLABELLED, labels, np.where(painted == BACKGROUND, 0, painted))
-        return FrameMask(t, labels.astype(np.uint16), confidence, annotations.revision)
-
-    def _on_any_device(self, compute: Callable[[], Result]) -> Result:
-        """Run `compute`; if the GPU's memory does not suffice, go on with the CPU from now on."""
-        try:
-            return compute()
-        except torch.OutOfMemoryError:
-            if self.device.type == "cpu":
-                raise
-            warnings.warn(
-                f"The memory of {self.device} does not suffice for this video; going on with the CPU, which is "
-                f"slower. Close other programs that use the GPU, or choose device='cpu' from the start.",
-                stacklevel=2,
-            )
-        self.embedder.to(torch.device("cpu"))
-        learned = self._method.state()  # the rest of it lies in the GPU's memory
-        self._method = self._config.make(self.embeddings, self.borrowed)
-        self._method.restore(learned)
-        self._forget()
-        return compute()
-
-    def _learn_more(self, annotations: Annotations) -> LearningProgress | None:
-        """Take one step of learning these annotations; return None when they are learned."""
-        if self._learned is annotations:
-            return None
-        if self._learning is None or self._learning[0] is not annotations:
-            self._forget()
-            self._learning = annotations, self._method.learn(annotations)
-        progress = next(self._learning[1], None)
-        if progress is None:
-            self._learned, self._learning = annotations, None
-            if self.project is not None:
-                self.project.save_learned(self._method.state())
-        return progress
-
-    def _forget(self) -> None:
-        """Learn anew before anything is segmented."""
-        self._learned = self._learning = None
-
-    def _confidence(self, scores: Scores) -> Confidence:
-        """Return the winner's share of the votes in each cell of the masks' grid, whatever the scores' own."""
-        winner = resize_cells(scores.values.amax(0).clamp_max(1), self.masks.grid)
-        confidence: Confidence = winner.cpu().numpy()
-        return confidence
+    def _keep_learned(self, annotations: Annotations) -> None:
+        """Save what the method has learned from these annotations, once it has."""
+        if self.project is not None and self._kept is not annotations and self._segmenter.learned is annotations:
+            self._kept = annotations
+            self.project.save_learned(self._segmenter.method.state())
 
 
 def _known_embedder(project: Project | None, device: torch.device) -> Embedder:

@@ -92,14 +92,12 @@ class MaskStore:
     @property
     def revisions(self) -> NDArray[np.int64]:
         """(T,) int64: the revision that each frame's mask was computed from, -1 for none; a copy."""
-        with self._lock:
-            return self._revisions.copy()
+        return self._revisions.copy()  # replaced, never changed: nobody who asks waits for a frame to be written
 
     @property
     def certainties(self) -> NDArray[np.float32]:
         """(T,) float32: the `certainty` of each frame's mask, 0..1, NaN for none; a copy."""
-        with self._lock:
-            return self._certainties.copy()
+        return self._certainties.copy()
 
     @property
     def finished(self) -> list[int]:

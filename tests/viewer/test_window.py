@@ -251,6 +251,16 @@ def test_another_network_can_be_chosen_and_its_time_is_shown(open_panel, qtbot):
     assert re.search(r"[0-9.]+ s a frame, [0-9]+ s for all", panel.status.text())
 
 
+def test_unfolding_the_settings_changes_no_network_of_ones_own(annotated, monkeypatch):
+    _, panel = annotated
+    chosen = []
+    monkeypatch.setattr(panel.controller.work, "use_network", lambda track, name, *_: chosen.append(name))
+    panel.settings.expand(animate=False)
+    assert panel.settings._network.value == "fake"
+    panel.settings._resolution.value = "@2x"
+    assert chosen == ["fake@2x"]
+
+
 def test_a_network_that_is_not_there_is_explained_and_the_one_before_goes_on(open_panel, qtbot, monkeypatch, tmp_path):
     messages = []
     monkeypatch.setattr("napari_pml.viewer.background.show_error", messages.append)

@@ -53,8 +53,9 @@ class SettingsForm(QCollapsible):
         whole, at, factor = name.rpartition("@")
         network, resolution = (whole, at + factor) if at else (name, "")
         with self._network.changed.blocked(), self._resolution.changed.blocked():
-            if network not in self._network.choices:
-                self._network.choices = [*self._network.choices, network]
+            if network not in self._networks:
+                self._networks.append(network)
+                self._network.reset_choices()
             self._network.value, self._resolution.value = network, resolution
 
     def _on_network(self, _: Any) -> None:
@@ -68,8 +69,8 @@ class SettingsForm(QCollapsible):
         from napari_pml import METHODS
         from napari_pml.embedding.embedder import EMBEDDERS, ENLARGEMENTS
 
-        self._methods = METHODS
-        self._network = ComboBox(label="network", choices=[*EMBEDDERS], tooltip="What describes the pixels")
+        self._methods, self._networks = METHODS, [*EMBEDDERS]
+        self._network = ComboBox(label="network", choices=lambda _: self._networks, tooltip="What describes the pixels")
         self._resolution = ComboBox(
             label="frames", choices=[("as they are", ""), *((f"enlarged {x}", f"@{x}") for x in ENLARGEMENTS)]
         )

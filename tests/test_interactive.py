@@ -44,10 +44,10 @@ def truth_of(masks):
 def test_masks_get_better_by_interaction(make, hard, tool, method):
     frames, masks = hard
     session = make(frames, METHODS[method])
-    first, second, third = interact(session, truth_of(masks), Protocol(tool=tool, interactions=3), 0)
-    assert (first.number, second.number, third.number) == (1, 2, 3)
+    first, second = interact(session, truth_of(masks), Protocol(tool=tool, interactions=2), 0)
+    assert (first.number, second.number) == (1, 2)
     assert first.j_and_f < 0.7
-    assert max(second.j_and_f, third.j_and_f) > 0.9
+    assert second.j_and_f > 0.9
     assert session.stale_frames() == []
 
 

@@ -3,10 +3,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from skimage import data
+from torch import nn
 
-from napari_pml.embedding import deeplab
 from napari_pml.embedding.compact import TRUNKS, CompactNet
 from napari_pml.embedding.efficientnet import STAGES, EfficientNetTrunk, fold_batch_norm
 from napari_pml.embedding.embedder import EMBEDDERS, choose_device, load_embedder
@@ -32,7 +33,6 @@ def cache(tmp_path_factory):
     path.parent.mkdir(parents=True)
     torch.save({f"backbone.{name}": value for name, value in random_resnet101().items()}, path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(deeplab.DEPTHS, "layer3", 2)  # of 23 blocks, which take seconds
         patch.setattr("napari_pml.embedding.catalogue.cache_folder", lambda: cache)
         yield cache
 
@@ -80,6 +80,23 @@ def test_a_disc_is_found_where_it_is(embedder, size, corner):
     )
     assert abs(found[0] - corner[0]) < stride / 2
     assert abs(found[1] - corner[1]) < stride / 2
+
+
+@pytest.mark.parametrize("kind", TRUNKS, ids=lambda kind: kind.__name__)
+def test_a_cell_looks_at_its_own_place(kind, monkeypatch):
+    """Seen through kernels that are all equal, a trunk is a blur, and the pixels that a cell sees have a centre."""
+    monkeypatch.setattr(F, "max_pool2d", F.avg_pool2d)  # of equal values, a maximum takes the first
+    trunk = kind().eval()
+    for name, parameter in trunk.named_parameters():
+        nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.constant_(parameter, 1 / parameter[0].numel())
+    side, cell = 8 * 27, 13  # the cell in the middle, so that what the border cuts off is the same on all sides
+    frames = torch.full((1, 3, side, side), 10.0, requires_grad=True)
+    both = torch.stack([depth[0, :, cell, cell].mean() for depth in trunk(frames)])
+    (seen,) = torch.autograd.grad(both.log().sum(), frames)
+    pixels = torch.arange(side, dtype=torch.float64)
+    for axis in (0, 1):
+        weight = seen[0].sum((0, 2 - axis)).double()
+        assert abs((weight * pixels).sum() / weight.sum() - (8 * cell + 3.5)) < 1
 
 
 def test_the_bundled_weights_say_what_they_are():

@@ -15,6 +15,9 @@ from drawn_video import ColourEmbedder, draw_video, write_video
 from napari_pml.embedding.weights import save_weights
 from napari_pml.methods.feelvos_network import FeelvosNet
 
+# What tests embed does not belong into the cache of whoever runs them.
+os.environ["NAPARI_PML_CACHE_GB"] = "0"
+
 # Jobs in a shell's background ignore Ctrl-C, and so would the processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -190,3 +190,40 @@ def test_segment_also_writes_numbers(run, clip, tmp_path):
     assert header.startswith("frame,object,area_px,")  # a folder of images does not say how fast it is
     assert len(rows) == 16
     assert '"track_id": 2' in (tmp_path / "masks.json").read_text()
+
+
+@pytest.fixture
+def users_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_pml.embedding.cache.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("NAPARI_PML_CACHE_GB", "1")
+
+
+def test_what_is_embedded_beforehand_is_there_when_it_is_segmented(run, clip, tmp_path, users_cache):
+    result = run("embed", clip, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "8 frames, 8 to embed" in result.output
+    assert "8 frames, 0 to embed" in run("embed", clip, "--device", "cpu").output
+    result = run("segment", clip, "--annotations", tmp_path / "first.png", "--out", tmp_path / "out", "--device", "cpu")
+    assert "kept on disk, all there" in result.output
+    listed = run("info", "--cache").output
+    assert "clip  compact" in listed
+    assert "1 videos" in listed
+    assert "all removed" in run("info", "--clear").output
+    assert "0 videos" in run("info", "--cache").output
+
+
+def test_a_video_too_large_for_the_cache_is_said_before_the_work(run, clip, users_cache, monkeypatch):
+    monkeypatch.setenv("NAPARI_PML_CACHE_GB", "0.0000001")
+    result = run("embed", clip, "--device", "cpu")
+    assert result.exit_code == 1
+    assert "Raise the limit" in result.output
+
+
+def test_nothing_is_embedded_beforehand_where_nothing_is_kept(run, clip):
+    assert "NAPARI_PML_CACHE_GB is 0" in run("embed", clip).output
+    assert "NAPARI_PML_CACHE_GB is 0" in run("info", "--cache").output
+
+
+def test_the_time_that_embedding_will_take_is_said_first(run, clip, tmp_path):
+    result = run("segment", clip, "--annotations", tmp_path / "first.png", "--out", tmp_path / "out", "--device", "cpu")
+    assert "in memory only; 8 frames to embed, about" in result.output

@@ -32,7 +32,7 @@ def test_only_what_is_missing(session, colour_embedder):
 
 def test_only_as_many_as_there_is_room_for_and_the_nearest_stay(session, colour_embedder):
     one = session.embeddings[0].nbytes // 2  # kept as float16
-    session.embeddings.store.max_bytes = 3 * one
+    session.embeddings.memory.max_bytes = 3 * one
     assert list(session.prepare(0))[-1] == (3, 3)
     assert embedded(session) == {0, 1, 2}
     assert list(session.prepare(2))[-1] == (3, 3)

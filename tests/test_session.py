@@ -8,7 +8,6 @@ from drawn_video import ColourEmbedder, jaccard
 from napari_pml import BACKGROUND, METHODS, MaskStore, PmlConfig, PmlError, Session, open_video
 from napari_pml.certainty import certainty
 from napari_pml.embedding.enlarged import Enlarged
-from napari_pml.embedding.stores import MemoryStore
 from napari_pml.methods.osvos import OsvosConfig
 
 QUICK = {**METHODS, "osvos": OsvosConfig(steps=4, refine="none")}
@@ -304,7 +303,7 @@ def test_stops_and_detours_do_not_change_the_masks(make, drawn, method, seed):
 
 
 def test_embeddings_take_no_more_room_than_they_are_given(drawn, colour_embedder):
-    session = Session(open_video(drawn[0]), embedder=colour_embedder, embedding_store=MemoryStore(max_bytes=1))
+    session = Session(open_video(drawn[0]), embedder=colour_embedder, embedding_bytes=1)
     for t in (0, 0, 1, 0):
         _ = session.embeddings[t]
     assert colour_embedder.calls == 3

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from napari_pml.embedding.cache import EmbeddingCache
 from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
-from napari_pml.embedding.stores import MemoryStore
-from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.embedding.video_embeddings import MEMORY_BYTES, VideoEmbeddings
 from napari_pml.grid import grid_shape
 from napari_pml.masks import CONFIDENCE_STRIDE, FinishedMasks, MaskStore
 from napari_pml.methods.borrowed import Borrowed
@@ -66,7 +66,8 @@ class Session:
         embedder: str | Embedder | None = None,
         device: str | None = None,
         masks: MaskStore | None = None,
-        embedding_store: MemoryStore | None = None,
+        embedding_bytes: int = MEMORY_BYTES,
+        embedding_cache: EmbeddingCache | None = None,
         project: Project | None = None,
     ):
         """Begin with nothing annotated, or go on with a project.
@@ -77,7 +78,9 @@ class Session:
             embedder: a name, the path of trained weights, see `load_embedder`, or an object with the `Embedder`
                 protocol; by default as the project says, or "compact".
             device: "cuda", "mps" or "cpu"; by default the best there is.
-            embedding_store: where embeddings are kept; in memory, up to 2 GB, by default.
+            embedding_bytes: how much main memory embeddings may take.
+            embedding_cache: keeps them on disk, beyond the end of the session, if the video is a file or folder;
+                `users_cache()` is that of the viewer and the command line.
             masks: where masks are kept; in the project or in memory by default.
             project: of this video. Its masks count as stale if settings or embedder are others than before.
 
@@ -90,7 +93,7 @@ class Session:
             embedder = _known_embedder(project, choose_device(device))
         elif isinstance(embedder, str):
             embedder = load_embedder(embedder, choose_device(device))
-        embeddings = VideoEmbeddings(video, embedder, embedding_store)
+        embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache)
         self.project: Project | None = None
         self._kept: Annotations | None = None  # of which the project has what was learned
         self._computing = threading.Lock()
@@ -141,6 +144,11 @@ class Session:
         return self._segmenter.embeddings
 
     @property
+    def uses_embeddings(self) -> bool:
+        """Whether the method looks at embeddings of the video at all."""
+        return self._segmenter.method.uses_embeddings
+
+    @property
     def borrowed(self) -> Borrowed | None:
         """Reference pixels of other videos, see `learn_from`."""
         return self._segmenter.borrowed
@@ -157,8 +165,8 @@ class Session:
     @embedder.setter
     def embedder(self, embedder: Embedder) -> None:
         with self._computing, self._annotating:
-            store = MemoryStore(self.embeddings.store.max_bytes)
-            self._begin_anew(self.config, VideoEmbeddings(self.video, embedder, store), None)
+            bytes_, cache = self.embeddings.memory.max_bytes, self.embeddings.cache
+            self._begin_anew(self.config, VideoEmbeddings(self.video, embedder, bytes_, cache), None)
 
     @property
     def device(self) -> torch.device:
@@ -342,7 +350,7 @@ class Session:
         Returns:
             After each frame, how many are embedded, and how many will be in the end.
         """
-        if not self._segmenter.method.uses_embeddings:
+        if not self.uses_embeddings:
             return
         wanted = list(islice(outward_from(start, len(self.video)), self.embeddings.room))
         due = self.embeddings.missing(wanted)

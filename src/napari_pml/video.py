@@ -54,6 +54,7 @@ class Video:
         path: of the file or folder, or None for an array.
         shape: (T, H, W).
         dtype: of the stored intensities.
+        n_channels: C of what `read` returns.
         fps: frames per second; 10 where the source does not say.
         is_timed: whether the source says.
     """
@@ -65,7 +66,7 @@ class Video:
         self.dtype = frames.dtype
         self.fps = frames.fps
         self.is_timed = isinstance(frames, VideoFile)
-        self._n_channels = frames.shape[3]
+        self.n_channels = frames.shape[3]
         self._read = lru_cache(RECENT_FRAMES)(frames.read)
         self._scale: IntensityScale | None = None
         self._scale_lock = threading.Lock()
@@ -105,7 +106,7 @@ class Video:
     def _samples(self) -> NDArray[np.generic]:
         """Return evenly spaced frames, thinned out in space, as (N, h, w, C)."""
         n = min(len(self), SCALE_FRAMES)
-        if self.dtype == np.uint8 and self._n_channels in (3, 4):
+        if self.dtype == np.uint8 and self.n_channels in (3, 4):
             n = 1  # 8-bit colour has a fixed scale: nothing is measured, one frame says what it is
         step = int(np.ceil(np.sqrt(n * self.shape[1] * self.shape[2] / SCALE_PIXELS)))
         times = np.linspace(0, len(self) - 1, n).round().astype(int)

@@ -1,9 +1,7 @@
-"""napari-pml segment | demo | info | download."""
+"""napari-pml segment | demo."""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +9,7 @@ import typer
 
 from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, MethodName, app, clear_errors
 from napari_pml.cli.numbers import check_numbers, export_numbers
-from napari_pml.types import BACKGROUND, AnnotationError, WeightsError
+from napari_pml.types import BACKGROUND, AnnotationError
 
 if TYPE_CHECKING:
     from napari_pml.session import Session
@@ -63,6 +61,7 @@ def segment(
         if not masks and not painted and not references and not (project and project.exists()):
             raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
 
+        from napari_pml.embedding.cache import users_cache
         from napari_pml.export import check_destination, export_masks, export_overlay, read_labels
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.table import METHODS
@@ -77,7 +76,9 @@ def segment(
         kept = None
         if project is not None:
             kept = Project.open(project) if project.exists() else Project.create(project, source)
-        session = Session(source, settings, embedder=embedder, device=device, project=kept)
+        session = Session(
+            source, settings, embedder=embedder, device=device, project=kept, embedding_cache=users_cache()
+        )
         if references:
             session.learn_from(*map(Project.open, references))
         for t, path in masks.items():
@@ -135,45 +136,6 @@ def demo(
         typer.echo(f"look at {out / 'contact_sheet.png'} and {out / 'overlay.mp4'}")
 
 
-@app.command()
-def info(device: Device = None) -> None:
-    """Show versions, device, networks and default settings: what a bug report should hold."""
-    with clear_errors():
-        from importlib.metadata import version
-
-        from napari_pml.embedding.catalogue import CATALOGUE, find
-        from napari_pml.embedding.embedder import EMBEDDERS, choose_device
-        from napari_pml.embedding.weights import bundled
-        from napari_pml.methods.table import DEFAULT
-
-        names = ("napari-pml", "napari", "torch", "faiss-cpu", "numpy", "av", "zarr")
-        typer.echo("versions  " + ", ".join(f"{name} {version(name)}" for name in names))
-        typer.echo(f"python    {sys.version.split()[0]} on {sys.platform}")
-        typer.echo(f"device    {choose_device(device)}")
-        for name in EMBEDDERS:
-            try:
-                paths = find(name) if name in CATALOGUE else [bundled(name)]
-            except WeightsError:
-                typer.echo(f"embedder  {name}: to be downloaded ({CATALOGUE[name].megabytes} MB)")
-            else:
-                typer.echo(f"embedder  {name}: {paths[-1]} ({paths[-1].stat().st_size / 1e6:.1f} MB)")
-        typer.echo("settings  " + ", ".join(f"{f.name}={getattr(DEFAULT, f.name)}" for f in fields(DEFAULT)))
-
-
-@app.command()
-def download(
-    name: Annotated[str, typer.Argument(help="Of an embedder, such as dinov2-small; `napari-pml info` lists them.")],
-) -> None:
-    """Fetch the weights of an embedder, so that --embedder NAME works from then on without a connection."""
-    with clear_errors():
-        from napari_pml.embedding import catalogue
-
-        published = catalogue.published(name)
-        typer.echo(f"{name}: {published.megabytes} MB, {published.licence}, {published.page}")
-        for path in catalogue.download(name):
-            typer.echo(f"{path}")
-
-
 def parse_annotations(entries: list[str], option: str) -> dict[int, Path]:
     """Turn ["0=first.png"] into {0: Path("first.png")}; a bare path is frame 0.
 
@@ -213,6 +175,8 @@ def segment_with_progress(session: Session, start: int, out: Path) -> int:
     n, height, width = session.video.shape
     typer.echo(f"{session.video.name}: {n} frames of {width} x {height}; {session.embedder.name} on {session.device}")
     stale = session.stale_frames()
+    if stale and session.uses_embeddings:
+        typer.echo(_estimate(session))
     bar = tqdm(total=n, initial=n - len(stale), unit="frame")
     try:
         if not out.suffix:  # what a project had already
@@ -228,3 +192,16 @@ def segment_with_progress(session: Session, start: int, out: Path) -> int:
     finally:
         bar.close()
     return n - len(session.stale_frames())
+
+
+def _estimate(session: Session) -> str:
+    """Say how long embedding will take, after the first frame of which it is not known, and where embeddings go."""
+    embeddings, n = session.embeddings, len(session.video)
+    due = [t for t in range(n) if t not in embeddings]
+    place = "kept on disk" if embeddings.disk is not None and embeddings.disk.room >= n else "in memory only"
+    text = f"embeddings: {n * embeddings.frame_bytes / 1e6:.0f} MB, {place}"
+    if not due:
+        return f"{text}, all there"
+    _ = embeddings[due[0]]
+    assert embeddings.seconds is not None
+    return f"{text}; {len(due)} frames to embed, about {len(due) * embeddings.seconds:.0f} s"

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import warnings
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+import zarr
+from zarr.codecs import Crc32cCodec
+from zarr.storage import LocalStore
+
+SEVERAL_FRAMES = 16
+"""After so many frames that were written it is asked again whether there is room for more."""
 
 
 class MemoryStore:
     """Keeps the most recently used frames' embeddings in main memory, up to a number of bytes."""
 
-    def __init__(self, max_bytes: int = 2 * 1024**3):
-        """Hold at most `max_bytes`; the default is about 1300 frames of 854 x 480 at stride 8."""
+    def __init__(self, max_bytes: int):
+        """Hold at most `max_bytes`."""
         self.max_bytes = max_bytes
         self.n_bytes = 0
         self._frames: OrderedDict[int, torch.Tensor] = OrderedDict()
@@ -32,3 +45,105 @@ class MemoryStore:
         self.n_bytes += embeddings.nbytes - (0 if replaced is None else replaced.nbytes)
         while self.n_bytes > self.max_bytes and len(self._frames) > 1:
             self.n_bytes -= self._frames.popitem(last=False)[1].nbytes
+
+
+class ZarrStore:
+    """Keeps embeddings in a Zarr array on disk, a chunk with a checksum for every frame.
+
+    A frame is written in one piece. One that is damaged counts as missing, and is computed again. When the disk
+    refuses, nothing more is written, and work goes on.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int, int],
+        about: Mapping[str, str],
+        has_room: Callable[[Path, int], bool],
+    ) -> None:
+        """Open the array at `path`, or begin an empty one if there is none, or it is not what it should be.
+
+        Args:
+            path: of the array; whatever else lies there is removed.
+            shape: (T, h, w, D).
+            about: text to remember with it: what an array there must have under "key", and anything else.
+            has_room: says, of the path, whether it may take so many bytes in all.
+        """
+        self._path, self._has_room = path, has_room
+        self._frame_bytes = int(np.prod(shape[1:])) * torch.float16.itemsize
+        self._n_frames = shape[0]
+        self._known: set[int] = set()
+        self._is_open, self._granted = True, 0
+        try:
+            self._array = self._opened(path, shape, about)
+            self._known = {int(chunk.name.split(".")[0]) for chunk in path.glob("[0-9]*")}
+        except OSError as error:
+            self._give_up(error)
+
+    def __contains__(self, t: int) -> bool:
+        return t in self._known
+
+    @property
+    def room(self) -> int:
+        """How many frames there may be in all."""
+        everything = self._is_open and self._has_room(self._path, self._n_frames * self._frame_bytes)
+        return self._n_frames if everything else len(self._known)
+
+    def get(self, t: int) -> torch.Tensor | None:
+        """Return frame t's embeddings, (h, w, D) float16, or None if they are not there, or damaged."""
+        if t not in self._known:
+            return None
+        try:
+            found = self._array[t]
+        except (OSError, ValueError, RuntimeError):
+            found = np.zeros(1)
+        if not found.any():  # embeddings have length 1: a chunk that is gone reads as 0
+            self._known.discard(t)
+            return None
+        return torch.from_numpy(found)
+
+    def put(self, t: int, embeddings: torch.Tensor) -> None:
+        """Keep frame t's embeddings if there is room."""
+        if self._is_open and len(self._known) >= self._granted:
+            self._granted = min(self._n_frames, len(self._known) + SEVERAL_FRAMES)
+            self._is_open = self._has_room(self._path, self._granted * self._frame_bytes)
+        if not self._is_open:
+            return
+        try:
+            self._array[t] = embeddings.numpy()
+            self._known.add(t)
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        self._is_open = False
+        warnings.warn(
+            f"Embeddings cannot be kept on disk ({error}). Work goes on; next time they are computed again. Make room, "
+            "or set NAPARI_PML_CACHE_GB=0 to keep none.",
+            stacklevel=4,
+        )
+
+    @staticmethod
+    def _opened(path: Path, shape: tuple[int, ...], about: Mapping[str, str]) -> Any:
+        """Return the array at `path`, an empty one if there is no good one."""
+        try:
+            array: Any = zarr.open_array(LocalStore(path), mode="r+")
+            if (array.shape, array.dtype, array.attrs["key"]) == (shape, np.float16, about["key"]):
+                os.utime(path / "zarr.json")  # used just now
+                return array
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        return zarr.create_array(
+            LocalStore(path),
+            shape=shape,
+            chunks=(1, *shape[1:]),
+            dtype="float16",
+            fill_value=0,
+            compressors=[Crc32cCodec()],
+            attributes=dict(about),
+            chunk_key_encoding={"name": "v2", "separator": "."},
+        )

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import torch
 
+from napari_pml.embedding.cache import EmbeddingCache
 from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.read_ahead import ReadAhead
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.grid import grid_shape
 from napari_pml.video import Video
@@ -19,19 +21,32 @@ are at most about 1, so that float32 holds every similarity exactly: it is the s
 order. (float16 holds the components exactly as well.)"""
 
 
+MEMORY_BYTES = 768 * 1024**2
+"""Room in main memory for the embeddings of a video: some 980 frames of 854 x 480."""
+
+
 class VideoEmbeddings:
     """`embeddings[t]` is the (h, w, D) float32 embedding of frame t, on the embedder's device.
 
-    Each frame is computed once, rounded to multiples of `UNIT` and kept in float16. Safe to use from several threads.
+    Each frame is computed once, rounded to multiples of `UNIT` and kept in float16, in memory and in a cache on disk if
+    there is one. Safe to use from several threads.
 
     Attributes:
         seconds: what the last frame took to read and to embed; None before.
     """
 
-    def __init__(self, video: Video, embedder: Embedder, store: MemoryStore | None = None):
-        """Embed the frames of `video` with `embedder`, keeping them in `store`."""
-        self.video, self.embedder = video, embedder
-        self.store = store or MemoryStore()
+    def __init__(
+        self,
+        video: Video,
+        embedder: Embedder,
+        memory_bytes: int = MEMORY_BYTES,
+        cache: EmbeddingCache | None = None,
+    ):
+        """Embed the frames of `video` with `embedder`, keeping up to `memory_bytes` in memory, and all in `cache`."""
+        self.video, self.embedder, self.cache = video, embedder, cache
+        self.memory = MemoryStore(memory_bytes)
+        self.disk = cache.open(video, embedder) if cache is not None else None
+        self._frames = ReadAhead(video)
         n_frames, height, width = video.shape
         self.grid = grid_shape(height, width, embedder.stride)
         self._n_frames = n_frames
@@ -39,28 +54,39 @@ class VideoEmbeddings:
         self._lock = threading.Lock()
 
     def __contains__(self, t: int) -> bool:
-        return t in self.store
+        return t in self.memory or (self.disk is not None and t in self.disk)
+
+    @property
+    def frame_bytes(self) -> int:
+        """What one frame's embeddings take."""
+        h, w = self.grid
+        return h * w * self.embedder.dim * torch.float16.itemsize
 
     @property
     def room(self) -> int:
         """How many frames can be kept beside each other."""
-        h, w = self.grid
-        return self.store.max_bytes // (h * w * self.embedder.dim * torch.float16.itemsize)
+        return max(self.memory.max_bytes // self.frame_bytes, self.disk.room if self.disk is not None else 0)
 
     def missing(self, frames: Sequence[int]) -> list[int]:
         """Return the frames that are not there yet; those that are will be let go of last, the first of all last."""
         with self._lock:
-            return [t for t in reversed(frames) if self.store.get(t) is None][::-1]
+            return [t for t in reversed(frames) if self.memory.get(t) is None and t not in self][::-1]
 
     def __getitem__(self, t: int) -> torch.Tensor:
         with self._lock:
-            embeddings = self.store.get(t)
+            embeddings = self.memory.get(t)
+            if embeddings is None and self.disk is not None:
+                embeddings = self.disk.get(t)
+                if embeddings is not None:
+                    self.memory.put(t, embeddings)
             if embeddings is None:
                 began = time.perf_counter()
-                frame = torch.from_numpy(self.video.rgb(t)).permute(2, 0, 1)[None]
+                frame = torch.from_numpy(self._frames.rgb(t)).permute(2, 0, 1)[None]
                 place = torch.tensor([2 * t / max(1, self._n_frames - 1) - 1.0])
                 exact = self.embedder.embed(frame, place)[0].permute(1, 2, 0)
                 embeddings = ((exact / UNIT).round() * UNIT).half().cpu().contiguous()
-                self.store.put(t, embeddings)
+                self.memory.put(t, embeddings)
+                if self.disk is not None:
+                    self.disk.put(t, embeddings)
                 self.seconds = time.perf_counter() - began
         return embeddings.to(self.embedder.device).float()

@@ -69,7 +69,9 @@ class FinishedFrames:
         """
         if not finished:
             return []
-        pick = np.unique(np.linspace(0, len(finished) - 1, ADAPTATION_FRAMES).round().astype(int))
+        step = 1 << max(0, len(finished).bit_length() - 7)  # of a long video, not other ones after every frame
+        last = (len(finished) - 1) // step * step
+        pick = np.unique(np.linspace(0, last, ADAPTATION_FRAMES).round().astype(int))
         masks = (finished[i] for i in pick)
         parts = [self[mask].unanimous for mask in masks if mask.t not in annotated]
         return [part for part in parts if len(part)]

@@ -14,10 +14,12 @@ class Preferences:
     Attributes:
         device: "cuda", "mps" or "cpu"; None for the best there is.
         embedding_bytes: room for the embeddings of one video in main memory.
+        embedding_disk_gb: room for those of all videos on disk.
     """
 
     device: str | None = None
-    embedding_bytes: int = 2 * 1024**3
+    embedding_bytes: int = 768 * 1024**2
+    embedding_disk_gb: float = 10
 
 
 def preferences() -> Preferences:
@@ -29,4 +31,4 @@ def preferences() -> Preferences:
     except (ImportError, KeyError):
         return Preferences()
     device = None if computing.device == "auto" else computing.device
-    return Preferences(device, round(computing.embedding_memory * 1024**3))
+    return Preferences(device, round(computing.embedding_memory * 1024**3), computing.embedding_disk)

@@ -80,13 +80,14 @@ class Track:
     def open_session(self, view: int) -> Iterator[Session]:
         """Yield a new session for the video, and embed frame `view`; a job for the background."""
         from napari_pml import Session, open_video  # imports torch: not when the viewer starts
-        from napari_pml.embedding.stores import MemoryStore
+        from napari_pml.embedding.cache import users_cache
 
         video, chosen = open_video(self.data, channel_axis=3 if self.image.rgb else None), preferences()
         session = Session(
             video,
             device=chosen.device,
-            embedding_store=MemoryStore(chosen.embedding_bytes),
+            embedding_bytes=chosen.embedding_bytes,
+            embedding_cache=users_cache(chosen.embedding_disk_gb),
             project=project_for(self.image, video),
         )
         self.complete |= session.annotations.complete

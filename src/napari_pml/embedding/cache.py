@@ -1,0 +1,178 @@
+"""Embeddings on disk, found again the next time the same video is opened: a folder of limited size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from napari_pml.download import cache_folder
+from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.stores import ZarrStore
+from napari_pml.grid import grid_shape
+from napari_pml.types import SettingsError
+from napari_pml.video import Video
+
+LIMIT_VARIABLE = "NAPARI_PML_CACHE_GB"
+"""Environment variable with the limit of the cache in GB; 0 turns it off."""
+
+DEFAULT_LIMIT_GB = 10.0
+"""Some 12000 frames of 854 x 480."""
+
+FREE_BYTES = 2 * 10**9
+"""So much of the disk is left to others."""
+
+PREPROCESSING = 1
+"""Raised whenever frames are brought to networks in another way, so that what was computed before is not found."""
+
+
+@dataclass(frozen=True)
+class CachedVideo:
+    """What the cache holds of one video.
+
+    Attributes:
+        path: of its folder.
+        video: name of the video.
+        embedder: name of the network.
+        n_bytes: size on disk.
+        used: when it was last opened, in seconds since 1970.
+    """
+
+    path: Path
+    video: str
+    embedder: str
+    n_bytes: int
+    used: float
+
+
+class EmbeddingCache:
+    """The embeddings of many videos in one folder; what was not used for longest makes room for what is new.
+
+    Several processes may use it at once: frames are written in one piece each, and a folder that is removed meanwhile
+    is only a cache that is empty again.
+
+    Attributes:
+        folder: where it is.
+        max_bytes: its limit.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int):
+        """Use a folder, which need not exist yet."""
+        self.folder, self.max_bytes = folder, max_bytes
+        self._lock = threading.Lock()
+        self._others: dict[Path, int] = {}  # bytes of all other videos than this one, as they were last counted
+
+    def open(self, video: Video, embedder: Embedder) -> ZarrStore | None:
+        """Return what is known of a video, and a place for more; None where its content may change: in memory."""
+        identity = identity_of(video)
+        if identity is None:
+            return None
+        about = {
+            "video": identity,
+            "shape": list(video.shape),
+            "dtype": str(video.dtype),
+            "channels": video.n_channels,
+            "fingerprint": embedder.fingerprint,
+            "device": embedder.device.type,
+            "preprocessing": PREPROCESSING,
+        }
+        key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
+        height, width = video.shape[1:]
+        size = (len(video), *grid_shape(height, width, embedder.stride), embedder.dim)
+        self._others.clear()
+        names = {"key": key, "name": video.name, "embedder": embedder.name}
+        return ZarrStore(self.folder / key, size, names, self.make_room)
+
+    def videos(self) -> list[CachedVideo]:
+        """Return what there is, the last used first."""
+        found = []
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            try:
+                about: Mapping[str, Any] = json.loads((path / "zarr.json").read_text())["attributes"]
+                used = (path / "zarr.json").stat().st_mtime
+                names = str(about["name"]), str(about["embedder"])
+            except (OSError, ValueError, KeyError, TypeError):
+                names, used = ("(damaged)", ""), 0.0
+            found.append(CachedVideo(path, *names, _size(path), used))
+        return sorted(found, key=lambda cached: cached.used, reverse=True)
+
+    def clear(self) -> None:
+        """Remove everything."""
+        for cached in self.videos():
+            _remove(cached.path)
+
+    def make_room(self, path: Path, n_bytes: int) -> bool:
+        """Let go of what was not used for longest until the video at `path` may have `n_bytes`; False if it may not."""
+        with self._lock:
+            if n_bytes > self.max_bytes or shutil.disk_usage(path.parent).free < FREE_BYTES:
+                return False
+            if path in self._others and self._others[path] + n_bytes <= self.max_bytes:
+                return True
+            others = [cached for cached in self.videos() if cached.path != path]
+            while others and sum(cached.n_bytes for cached in others) + n_bytes > self.max_bytes:
+                _remove(others.pop().path)
+            self._others[path] = sum(cached.n_bytes for cached in others)
+            return True
+
+
+def users_cache(limit_gb: float = DEFAULT_LIMIT_GB) -> EmbeddingCache | None:
+    """Return the cache of the person at this computer, or None if it is turned off.
+
+    Args:
+        limit_gb: its limit; 0 turns it off. The environment variable NAPARI_PML_CACHE_GB, if there is one, outdoes it.
+
+    Raises:
+        SettingsError: the environment variable is not such a number.
+    """
+    value = os.environ.get(LIMIT_VARIABLE, "").strip()
+    try:
+        limit = float(value) if value else limit_gb
+        if not 0 <= limit < float("inf"):
+            raise ValueError
+    except ValueError as error:
+        raise SettingsError(
+            f"{LIMIT_VARIABLE} is {value!r}. Give a number of GB, such as 20, or 0 to keep no embeddings on disk."
+        ) from error
+    return EmbeddingCache(cache_folder() / "embeddings", round(limit * 1e9)) if limit else None
+
+
+def identity_of(video: Video) -> str | None:
+    """Return what tells a video from all others and changes whenever its files do; None for an array in memory.
+
+    Sizes and times of last change of its files count, its place and its own name do not: a video may be moved.
+    """
+    if video.path is None:
+        return None
+    inside = video.path.rglob("*") if video.path.is_dir() else ()
+    stats = [(str(p.relative_to(video.path)), p.stat()) for p in inside if p.is_file()] or [("", video.path.stat())]
+    described = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
+
+
+def _size(path: Path) -> int:
+    try:
+        if not path.is_dir():
+            return path.stat().st_size
+        with os.scandir(path) as entries:
+            return sum(entry.stat().st_size for entry in entries)
+    except OSError:  # somebody else has just removed it
+        return 0
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, so that nobody who looks for it finds half of it."""
+    doomed = path.with_name(f"{time.time_ns()}-{uuid4().hex[:8]}.removed")
+    try:
+        path.rename(doomed)
+    except OSError:
+        return  # somebody else was faster, or nothing can be removed here
+    shutil.rmtree(doomed, ignore_errors=True)
+    doomed.unlink(missing_ok=True) if doomed.is_file() else None

@@ -41,8 +41,8 @@ def embed(
             if embeddings.room < n:
                 raise SettingsError(
                     f"{path} needs {megabytes / 1000:.1f} GB, more than there is room for: the limit is "
-                    f"{cache.max_bytes / 1e9:g} GB ({LIMIT_VARIABLE}), and 2 GB of the disk stay free. Raise the limit, "
-                    "or make room."
+                    f"{cache.max_bytes / 1e9:g} GB ({LIMIT_VARIABLE}), and 2 GB of the disk stay free. Raise the "
+                    "limit, or make room."
                 )
             try:
                 for t in tqdm(due, unit="frame", initial=n - len(due), total=n):

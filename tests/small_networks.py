@@ -48,15 +48,18 @@ def resnet101_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def random_resnet101() -> dict[str, torch.Tensor]:
-    """Return weights that keep signals at their size; shortcuts prevail, as in a network that has been trained."""
+def random_resnet101(branch: float = 0.3) -> dict[str, torch.Tensor]:
+    """Return weights that keep signals at their size.
+
+    With a small gain of each block's branch, shortcuts prevail, as in a deep network that has been trained.
+    """
     chance = torch.Generator().manual_seed(0)
     state = {}
     for name, shape in resnet101_shapes().items():
         if len(shape) == 4:
             state[name] = torch.randn(shape, generator=chance) * (2 / (shape[1] * shape[2] * shape[3])) ** 0.5
         elif name.endswith(("running_var", "weight")):
-            state[name] = torch.full(shape, 0.1 if "bn3" in name and name.endswith("weight") else 1.0)
+            state[name] = torch.full(shape, branch if "bn3" in name and name.endswith("weight") else 1.0)
         else:
             state[name] = torch.zeros(shape, dtype=torch.float32 if shape else torch.int64)
     return state

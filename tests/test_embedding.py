@@ -31,7 +31,7 @@ def cache(tmp_path_factory):
         save_vision_transformer(cache / "weights" / name, name.partition("-")[0])
     path = cache / "weights" / "deeplab-resnet101" / "deeplabv3_resnet101_coco-586e9e4e.pth"
     path.parent.mkdir(parents=True)
-    torch.save({f"backbone.{name}": value for name, value in random_resnet101().items()}, path)
+    torch.save({f"backbone.{name}": value for name, value in random_resnet101(branch=0.1).items()}, path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("napari_pml.embedding.catalogue.cache_folder", lambda: cache)
         yield cache

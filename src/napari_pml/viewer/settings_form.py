@@ -24,6 +24,7 @@ class SettingsForm(QCollapsible):
 
     def __init__(self) -> None:
         super().__init__("Settings", expandedIcon="▼", collapsedIcon="▶")
+        self.setToolTip("Which network and which method, and what they may be set to")
         self._fields: dict[str, ValueWidget] = {}
         self._config: MethodConfig | None = None
         self._network: ComboBox | None = None

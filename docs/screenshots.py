@@ -14,7 +14,8 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from napari.settings import get_settings
+from napari.settings import get_plugin_settings, get_settings
+from npe2 import PluginManager
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
@@ -27,11 +28,11 @@ from responsiveness import Mouse, idle, wait_until
 IMAGES = Path(__file__).resolve().parent / "images"
 SIZE = 1240, 860  # of the window, in pixels
 COLOURS = 256  # of a picture
-FILM_COLOURS = 48
+FILM_COLOURS = 64
 
 ASTRONAUT = ((150, 92), (175, 100), (190, 105)), ((290, 45), (255, 100), (262, 130), (340, 70)), ((232, 80), (236, 108))
 SKY = ((40, 230), (180, 220), (240, 190)), ((140, 260), (300, 280)), ((40, 30), (100, 50)), ((170, 440), (330, 470))
-CUP = ((195, 380), (215, 400)), ((245, 362), (262, 400), (235, 445), (200, 452))
+CUP = ((195, 380), (215, 400)), ((245, 362), (262, 400), (235, 445), (200, 452)), ((168, 385), (174, 410), (192, 424))
 CAT = ((30, 360), (55, 410)), ((80, 395), (20, 440))
 """Strokes as (row, column) in the first frame."""
 HELMET = ((335, 290), (318, 330), (345, 375)), ((245, 278), (290, 300))
@@ -93,7 +94,7 @@ class Tutorial:
 
     def select(self, label: int) -> None:
         """Click an object in the list."""
-        (objects,) = (view for view in self.panel.findChildren(QListView) if view.isVisible())
+        objects = self.panel.objects.findChild(QListView)
         QTest.mouseClick(
             objects.viewport(),
             Qt.MouseButton.LeftButton,
@@ -143,8 +144,9 @@ class Tutorial:
 
         def answer() -> None:
             (dialog,) = (w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.isVisible())
-            dialog.findChild(QLineEdit).setText(str(path))
-            dialog.accept()
+            line = dialog.findChild(QLineEdit)
+            line.setText(str(path))
+            QTest.keyClick(line, Qt.Key.Key_Return)
 
         QTimer.singleShot(1000, answer)
         self.press("Save masks...")
@@ -171,6 +173,7 @@ def follow(tutorial: Tutorial) -> None:
     tutorial.open_panel()
     tutorial.go_to(0)
     tutorial.picture("1-open")
+    tutorial.press("Close")  # the hint at the tutorial
     tutorial.press("Brush")
     tutorial.shoot(0.8)
     tutorial.paint(*ASTRONAUT, filmed=True)
@@ -210,10 +213,12 @@ def follow(tutorial: Tutorial) -> None:
 def main() -> None:
     """Write all pictures, in a napari as it is on the first day."""
     IMAGES.mkdir(exist_ok=True)
-    get_settings(path=None)
     with tempfile.TemporaryDirectory() as home:
         os.environ["XDG_DATA_HOME"] = home
         os.chdir(home)
+        get_settings(path=None)
+        PluginManager.instance().discover()
+        get_plugin_settings(path_dir=home)
         tutorial = Tutorial()
         follow(tutorial)
         tutorial.viewer.close()

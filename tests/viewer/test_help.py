@@ -1,5 +1,6 @@
 """Nobody is left alone: what to do first, the tutorial one click away, and a tooltip on everything that can be used."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from qtpy.QtWidgets import (
     QAbstractSlider,
     QAbstractSpinBox,
     QComboBox,
+    QLabel,
     QLineEdit,
     QScrollBar,
     QWidget,
@@ -24,6 +26,8 @@ from napari_pml.viewer.hints import hint
 
 settings = pytest.importorskip("napari.settings")
 
+ROOT = Path(__file__).parents[2]
+NAPARIS_OWN = {"File", "Open Sample", "Plugins", "Preferences"}
 USABLE = QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider, QAbstractItemView
 
 
@@ -91,7 +95,7 @@ def test_one_click_opens_the_demo_clip(make_napari_viewer):
     panel = open_panel(viewer)
     panel.first_steps.demo.click()
     assert panel.images.currentText() == "demo clip"
-    assert panel.controller.track is not None
+    assert panel.controller.frame == 0
 
 
 def test_the_question_mark_opens_the_tutorial(make_napari_viewer, opened):
@@ -116,3 +120,24 @@ def test_where_it_cannot_be_remembered_there_is_no_first_hint(monkeypatch, plugi
     from napari_pml.viewer.preferences import wants_first_hint
 
     assert not wants_first_hint()  # the plugin is not installed
+
+
+@pytest.mark.parametrize(
+    ("page", "part"), [("docs/tutorial.md", "# "), ("README.md", "## In napari"), ("docs/embedders.md", "# ")]
+)
+def test_what_the_documentation_tells_to_press_is_there(make_napari_viewer, fake_engine, movie, page, part):
+    viewer = make_napari_viewer()
+    viewer.add_image(movie, name="clip")
+    panel = open_panel(viewer)
+    panel.settings.expand(animate=False)
+    shown = {w.text() for w in panel.findChildren(QWidget) if isinstance(w, QAbstractButton | QLabel)}
+    code = "".join(p.read_text() for p in Path(napari_pml.__file__).parent.glob("viewer/*.py"))
+    manifest = PluginManifest.from_file(Path(napari_pml.__file__).parent / "napari.yaml")
+    contributions = manifest.contributions
+    named = {manifest.display_name, *(c.display_name for c in contributions.widgets + contributions.sample_data)}
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL).split(part, 1)[1]
+    text = " ".join(text.split("\n## In Python")[0].split())
+    words = {w for run in re.findall(r"(?<!\*)\*([A-Z+?][^*]+|\?)\*(?!\*)", text) for w in re.split(" > |: ", run)}
+    assert len(words) > 1
+    missing = {w for w in words - shown - named - NAPARIS_OWN if f'"{w.removesuffix(" ...")}' not in code}
+    assert not missing

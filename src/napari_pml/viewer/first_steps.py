@@ -19,10 +19,15 @@ class FirstSteps(QWidget):
     def __init__(self, viewer: ViewerModel) -> None:
         """Offer to open the clip in `viewer`."""
         super().__init__()
+        self._viewer = viewer
         self.demo = QPushButton("Open the demo clip")
         self.demo.setToolTip("A short video that is made on this computer; nothing is downloaded")
-        self.demo.clicked.connect(lambda: viewer.open_sample(PLUGIN, "demo_clip"))
+        self.demo.clicked.connect(self._open)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(QLabel(_STEPS, wordWrap=True))
         layout.addWidget(self.demo)
+
+    def _open(self) -> None:
+        self._viewer.open_sample(PLUGIN, "demo_clip")
+        self._viewer.dims.set_point(0, 0)  # napari begins in the middle

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_pml.methods.config import MethodConfig
 
 _OTHER = "own"
+_NARROWEST = 70  # pixels of a field: beside the longest label it still fits into the panel
 
 
 class SettingsForm(QCollapsible):
@@ -115,6 +116,8 @@ class SettingsForm(QCollapsible):
         for widget in self._fields.values():
             widget.changed.connect(self._on_field)
             self._form.append(widget)
+        for widget in self._form:
+            widget.native.setMinimumWidth(_NARROWEST)
 
     def _name_method(self) -> None:
         config = self.config

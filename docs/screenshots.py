@@ -32,11 +32,12 @@ FILM_COLOURS = 64
 
 ASTRONAUT = ((150, 92), (175, 100), (190, 105)), ((290, 45), (255, 100), (262, 130), (340, 70)), ((232, 80), (236, 108))
 SKY = ((40, 230), (180, 220), (240, 190)), ((140, 260), (300, 280)), ((40, 30), (100, 50)), ((170, 440), (330, 470))
-CUP = ((195, 380), (215, 400)), ((245, 362), (262, 400), (235, 445), (200, 452)), ((168, 385), (174, 410), (192, 424))
+CUP = ((195, 380), (215, 400)), ((245, 362), (262, 400), (235, 445), (200, 452))
 CAT = ((30, 360), (55, 410)), ((80, 395), (20, 440))
 """Strokes as (row, column) in the first frame."""
 HELMET = ((335, 290), (318, 330), (345, 375)), ((245, 278), (290, 300))
-"""And one on a later frame."""
+RIM = (((200, 232), (220, 246), (238, 250)),)
+"""And in a later one."""
 
 
 class Tutorial:
@@ -195,6 +196,8 @@ def follow(tutorial: Tutorial) -> None:
     assert tutorial.panel.controller.frame == 26
     tutorial.select(1)
     tutorial.paint(*HELMET)
+    tutorial.select(2)
+    tutorial.paint(*RIM)
     tutorial.picture("6-correct")
     tutorial.press("Propagate")
     tutorial.settle()

@@ -11,9 +11,11 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QAbstractSlider,
     QAbstractSpinBox,
+    QApplication,
     QComboBox,
     QLabel,
     QLineEdit,
+    QScrollArea,
     QScrollBar,
     QWidget,
 )
@@ -74,6 +76,18 @@ def test_everything_that_can_be_used_has_a_tooltip(make_napari_viewer, fake_engi
     usable.remove(panel.restore)  # it says what it would restore, once there is something
     silent = [w for w in usable if not explained(w, panel)]
     assert not silent, [(type(w).__name__, getattr(w, "text", str)()) for w in silent]
+
+
+@pytest.mark.parametrize("method", napari_pml.METHODS)
+def test_nothing_is_cut_off_in_a_narrow_panel(make_napari_viewer, movie, method):
+    viewer = make_napari_viewer()
+    viewer.add_image(movie, name="clip")
+    panel = open_panel(viewer)
+    for part in panel.findChildren(QCollapsible):
+        part.expand(animate=False)
+    panel.settings.show_config(napari_pml.METHODS[method])
+    QApplication.processEvents()
+    assert panel.findChild(QScrollArea).widget().minimumSizeHint().width() <= panel.minimumWidth()
 
 
 def test_without_a_video_the_panel_says_what_to_do_first(make_napari_viewer):

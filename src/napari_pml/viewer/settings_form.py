@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_pml.methods.config import MethodConfig
 
 _OTHER = "own"
-_NARROWEST = 70  # pixels of a field: beside the longest label it still fits into the panel
+_NARROWEST = 58  # pixels of a field: beside the longest label it still fits into the panel
 
 
 class SettingsForm(QCollapsible):

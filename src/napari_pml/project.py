@@ -38,13 +38,13 @@ but would have to be decoded up to any later one."""
 class Project:
     """The folder in which the work on one video is kept; open in one process at a time.
 
-    >>> project = Project.create("cat.pml.zarr", open_video("cat.mp4"))
-    >>> session = Session(open_video("cat.mp4"), project=project)  # from now on everything is saved
+        >>> project = Project.create("cat.pml.zarr", open_video("cat.mp4"))
+        >>> session = Session(open_video("cat.mp4"), project=project)  # from now on everything is saved
 
     and later
 
-    >>> project = Project.open("cat.pml.zarr")
-    >>> session = Session(project.open_video(), project=project)
+        >>> project = Project.open("cat.pml.zarr")
+        >>> session = Session(project.open_video(), project=project)
 
     Attributes:
         path: of the folder.

@@ -43,10 +43,10 @@ Result = TypeVar("Result")
 class Session:
     """One video being segmented.
 
-    >>> session = Session(open_video("cat.mp4"))
-    >>> session.annotate(0, first_mask, complete=True)
-    >>> for mask in session.propagate():
-    ...     show(mask.t, mask.labels)
+        >>> session = Session(open_video("cat.mp4"))
+        >>> session.annotate(0, first_mask, complete=True)
+        >>> for mask in session.propagate():
+        ...     show(mask.t, mask.labels)
 
     Annotations may change at any time and from any thread; a running `propagate` then ends, and the next one does
     only what has become stale.

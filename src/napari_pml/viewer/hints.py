@@ -11,7 +11,7 @@ def hint(controller: Controller) -> str:
     track = controller.track
     if track is None:
         return controller.problem or (
-            "Open a video first: drop a file or a folder of images into the viewer, or try File > Open Sample."
+            "Open a video first: drop a file or a folder of images into the viewer, or try the demo clip."
         )
     if not track.is_drawn_on:
         return "Choose an object and paint a stroke on it. A few pixels are enough."

@@ -24,6 +24,7 @@ class LookInside(QCollapsible):
     def __init__(self, controller: Controller) -> None:
         """Look into what `controller` does."""
         super().__init__("Look inside", expandedIcon="▼", collapsedIcon="▶")
+        self.setToolTip("See where the result is unsure, and what the network sees")
         self.layout().setContentsMargins(0, 0, 0, 0)
         self._controller = controller
         self._backgrounds = Background(), Background()

@@ -61,6 +61,7 @@ class ObjectBar(QWidget):
         self.background.setToolTip("Paint what belongs to no object")
         self.background.clicked.connect(lambda: controller.choose_label(BACKGROUND))
         self._filter = QLineEdit(placeholderText="Find an object by number or name", clearButtonEnabled=True)
+        self._filter.setToolTip("Show only the objects whose number or name has this in it")
         self._filter.textChanged.connect(self._find)
         self._list = _ObjectView()
         self._list.setToolTip(

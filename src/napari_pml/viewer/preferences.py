@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 PLUGIN = "napari-pml"
 
@@ -24,11 +25,32 @@ class Preferences:
 
 def preferences() -> Preferences:
     """Return what is chosen now; the defaults with a napari that has no such page, or without the installed plugin."""
+    page = _page()
+    if page is None:
+        return Preferences()
+    computing = page.computing
+    device = None if computing.device == "auto" else computing.device
+    return Preferences(device, round(computing.embedding_memory * 1024**3), computing.embedding_disk)
+
+
+def wants_first_hint() -> bool:
+    """Tell whether to point to the tutorial: until somebody has closed that, if it can be remembered."""
+    page = _page()
+    return page is not None and page.help.first_hint
+
+
+def close_first_hint() -> None:
+    """Remember that nobody needs to be pointed to the tutorial any more."""
+    page = _page()
+    if page is not None:
+        page.help.first_hint = False
+
+
+def _page() -> Any:
+    """Return the settings that napari keeps for the plugin, None if it keeps none."""
     try:
         from napari.settings import get_plugin_settings  # napari 0.9
 
-        computing = get_plugin_settings(PLUGIN).computing
+        return get_plugin_settings(PLUGIN)
     except (ImportError, KeyError):
-        return Preferences()
-    device = None if computing.device == "auto" else computing.device
-    return Preferences(device, round(computing.embedding_memory * 1024**3), computing.embedding_disk)
+        return None

@@ -33,6 +33,7 @@ class ResultsBox(QCollapsible):
             controller: knows the chosen video.
         """
         super().__init__("Results", expandedIcon="▼", collapsedIcon="▶")
+        self.setToolTip("Measure objects, follow their ways, save masks")
         self._viewer, self._controller, self._busy = viewer, controller, False
         buttons = QWidget()
         row = QHBoxLayout(buttons)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_pml.methods.config import MethodConfig
 
 _OTHER = "own"
+_NARROWEST = 58  # pixels of a field: beside the longest label it still fits into the panel
 
 
 class SettingsForm(QCollapsible):
@@ -24,6 +25,7 @@ class SettingsForm(QCollapsible):
 
     def __init__(self) -> None:
         super().__init__("Settings", expandedIcon="▼", collapsedIcon="▶")
+        self.setToolTip("Which network and which method, and what they may be set to")
         self._fields: dict[str, ValueWidget] = {}
         self._config: MethodConfig | None = None
         self._network: ComboBox | None = None
@@ -114,6 +116,8 @@ class SettingsForm(QCollapsible):
         for widget in self._fields.values():
             widget.changed.connect(self._on_field)
             self._form.append(widget)
+        for widget in self._form:
+            widget.native.setMinimumWidth(_NARROWEST)
 
     def _name_method(self) -> None:
         config = self.config

@@ -10,7 +10,6 @@ from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFormLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -28,6 +27,8 @@ from napari_pml.viewer.activity import Activity
 from napari_pml.viewer.background import Background
 from napari_pml.viewer.channel_dialog import ChannelDialog, has_choice
 from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.first_steps import FirstSteps
+from napari_pml.viewer.help import FirstHint, HelpButton
 from napari_pml.viewer.hints import hint, status
 from napari_pml.viewer.keys import bind_keys
 from napari_pml.viewer.layers import Kind, shows_cells
@@ -80,7 +81,9 @@ class SegmentationWidget(QWidget):
         self.channels.setToolTip("Choose which channels or slices the network sees, in a layer of their own")
         self.channels.clicked.connect(self._choose_channels)
 
+        self.help, self.first_hint = HelpButton(), FirstHint()
         self.hint = QLabel(wordWrap=True)
+        self.first_steps = FirstSteps(self._viewer)
         self.objects = ObjectBar(controller)
         self.tools = QWidget()
         tools = QHBoxLayout(self.tools)
@@ -122,6 +125,7 @@ class SegmentationWidget(QWidget):
         )
         self.sources.setSizeAdjustPolicy(QListWidget.SizeAdjustPolicy.AdjustToContents)
         source_box = QCollapsible("Annotation layers", expandedIcon="▼", collapsedIcon="▶")
+        source_box.setToolTip("Which layers count as annotations; tick one of your own to use it, too")
         source_box.addWidget(self.sources)
         source_box.layout().setContentsMargins(0, 0, 0, 0)
         self.results = ResultsBox(self._viewer, controller)
@@ -132,23 +136,20 @@ class SegmentationWidget(QWidget):
         self.status = QLabel(wordWrap=True)
         self.restore, self.save = RestoreOffer(self.projects), SaveBar(controller, self.projects)
 
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Video", self.images)
-        content = QWidget()
-        layout = QVBoxLayout(content)
-        layout.addLayout(form)
-        layout.addWidget(self.channels)
-        layout.addWidget(self.restore)
-        layout.addWidget(self.hint)
-        for widget in (self.objects, self.tools, self.complete, self.take_mask, self.learn, self.propagate):
-            layout.addWidget(widget)
-        layout.addWidget(self.progress)
-        layout.addWidget(self.progress_text)
-        layout.addWidget(self.timeline)
+        self.work_area = QWidget()
+        painting = self.objects, self.tools, self.complete, self.take_mask, self.learn
+        propagating = self.propagate, self.progress, self.progress_text, self.timeline, self.suggest
         folds = self.results, self.look_inside, source_box, self.settings
-        for widget in (self.suggest, *folds, self.save, self.status):
-            layout.addWidget(widget)
+        _stack(self.work_area, *painting, *propagating, *folds, self.save, self.status).setContentsMargins(0, 0, 0, 0)
+        top = QHBoxLayout()
+        top.addWidget(QLabel("Video"))
+        top.addWidget(self.images, stretch=1)
+        top.addWidget(self.help)
+        content = QWidget()
+        layout = _stack(
+            content, self.first_hint, self.channels, self.restore, self.hint, self.first_steps, self.work_area
+        )
+        layout.insertLayout(0, top)
         layout.addStretch()
         scroll = QScrollArea(widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -198,8 +199,8 @@ class SegmentationWidget(QWidget):
         self.channels.setVisible(has_choice(self.images.currentData(), self._viewer))
         self.hint.setText(hint(controller))
         self.status.setText(status(controller))
-        for widget in (self.objects, self.tools, self.complete, self.take_mask):
-            widget.setEnabled(track is not None)
+        self.first_steps.setVisible(self.images.count() == 0)
+        self.work_area.setVisible(track is not None)
         self.objects.show_objects()
         self.learn.refresh()
         self.complete.setChecked(track is not None and controller.frame in track.complete)
@@ -256,6 +257,14 @@ class SegmentationWidget(QWidget):
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.look_inside.shut()
             self._shut()
+
+
+def _stack(parent: QWidget, *widgets: QWidget) -> QVBoxLayout:
+    """Put widgets below each other into a parent."""
+    layout = QVBoxLayout(parent)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return layout
 
 
 def _call_all(functions: Iterable[Callable[[], None]]) -> None:

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from napari_pml.masks import MaskStore
-from napari_pml.project_record import UNREADABLE, Record
-from napari_pml.types import Annotations, Labels, ProjectError
+from napari_pml.project_record import Record
+from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectError
 from napari_pml.video import Video, open_video
 
 FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
@@ -89,7 +89,7 @@ class Project:
             path.mkdir(parents=True)
         except FileExistsError as error:
             raise ProjectError(f"There is something at {path} already. Choose another name, or open it.") from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: no file can have that name
             raise ProjectError(f"No project can be made at {path}: {error}. Choose another place.") from error
         lock = _locked(path)
         with _disk_errors(path):

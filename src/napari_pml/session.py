@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from napari_pml.types import (
     FrameMask,
     SettingsError,
     WeightsError,
+    frame_number,
 )
 from napari_pml.video import Video
 
@@ -210,7 +212,12 @@ class Session:
             ProjectError: the video of a project is not to be found; or this session's project cannot be written.
         """
         sources = [(o.annotations, o.open_video() if isinstance(o, Project) else o.video) for o in others]
-        borrowed = Borrowed.gather(sources, self.embedder, len(self.video)) if sources else None
+        borrowed = None
+        if sources:
+            with self._computing:
+                borrowed = self._segmenter.on_any_device(
+                    lambda: Borrowed.gather(sources, self.embedder, len(self.video))
+                )
         with self._computing, self._annotating:
             if (borrowed and borrowed.digest) == (self.borrowed and self.borrowed.digest):
                 return False
@@ -347,7 +354,8 @@ class Session:
         wanted = list(islice(outward_from(start, len(self.video)), self.embeddings.room))
         due = self.embeddings.missing(wanted)
         for n, t in enumerate(due, start=1 + len(wanted) - len(due)):
-            _ = self.embeddings[t]
+            with self._computing:
+                self._segmenter.on_any_device(partial(self.embeddings.__getitem__, t))
             yield n, len(wanted)
 
     def stale_frames(self) -> list[int]:
@@ -372,8 +380,7 @@ class Session:
 
     def _annotated(self, t: int) -> Annotations:
         """Return the present annotations, if there are any, and a frame t."""
-        if not 0 <= t < len(self.video):
-            raise AnnotationError(f"Frame {t} does not exist: the video has frames 0 to {len(self.video) - 1}.")
+        frame_number(t, len(self.video))
         if not self.annotations.frames and self.borrowed is None:
             raise AnnotationError(
                 "Nothing is annotated yet. Paint at least one stroke on an object, or give the mask of a frame."
@@ -406,7 +413,7 @@ class Session:
 
 def _known_embedder(project: Project | None, device: torch.device) -> Embedder:
     """Return a project's embedder, or the default one if that is not to be had."""
-    name = project.record.basis.get("embedder", CompactNet.name) if project is not None else CompactNet.name
+    name = (project and project.record.basis.get("embedder")) or CompactNet.name
     try:
         return load_embedder(name, device)
     except WeightsError as error:

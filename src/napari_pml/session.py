@@ -285,7 +285,7 @@ class Session:
             SettingsError: the method, as it is set, cannot learn this.
             ProjectError: what was learned could not be saved; it counts all the same.
         """
-        annotations = self._annotated(0)
+        annotations = self._annotated()
         while self.annotations is annotations:
             with self._computing:
                 progress = self._segmenter.learn(annotations)
@@ -302,7 +302,7 @@ class Session:
         Raises:
             AnnotationError: nothing is annotated, or there is no such frame.
         """
-        annotations = self._annotated(t)
+        t, annotations = frame_number(t, len(self.video)), self._annotated()
         if not self._is_stale(t, annotations):
             return self.masks[t]
         way = way_to(t, chains(annotations, t)) if self._segmenter.method.order == "outward" else range(0)
@@ -321,7 +321,7 @@ class Session:
         Raises:
             AnnotationError: nothing is annotated, or there is no frame `start`.
         """
-        annotations = self._annotated(start)
+        start, annotations = frame_number(start, len(self.video)), self._annotated()
         if self._is_stale(start, annotations):
             yield self.segment(start)
         if self._segmenter.method.order == "any":
@@ -378,9 +378,8 @@ class Session:
         """
         return self._segmenter.method.references if self.annotations.frames else None
 
-    def _annotated(self, t: int) -> Annotations:
-        """Return the present annotations, if there are any, and a frame t."""
-        frame_number(t, len(self.video))
+    def _annotated(self) -> Annotations:
+        """Return the present annotations, if there are any."""
         if not self.annotations.frames and self.borrowed is None:
             raise AnnotationError(
                 "Nothing is annotated yet. Paint at least one stroke on an object, or give the mask of a frame."

@@ -46,3 +46,8 @@ def damaged(draw, whole: bytes) -> bytes:
     patch = bytes(draw(st.integers(1, 99))) if how == "hole" else draw(st.binary(min_size=1, max_size=30))
     content[place : place if how == "insert" else place + len(patch)] = patch
     return bytes(content)
+
+
+def says_what_to_do(error: Exception) -> None:
+    """Check that the message of an error is whole sentences, of which the last is advice or a question."""
+    assert str(error)[-1] in ".?", error

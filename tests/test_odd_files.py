@@ -21,7 +21,7 @@ from napari_pml.embedding.compact import CompactNet, trained_trunk
 from napari_pml.embedding.weights import bundled, load_weights
 from napari_pml.export import read_labels
 from napari_pml.types import AnnotationError, VideoError, WeightsError
-from odd import damaged
+from odd import damaged, says_what_to_do
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # of files that end early
 
@@ -86,7 +86,7 @@ def test_damaged_videos(name, whole, tmp_path):
         try:
             read_all(source)
         except VideoError as error:
-            assert str(error)[-1] in ".?"
+            says_what_to_do(error)
 
     check()
 
@@ -104,7 +104,7 @@ def test_damaged_zarr(tmp_path):
         try:
             read_all(path)
         except VideoError as error:
-            assert str(error)[-1] in ".?"
+            says_what_to_do(error)
         finally:
             file.write_bytes(files[file])
 
@@ -124,7 +124,7 @@ def test_damaged_label_images(name, whole, tmp_path):
         try:
             labels = read_labels(place)
         except AnnotationError as error:
-            assert str(error)[-1] in ".?"
+            says_what_to_do(error)
         else:
             assert labels.dtype == np.uint16
             assert labels.ndim == 2
@@ -143,7 +143,7 @@ def test_label_images_of_every_mode_are_read_or_refused(mode, suffix, tmp_path):
     try:
         labels = read_labels(path)
     except AnnotationError as error:
-        assert str(error)[-1] in ".?"
+        says_what_to_do(error)
     else:
         np.testing.assert_array_equal(labels, np.zeros((3, 4)))
 
@@ -213,7 +213,7 @@ def test_damaged_headers_of_weights(tmp_path):
         try:
             CompactNet.from_file(path)
         except WeightsError as error:
-            assert str(path) in str(error)
+            says_what_to_do(error)
 
     check()
 
@@ -232,7 +232,7 @@ def test_damaged_checkpoints(tmp_path):
                 try:
                     trained_trunk(path)
                 except WeightsError as error:
-                    assert str(path) in str(error)
+                    says_what_to_do(error)
 
         check()
 

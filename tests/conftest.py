@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from drawn_video import ColourEmbedder, draw_video, write_video
@@ -17,6 +18,16 @@ from napari_pml.methods.feelvos_network import FeelvosNet
 
 # What tests embed does not belong into the cache of whoever runs them.
 os.environ["NAPARI_PML_CACHE_GB"] = "0"
+
+# The same cases in every run, however slow the computer is. Fixtures that hypothesis shares between cases are constant.
+settings.register_profile(
+    "always the same",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
+)
+settings.load_profile("always the same")
 
 # Jobs in a shell's background ignore Ctrl-C, and so would the processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 from napari_pml.masks import MaskStore
 from napari_pml.types import BACKGROUND, STALE, AnnotationError, ExportError, Labels
 from napari_pml.video import Video
-from napari_pml.video_arrays import TIFF_SUFFIXES
+from napari_pml.video_arrays import MAX_PIXELS, TIFF_SUFFIXES
 
 OPACITY = 0.45
 """Of an object's colour in an overlay; its outline is opaque."""
@@ -78,20 +78,21 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
         AnnotationError: there is no such file, or it is not an image of labels.
     """
     is_indexed = False
+    array: NDArray[Any]
     try:
         if path.suffix.lower() == ".npy":
-            array = np.load(path, allow_pickle=False)
-        elif path.suffix.lower() in (".tif", ".tiff"):
-            array = tifffile.imread(path)
+            array = np.lib.format.open_memmap(path, mode="r")  # never more than the file has; no pickles
+        elif path.suffix.lower() in TIFF_SUFFIXES:
+            array = _read_tiff(path)
         else:
             with Image.open(path) as image:
                 is_indexed = image.mode == "P"
                 array = np.asarray(image.convert("L") if image.mode in ("1", "LA") else image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # on damaged files, decoders raise anything
         raise AnnotationError(f"{path} cannot be read as a label image: {error}. Give a PNG or TIFF.") from error
     if array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8:
         array = _palette_indices(array[..., :3], path)
-    if array.ndim != 2 or array.dtype.kind not in "bui" or array.min() < 0 or array.max() > 65535:
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "bui" or array.min() < 0 or array.max() > 65535:
         raise AnnotationError(
             f"{path.name} holds {array.dtype} of shape {array.shape}; a label image is (H, W) whole numbers "
             "from 0 to 65535: 0 = background, 1, 2, ... = objects."
@@ -249,7 +250,16 @@ def _outline(labels: Labels) -> NDArray[np.bool_]:
     return outline
 
 
-def _palette_indices(colours: NDArray[np.uint8], path: Path) -> NDArray[np.uint16]:
+def _read_tiff(path: Path) -> NDArray[np.generic]:
+    """Return the first series of a TIFF, unless its header asks for more memory than an image has."""
+    with tifffile.TiffFile(path) as tiff:
+        shape = tiff.series[0].shape
+        if np.prod(shape, dtype=float) > MAX_PIXELS:
+            raise ValueError(f"it claims to be of shape {shape}")
+        return np.asarray(tiff.series[0].asarray())
+
+
+def _palette_indices(colours: NDArray[Any], path: Path) -> NDArray[np.uint16]:
     """Return the place of every (H, W, 3) colour in the DAVIS palette."""
     weights = np.array([65536, 256, 1])
     palette = davis_palette() @ weights

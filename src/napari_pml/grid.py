@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,17 +76,24 @@ def resize_cells(values: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(values[None, None], grid, mode="area")[0, 0]
 
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Stored intensities beyond it count as infinite, so that differences of any two others are finite."""
+
+SMALLEST_RANGE = 1e-300
+"""Of stored intensities, whose inverse is still a number; where they differ less, they are all the same."""
+
+
 @dataclass(frozen=True)
 class IntensityScale:
     """How stored intensities become network input: one (low, high) per channel, for the whole video.
 
     Attributes:
-        low: (C,) float32, stored intensity that becomes 0.
-        high: (C,) float32, stored intensity that becomes 1.
+        low: (C,) float64, stored intensity that becomes 0.
+        high: (C,) float64, stored intensity that becomes 1.
     """
 
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
     @classmethod
     def from_samples(cls, samples: NDArray[np.generic]) -> IntensityScale:
@@ -93,7 +101,7 @@ class IntensityScale:
 
         8-bit colour is used as it is. Everything else (grey, 16 bit, float, other numbers of channels) is stretched
         from its 0.1 to its 99.9 percentile, so that a 12-bit movie in uint16 is not black; colour channels share one
-        range, other channels have their own. NaN and infinity are ignored.
+        range, other channels have their own. NaN, infinity and numbers beyond `LARGEST` are ignored.
 
         Args:
             samples: (N, H, W, C) frames in their stored type.
@@ -101,20 +109,17 @@ class IntensityScale:
         n_channels = samples.shape[-1]
         is_colour = n_channels in (3, 4)
         if samples.dtype == np.uint8 and is_colour:
-            return cls(np.zeros(n_channels, np.float32), np.full(n_channels, 255, np.float32))
-        flat = samples.reshape(-1, n_channels).astype(np.float64)
-        flat[~np.isfinite(flat)] = np.nan
+            return cls(np.zeros(n_channels), np.full(n_channels, 255.0))
+        with np.errstate(over="ignore"):  # of numbers that are longer still
+            flat = samples.reshape(-1, n_channels).astype(np.float64)
+        flat[~(abs(flat) <= LARGEST)] = np.nan
         if is_colour:  # an alpha channel, if any, takes no part
             flat = flat[:, :3].reshape(-1, 1)
-        if np.isnan(flat).all():
-            low, high = np.zeros(flat.shape[1]), np.ones(flat.shape[1])
-        else:
-            low, high = np.nan_to_num(np.nanpercentile(flat, (0.1, 99.9), axis=0))
-        high = np.where(high > low, high, low + 1)  # constant video: black, not a division by zero
-        return cls(
-            np.broadcast_to(low, n_channels).astype(np.float32),
-            np.broadcast_to(high, n_channels).astype(np.float32),
-        )
+        channels = [channel[~np.isnan(channel)] for channel in flat.T]
+        low, high = np.transpose([np.percentile(c, (0.1, 99.9)) if len(c) else (0.0, 1.0) for c in channels])
+        constant = low + np.maximum(1, abs(low))  # then it is black, not a division by zero
+        high = np.where(high - low > SMALLEST_RANGE, high, constant)
+        return cls(np.broadcast_to(low, n_channels), np.broadcast_to(high, n_channels))
 
     def to_rgb(self, frame: NDArray[np.generic]) -> NDArray[np.float32]:
         """Turn one stored (H, W, C) frame into (H, W, 3) float32 RGB in 0..1.
@@ -123,13 +128,18 @@ class IntensityScale:
         first three are taken. NaN becomes 0.
         """
         n_channels = min(frame.shape[-1], 3)
-        stored = frame[..., :n_channels].astype(np.float32)
-        low, gain = self.low[:n_channels], 1 / (self.high - self.low)[:n_channels]
+        # float32 holds every number of two bytes, but not the small differences of large numbers
+        precision: type[np.floating[Any]] = np.float32 if frame.dtype.itemsize <= 2 else np.float64
+        with np.errstate(over="ignore"):
+            stored: NDArray[Any] = frame[..., :n_channels].astype(precision)
+        low = self.low[:n_channels].astype(precision)
+        gain = (1 / (self.high - self.low))[:n_channels].astype(precision)
         if (low == low[0]).all() and (gain == gain[0]).all():
             low, gain = low[0], gain[0]  # numpy is ten times faster with numbers than with short vectors
-        stored -= low
-        stored *= gain
-        scaled = np.clip(stored, 0, 1, out=stored)
+        with np.errstate(over="ignore"):
+            stored -= low
+            stored *= gain
+        scaled = np.clip(stored, 0, 1, out=stored).astype(np.float32, copy=False)
         if frame.dtype.kind == "f":
             scaled = np.nan_to_num(scaled, copy=False, nan=0.0)
         if n_channels == 1:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore, MemoryStore
 
 from napari_pml.certainty import certainty
-from napari_pml.types import STALE, Confidence, ExportError, FrameMask
+from napari_pml.types import STALE, UNREADABLE, Confidence, ExportError, FrameMask
 
 CONFIDENCE_STRIDE = 8
 """Side in pixels of the cells in which confidence is kept, whatever cells a network has."""
@@ -68,18 +69,20 @@ class MaskStore:
             for name, (chunks, size, dtype, empty) in wanted.items():
                 if name not in group:
                     group.create_array(name, shape=size, chunks=chunks, dtype=dtype, fill_value=empty)
-        except (OSError, ValueError) as error:
+            found = {name: (group[name].shape, str(group[name].dtype)) for name in wanted}
+        except UNREADABLE as error:
             raise ExportError(f"Masks cannot be kept at {path}: {error}. Choose another place.") from error
         for name, (_, size, dtype, _) in wanted.items():
-            found = (group[name].shape, str(group[name].dtype))
-            if found != (size, dtype):
+            if found[name] != (size, dtype):
                 raise ExportError(
-                    f"{path} holds masks of another video: its {name} are {found}, this video needs "
+                    f"{path} holds masks of another video: its {name} are {found[name]}, this video needs "
                     f"{(size, dtype)}. Choose another place."
                 )
         self._labels, self._confidence, self._revision, self._certainty = (group[name] for name in wanted)
-        self._revisions: NDArray[np.int64] = self._revision[:]
-        self._certainties: NDArray[np.float32] = self._certainty[:]
+        self._path = path
+        with self._readable():
+            self._revisions: NDArray[np.int64] = self._revision[:]
+            self._certainties: NDArray[np.float32] = self._certainty[:]
         if path is None:  # nobody will open it again, and a plain array is written to at once
             self._revision, self._certainty = self.revisions, self.certainties
         self._recent: OrderedDict[int, FrameMask] = OrderedDict()
@@ -109,19 +112,28 @@ class MaskStore:
         return 0 <= t < self.shape[0] and bool(self._revisions[t] != NO_MASK)
 
     def __getitem__(self, t: int) -> FrameMask:
-        """Return the mask of frame `t`, the same object as long as it stays in memory; KeyError if it has none."""
+        """Return the mask of frame `t`, the same object as long as it stays in memory.
+
+        Raises:
+            KeyError: it has none.
+            ExportError: it is damaged.
+        """
         with self._lock:
             if t in self._recent:
                 self._recent.move_to_end(t)
                 return self._recent[t]
-            return self._remember(FrameMask(t, self._labels[t], self.confidence(t), int(self._revisions[t])))
+            confidence = self.confidence(t)
+            with self._readable():
+                labels = self._labels[t]
+            return self._remember(FrameMask(t, labels, confidence, int(self._revisions[t])))
 
     def confidence(self, t: int) -> Confidence:
         """Return the (h, w) confidence of frame `t` alone; KeyError if it has no mask."""
         with self._lock:
             if t not in self:
                 raise KeyError(t)
-            return _as_confidence(self._confidence[t])
+            with self._readable():
+                return _as_confidence(self._confidence[t])
 
     def put(self, mask: FrameMask) -> None:
         """Keep a mask instead of the frame's earlier one, if any; ExportError if the disk refuses."""
@@ -154,6 +166,16 @@ class MaskStore:
             self._recent.clear()
             for t in finished.tolist():
                 self._labels[t] = 0
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn what Zarr says about damaged masks into an ExportError."""
+        try:
+            yield
+        except UNREADABLE as error:
+            raise ExportError(
+                f"The masks in {self._path} are damaged: {error}. Remove this folder; all of them can be made again."
+            ) from error
 
     def _remember(self, mask: FrameMask) -> FrameMask:
         """Keep a mask in memory, and let go of those used least recently."""

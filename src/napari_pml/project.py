@@ -11,6 +11,8 @@ computed from it, so no mask on disk is newer than the record, and revisions tel
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,8 +28,8 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from napari_pml.masks import MaskStore
-from napari_pml.project_record import UNREADABLE, Record
-from napari_pml.types import Annotations, Labels, ProjectError
+from napari_pml.project_record import Record
+from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectError
 from napari_pml.video import Video, open_video
 
 FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
@@ -85,20 +87,20 @@ class Project:
         path, source = Path(path).absolute(), source or video.path
         where = None if source is None else str(Path(source).absolute())
         record = Record(video.name if source is None else Path(source).name, where, video.shape, fingerprint(video))
+        unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")  # until all of it is there
         try:
-            path.mkdir(parents=True)
-        except FileExistsError as error:
-            raise ProjectError(f"There is something at {path} already. Choose another name, or open it.") from error
-        except OSError as error:
-            raise ProjectError(f"No project can be made at {path}: {error}. Choose another place.") from error
-        lock = _locked(path)
-        with _disk_errors(path):
-            group: Any = zarr.open_group(LocalStore(path), mode="a")
+            if path.exists() or path.is_symlink():
+                raise ProjectError(f"There is something at {path} already. Choose another name, or open it.")
+            group: Any = zarr.open_group(LocalStore(unfinished), mode="w")
             size = (2, *video.shape)
             group.create_array("annotations", shape=size, chunks=(1, 1, *size[2:]), dtype="uint16", fill_value=0)
-        project = cls(path, lock, record)
-        project._write(record)
-        return project
+            group.attrs.put(record.as_attributes())
+            unfinished.rename(path)
+        except (OSError, ValueError) as error:  # ValueError: no file can have that name
+            raise ProjectError(f"No project can be made at {path}: {error}. Choose another place.") from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: str | Path) -> Project:

@@ -10,16 +10,13 @@ from typing import Any
 import zarr
 from zarr.storage import LocalStore
 
-from napari_pml.types import ProjectError
+from napari_pml.types import UNREADABLE, ProjectError
 
 SUFFIX = ".pml.zarr"
 """How a project's folder is named."""
 
 FORMAT = 1
 """Version of the record and of the arrays beside it."""
-
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
-"""What reading a damaged project may raise."""
 
 _KEY = "napari-pml"  # of the record among the group's attributes
 
@@ -60,7 +57,11 @@ class Record:
         Raises:
             ProjectError: there is no project, or it is damaged, or of a later version.
         """
-        if not path.is_dir():
+        try:
+            is_folder = path.is_dir()
+        except OSError:  # no file can have such a name, or nobody may look into the folder
+            is_folder = False
+        if not is_folder:
             raise ProjectError(f"There is no project at {path}. A project is a folder named like cat.pml.zarr.")
         try:
             attributes: dict[str, Any] = dict(zarr.open_group(LocalStore(path), mode="r").attrs)
@@ -77,16 +78,36 @@ class Record:
                     "Update napari-pml to open it."
                 )
             n_frames, height, width = (int(n) for n in found.pop("shape"))
-            return cls(
+            record = cls(
                 shape=(n_frames, height, width),
+                revision=int(found.pop("revision")),
                 frames={int(t): int(place) for t, place in found.pop("frames").items()},
                 complete=tuple(int(t) for t in found.pop("complete")),
                 names={int(label): str(name) for label, name in found.pop("names").items()},
                 drawings=tuple(found.pop("drawings")),
                 **found,
             )
+            record._check()
+            return record
         except UNREADABLE as error:
             raise ProjectError(f"The record of {path} is damaged: {error!r}. Open another copy of it.") from error
+
+    def _check(self) -> None:
+        """Raise ValueError where a value cannot be, whatever the arrays hold."""
+        possible = {
+            "shape": min(self.shape) > 0,
+            "revision": 0 <= self.revision < 2**62,
+            "frames": all(0 <= t < self.shape[0] and place in (0, 1) for t, place in self.frames.items()),
+            "complete": self.frames.keys() >= set(self.complete),
+            "basis": isinstance(self.basis, dict)
+            and all(
+                isinstance(value, dict if name == "settings" else str | None) for name, value in self.basis.items()
+            ),
+            "name": isinstance(self.name, str),
+            "path": isinstance(self.path, str | None),
+        }
+        if wrong := [name for name, is_possible in possible.items() if not is_possible]:
+            raise ValueError(f"{', '.join(wrong)} cannot be what it says")
 
     def as_attributes(self) -> dict[str, Any]:
         """Return the attributes of the project's Zarr group, ready for JSON."""

@@ -14,9 +14,9 @@ from napari_pml.grid import resize_cells
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.method import LearningProgress
-from napari_pml.methods.references import explicit_background
+from napari_pml.methods.references import CELL_BITS, explicit_background
 from napari_pml.refine import Refiner
-from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask
+from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, DeviceError, FrameMask, SettingsError
 
 Result = TypeVar("Result")
 
@@ -38,7 +38,14 @@ class Segmenter:
 
         Raises:
             WeightsError: the method needs a network that there is not for this embedder.
+            SettingsError: frames have too many cells.
         """
+        h, w = embeddings.grid
+        if h * w > 2**CELL_BITS:
+            raise SettingsError(
+                f"Each frame has {h} x {w} cells for {embeddings.embedder.name!r}, more than {2**CELL_BITS}. Take an "
+                "embedder that does not enlarge frames, or make the video smaller."
+            )
         self.config, self.embeddings, self.borrowed = config, embeddings, borrowed
         self.method = config.make(embeddings, borrowed)
         embedder = embeddings.embedder
@@ -55,7 +62,7 @@ class Segmenter:
 
     def learn(self, annotations: Annotations) -> LearningProgress | None:
         """Take one step of learning these annotations; return None when they are learned."""
-        return self._on_any_device(lambda: self._learn(annotations))
+        return self.on_any_device(lambda: self._learn(annotations))
 
     def segment(
         self, annotations: Annotations, t: int, finished: Sequence[FrameMask], grid: tuple[int, int]
@@ -68,7 +75,7 @@ class Segmenter:
             finished: masks of the frames on the way from the annotation to `t`, the nearest last.
             grid: (h, w) of the cells in which confidence is wanted.
         """
-        return self._on_any_device(lambda: self._segment(annotations, t, finished, grid))
+        return self.on_any_device(lambda: self._segment(annotations, t, finished, grid))
 
     def _learn(self, annotations: Annotations) -> LearningProgress | None:
         if self.learned is annotations:
@@ -96,14 +103,21 @@ class Segmenter:
             labels = np.where(painted == UNLABELLED, labels, np.where(painted == BACKGROUND, 0, painted))
         return FrameMask(t, labels.astype(np.uint16), confidence, annotations.revision)
 
-    def _on_any_device(self, compute: Callable[[], Result]) -> Result:
-        """Run `compute`; if the GPU's memory does not suffice, go on with the CPU from now on."""
+    def on_any_device(self, compute: Callable[[], Result]) -> Result:
+        """Run `compute`, which embeds; if the GPU's memory does not suffice, go on with the CPU from now on.
+
+        Raises:
+            DeviceError: the CPU's memory does not suffice either.
+        """
         embedder = self.embeddings.embedder
         try:
             return compute()
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError) as error:
             if embedder.device.type == "cpu":
-                raise
+                raise DeviceError(
+                    f"This computer's memory does not suffice: {error}. Close other programs, or make the "
+                    "video smaller."
+                ) from error
             warnings.warn(
                 f"The memory of {embedder.device} does not suffice for this video; going on with the CPU, which is "
                 f"slower. Close other programs that use the GPU, or choose device='cpu' from the start.",
@@ -114,4 +128,4 @@ class Segmenter:
         self.method = self.config.make(self.embeddings, self.borrowed)
         self.method.restore(state)
         self.learned = self._learning = None
-        return compute()
+        return self.on_any_device(compute)

@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from napari_pml.types import (
     FrameMask,
     SettingsError,
     WeightsError,
+    frame_number,
 )
 from napari_pml.video import Video
 
@@ -218,7 +220,12 @@ class Session:
             ProjectError: the video of a project is not to be found; or this session's project cannot be written.
         """
         sources = [(o.annotations, o.open_video() if isinstance(o, Project) else o.video) for o in others]
-        borrowed = Borrowed.gather(sources, self.embedder, len(self.video)) if sources else None
+        borrowed = None
+        if sources:
+            with self._computing:
+                borrowed = self._segmenter.on_any_device(
+                    lambda: Borrowed.gather(sources, self.embedder, len(self.video))
+                )
         with self._computing, self._annotating:
             if (borrowed and borrowed.digest) == (self.borrowed and self.borrowed.digest):
                 return False
@@ -286,7 +293,7 @@ class Session:
             SettingsError: the method, as it is set, cannot learn this.
             ProjectError: what was learned could not be saved; it counts all the same.
         """
-        annotations = self._annotated(0)
+        annotations = self._annotated()
         while self.annotations is annotations:
             with self._computing:
                 progress = self._segmenter.learn(annotations)
@@ -303,7 +310,7 @@ class Session:
         Raises:
             AnnotationError: nothing is annotated, or there is no such frame.
         """
-        annotations = self._annotated(t)
+        t, annotations = frame_number(t, len(self.video)), self._annotated()
         if not self._is_stale(t, annotations):
             return self.masks[t]
         way = way_to(t, chains(annotations, t)) if self._segmenter.method.order == "outward" else range(0)
@@ -322,7 +329,7 @@ class Session:
         Raises:
             AnnotationError: nothing is annotated, or there is no frame `start`.
         """
-        annotations = self._annotated(start)
+        start, annotations = frame_number(start, len(self.video)), self._annotated()
         if self._is_stale(start, annotations):
             yield self.segment(start)
         if self._segmenter.method.order == "any":
@@ -355,7 +362,8 @@ class Session:
         wanted = list(islice(outward_from(start, len(self.video)), self.embeddings.room))
         due = self.embeddings.missing(wanted)
         for n, t in enumerate(due, start=1 + len(wanted) - len(due)):
-            _ = self.embeddings[t]
+            with self._computing:
+                self._segmenter.on_any_device(partial(self.embeddings.__getitem__, t))
             yield n, len(wanted)
 
     def stale_frames(self) -> list[int]:
@@ -378,10 +386,8 @@ class Session:
         """
         return self._segmenter.method.references if self.annotations.frames else None
 
-    def _annotated(self, t: int) -> Annotations:
-        """Return the present annotations, if there are any, and a frame t."""
-        if not 0 <= t < len(self.video):
-            raise AnnotationError(f"Frame {t} does not exist: the video has frames 0 to {len(self.video) - 1}.")
+    def _annotated(self) -> Annotations:
+        """Return the present annotations, if there are any."""
         if not self.annotations.frames and self.borrowed is None:
             raise AnnotationError(
                 "Nothing is annotated yet. Paint at least one stroke on an object, or give the mask of a frame."
@@ -414,7 +420,7 @@ class Session:
 
 def _known_embedder(project: Project | None, device: torch.device) -> Embedder:
     """Return a project's embedder, or the default one if that is not to be had."""
-    name = project.record.basis.get("embedder", CompactNet.name) if project is not None else CompactNet.name
+    name = (project and project.record.basis.get("embedder")) or CompactNet.name
     try:
         return load_embedder(name, device)
     except WeightsError as error:

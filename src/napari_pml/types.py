@@ -5,6 +5,7 @@ Everything here is immutable, so that the viewer's thread and the worker's threa
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +26,9 @@ BACKGROUND = 65535
 
 STALE = 0
 """The revision of a mask that is a guess: smaller than that of any annotation."""
+
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError)
+"""What reading damaged Zarr arrays and records may raise."""
 
 Labels = NDArray[np.uint16]
 Confidence = NDArray[np.float32]
@@ -71,6 +75,17 @@ def labels_in(labels: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
     return np.flatnonzero(np.bincount(labels.ravel()))
 
 
+def frame_number(t: int, n_frames: int) -> int:
+    """Return t as a plain int; AnnotationError if a video of `n_frames` has no such frame."""
+    try:
+        number = operator.index(t)
+    except TypeError as error:
+        raise AnnotationError(f"Frame {t!r} does not exist: frames have whole numbers. Give one of them.") from error
+    if not 0 <= number < n_frames:
+        raise AnnotationError(f"Frame {t} does not exist: the video has frames 0 to {n_frames - 1}.")
+    return number
+
+
 @dataclass(frozen=True)
 class Annotations:
     """An immutable snapshot of everything a person has annotated on one video.
@@ -104,6 +119,7 @@ class Annotations:
         Raises:
             AnnotationError: `t` is outside the video, or `labels` has another size, type or range.
         """
+        t = frame_number(t, self.shape[0])
         new = self._checked(t, labels)
         old = self.frames.get(t)
         present = complete or bool(new.any())
@@ -143,10 +159,11 @@ class Annotations:
         return {t: known[t] if t in known else labels_in(labels) for t, labels in self.frames.items()}
 
     def _checked(self, t: int, labels: ArrayLike) -> Labels:
-        n_frames, *size = self.shape
-        if not 0 <= t < n_frames:
-            raise AnnotationError(f"Frame {t} does not exist: the video has frames 0 to {n_frames - 1}.")
-        array = np.asarray(labels)
+        _, *size = self.shape
+        try:
+            array = np.asarray(labels)
+        except (TypeError, ValueError) as error:
+            raise AnnotationError(f"The annotation of frame {t} is no array: {error}. Give a label image.") from error
         if array.shape != tuple(size):
             raise AnnotationError(
                 f"The annotation of frame {t} has shape {array.shape}, but frames of this video are "
@@ -154,7 +171,7 @@ class Annotations:
             )
         if array.dtype == bool:
             array = array.astype(np.uint16)
-        if not np.issubdtype(array.dtype, np.integer):
+        if array.dtype.kind not in "iu":
             raise AnnotationError(
                 f"The annotation of frame {t} holds {array.dtype} values; labels must be whole numbers: "
                 f"0 = not annotated, 1..65534 = objects, {BACKGROUND} = background."

@@ -178,7 +178,10 @@ def open_video(source: Any, *, channel_axis: int | None = None) -> Video:
     if not isinstance(source, str | Path):
         return Video("array", ArrayFrames(source, channel_axis))
     path = Path(source)
-    return Video(path.name, _open_path(path, channel_axis), path)
+    try:
+        return Video(path.name, _open_path(path, channel_axis), path)
+    except (OSError, ValueError) as error:  # a name that no file can have, a folder that may not be looked into
+        raise VideoError(f"{path} cannot be opened: {error}. Check the name, and who may read it.") from error
 
 
 def _open_path(path: Path, channel_axis: int | None) -> Frames:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import zarr
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_pml.types import VideoError
+from napari_pml.types import PmlError, VideoError
 from napari_pml.video_file import DEFAULT_FPS
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
@@ -27,15 +28,20 @@ ARRAY_MODES = frozenset({"L", "RGB", "RGBA", "I;16", "I;16B", "I", "F"})
 """Kinds of images, in Pillow's words, that are read as they are; others, such as palettes, become RGB."""
 
 
+MAX_PIXELS = 2**28
+"""Of one image. A damaged header may speak of many more, for which the memory would not suffice."""
+
+
 class ArrayFrames:
     """The frames of an array; of a lazy one only the frame that is read is computed."""
 
-    def __init__(self, array: Any, channel_axis: int | None = None) -> None:
+    def __init__(self, array: Any, channel_axis: int | None = None, name: str = "the array") -> None:
         """Find out which axis is which.
 
         Args:
             array: anything with `shape`, `dtype` and indexing.
             channel_axis: the axis that holds channels; None: the last of four, where it is 3 or 4 long.
+            name: of where it comes from, to show to people.
 
         Raises:
             VideoError: this is not an array of numbers, is empty, or its axes are not clear.
@@ -51,20 +57,25 @@ class ArrayFrames:
             raise VideoError(f"The array holds {self.dtype}; a video holds plain numbers. Convert it.")
         if 0 in shape:
             raise VideoError(f"The array has shape {shape}: there is not a single pixel in it.")
-        self._array = array
+        self._array, self._name = array, name
         self._channels = _find_channels(shape, channel_axis)
         n_frames, height, width = (n for axis, n in enumerate(shape) if axis != self._channels)
         n_channels = 1 if self._channels is None else shape[self._channels]
+        if height * width > MAX_PIXELS:
+            raise VideoError(
+                f"The frames of {name} are {height} x {width} pixels, more than {MAX_PIXELS}. Cut or shrink them."
+            )
         self.shape = (n_frames, height, width, n_channels)
         self.fps = DEFAULT_FPS
 
     def read(self, t: int) -> NDArray[np.generic]:
-        """Return frame `t`, 0..T-1, as (H, W, C)."""
-        if self._channels is None:
-            return np.asarray(self._array[t])[..., None]
-        if self._channels == 0:
-            return np.moveaxis(np.asarray(self._array[:, t]), 0, -1)
-        return np.moveaxis(np.asarray(self._array[t]), self._channels - 1, -1)
+        """Return frame `t`, 0..T-1, as (H, W, C); VideoError if it is damaged."""
+        with readable(self._name, f"Frame {t} of "):
+            if self._channels is None:
+                return np.asarray(self._array[t])[..., None]
+            if self._channels == 0:
+                return np.moveaxis(np.asarray(self._array[:, t]), 0, -1)
+            return np.moveaxis(np.asarray(self._array[t]), self._channels - 1, -1)
 
 
 class TiffFrames(ArrayFrames):
@@ -76,27 +87,17 @@ class TiffFrames(ArrayFrames):
         Raises:
             VideoError: it is damaged, uses a compression that is not installed, or its axes are not clear.
         """
-        self._path = path
-        try:
+        with readable(path.name):
             with tifffile.TiffFile(path) as tiff:
                 one_by_one = len(tiff.series) > 1  # tifffile noted each page as an array of its own
             tiff = tifffile.TiffFile(path, is_shaped=False if one_by_one else None)
             weakref.finalize(self, tiff.close)
             series = tiff.series[0]
             array = zarr.open(series.aszarr(level=0, chunkmode="page"), mode="r")
-        except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
-            raise _unreadable(path, error) from error
         if channel_axis is None and series.ndim == 4:
             channel_axis = next((axis for axis, name in enumerate(series.axes) if name in "SC"), None)
-        super().__init__(array, channel_axis)
+        super().__init__(array, channel_axis, path.name)
         self.read(0)
-
-    def read(self, t: int) -> NDArray[np.generic]:
-        """Return frame `t`, 0..T-1, as (H, W, C); VideoError if the page is damaged."""
-        try:
-            return super().read(t)
-        except (OSError, ValueError) as error:
-            raise _unreadable(self._path, error, f"Frame {t} of ") from error
 
 
 class ImageFolder:
@@ -128,24 +129,19 @@ class ImageFolder:
 
     def read(self, t: int) -> NDArray[np.generic]:
         """Return frame `t`, 0..T-1, as (H, W, C); VideoError if the image is damaged."""
-        try:
-            with Image.open(self._paths[t]) as image:
-                frame = np.asarray(image if image.mode == self._mode else image.convert(self._mode))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _unreadable(self._paths[t], error) from error
+        with readable(self._paths[t].name), Image.open(self._paths[t]) as image:
+            frame = np.asarray(image if image.mode == self._mode else image.convert(self._mode))
         return frame.reshape(*frame.shape[:2], -1)
 
 
 def open_zarr(path: Path, channel_axis: int | None) -> ArrayFrames:
     """Open a Zarr array, version 2 or 3, for reading."""
-    try:
+    with readable(path.name):
         array = zarr.open(path, mode="r")
-    except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(path, error) from error
     if isinstance(array, zarr.Group):
         inside = ", ".join(sorted(array.array_keys())) or "none"
         raise VideoError(f"{path.name} is a group. Give the path of one of the arrays in it: {inside}.")
-    return ArrayFrames(array, channel_axis)
+    return ArrayFrames(array, channel_axis, path.name)
 
 
 def _find_channels(shape: Sequence[int], channel_axis: int | None) -> int | None:
@@ -181,14 +177,20 @@ def natural_order(path: Path) -> tuple[tuple[int, str], ...]:
 
 def _image_header(path: Path) -> tuple[tuple[int, int], str]:
     """Return ((width, height), mode) of an image without decoding it."""
+    with readable(path.name), Image.open(path) as image:
+        if getattr(image, "n_frames", 1) > 1:
+            raise VideoError(f"{path.name} holds several images. Open it alone, or move it elsewhere.")
+        return image.size, image.mode
+
+
+@contextmanager
+def readable(name: str, part: str = "") -> Iterator[None]:
+    """Turn what a decoder says about a file into a VideoError: on damaged ones, they raise anything."""
     try:
-        with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
-                raise VideoError(f"{path.name} holds several images. Open it alone, or move it elsewhere.")
-            return image.size, image.mode
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception, part: str = "") -> VideoError:
-    return VideoError(f"{part}{path.name} cannot be read: {error}. Copy it again, or save it in another format.")
+        yield
+    except PmlError:
+        raise
+    except Exception as error:
+        raise VideoError(
+            f"{part}{name} cannot be read: {error}. Copy it again, or save it in another format."
+        ) from error

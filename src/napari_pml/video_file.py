@@ -67,10 +67,13 @@ class VideoFile:
 
     def read(self, t: int) -> NDArray[np.generic]:
         """Return frame `t`, 0..T-1, as (H, W, C); VideoError if it cannot be decoded."""
-        frame = self._cache.get(t) or self._decode(t)
         width, height = self._size
-        reformatted = self._decoder().reformatter.reformat(frame, width, height, self._format)
-        array = reformatted.to_ndarray().reshape(height, width, -1)
+        try:
+            frame = self._cache.get(t) or self._decode(t)
+            reformatted = self._decoder().reformatter.reformat(frame, width, height, self._format)
+            array = reformatted.to_ndarray().reshape(height, width, -1)
+        except av.error.FFmpegError as error:
+            raise VideoError(f"Frame {t} of {self._path.name} is damaged: {error.strerror}. Copy it again.") from error
         return np.ascontiguousarray(np.rot90(array, self._turns))
 
     def _read_index(self) -> None:
@@ -227,10 +230,11 @@ def _open(path: Path) -> InputContainer:
             f"{path.name} cannot be opened as a video: {error.strerror}. It is damaged, incomplete or of "
             "another kind. Understood are mp4, avi, mov, mkv, webm and gif; convert other videos to mp4."
         ) from error
-    if not container.streams.video:
+    if not container.streams.video or container.streams.video[0].codec_context is None:
         container.close()
         raise VideoError(
-            f"{path.name} holds no pictures: its recording or copying was interrupted, or it is sound only."
+            f"{path.name} holds no pictures that can be decoded: its recording or copying was interrupted, or it is "
+            "sound only."
         )
     return container
 

@@ -129,7 +129,7 @@ class CompactNet(nn.Module):
                 raise KeyError("no trunk has parameters of these names")
             net = cls(trunk(), len(state["head.shortcut.weight"]))
             net.load_state_dict(state)
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, TypeError, RuntimeError) as error:
             raise WeightsError(f"{path} does not fit the network {cls.name!r}: {error}") from error
         return net, fingerprint
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 
 import torch
@@ -60,8 +59,10 @@ def load_weights(path: Path, architecture: str | None = None) -> tuple[dict[str,
         with safe_open(path, framework="pt") as file:
             found = (file.metadata() or {}).get("architecture")
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is not a readable .safetensors file ({error}). Fetch or train it again.") from error
+    if broken := [name for name, value in state.items() if not value.isfinite().all()]:
+        raise WeightsError(f"{path} holds {broken[0]} with values that are no numbers. Fetch or train it again.")
     if architecture is not None and found != architecture:
         raise WeightsError(f"{path} holds weights of {found!r}, but {architecture!r} is needed.")
     return state, f"{architecture}-{digest(path)}"
@@ -72,10 +73,11 @@ def _checkpoint(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.float() for name, tensor in state.items()}
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, OSError) as error:
+    except Exception as error:  # on damaged files, it raises anything
+        reason = next(iter(str(error).splitlines()), "it ends early.")
         raise WeightsError(
-            f"{path} is not a PyTorch checkpoint that holds tensors alone: {str(error).splitlines()[0]} Fetch it "
-            "again, or convert it to .safetensors."
+            f"{path} is not a PyTorch checkpoint that holds tensors alone: {reason} Fetch it again, or convert it to "
+            ".safetensors."
         ) from error
 
 

@@ -23,7 +23,7 @@ from napari_pml.methods.references import (
     ReferencePixels,
 )
 from napari_pml.project import Project
-from napari_pml.types import BACKGROUND, AnnotationError, Annotations
+from napari_pml.types import BACKGROUND, AnnotationError, Annotations, ProjectError
 from napari_pml.video import Video
 
 
@@ -85,8 +85,13 @@ class Borrowed:
         basis = project.record.basis
         if basis.get("references") is None:
             return None
-        if basis["fingerprint"] == embedder.fingerprint:
-            return cls(**project.references())
+        if basis.get("fingerprint") == embedder.fingerprint:
+            arrays = project.references()
+            if arrays.keys() == {field.name for field in fields(cls)} and cls(**arrays).digest == basis["references"]:
+                return cls(**arrays)
+            raise ProjectError(
+                f"The references from other videos in {project.path} are damaged. Open another copy of it."
+            )
         warnings.warn(
             f"The references that {project.path.name} has from other videos belong to another network and do not count "
             "any more. Learn from these videos again.",

@@ -197,7 +197,8 @@ class Osvos:
             What the result depends on, as 16 characters.
         """
         key, device = self._key(ids, labels, basis, steps), self._device
-        if key not in self._learned:
+        size = sum(parameter.numel() for parameter in net.parameters())
+        if key not in self._learned or self._learned[key].shape != (size,):  # from a damaged project
             if self._running is None or self._running[:2] != (key, device):
                 frames = [(reduced(self.video.rgb(t), self._reduction), a) for t, a in labels.items()]
                 start = copy.deepcopy(net).to(device)
@@ -211,7 +212,7 @@ class Osvos:
         self._learned[key] = self._learned.pop(key)  # the last one used is the last to go
         for old in [*self._learned][:-KEPT]:
             del self._learned[old]
-        vector_to_parameters(torch.from_numpy(self._learned[key]), net.parameters())
+        vector_to_parameters(torch.from_numpy(self._learned[key]).float(), net.parameters())
         return key
 
     def _take_over(self, net: SideNetwork, learned: SideNetwork, ids: tuple[int, ...]) -> None:

@@ -14,11 +14,12 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from napari_pml.embedding.weights import save_weights
 from napari_pml.training.curve import plot_log
-from napari_pml.types import WeightsError
+from napari_pml.types import DeviceError, ExportError, WeightsError
 
 CHECKPOINT_EVERY = 100
 """Steps between checkpoints."""
@@ -158,8 +159,11 @@ class Training(ABC):
         Raises:
             WeightsError: it was written under another configuration (the number of steps included) or for other data.
         """
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        found, wanted = (state.get("data"), state["config"]), (self.data, asdict(self.config))
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            found, wanted = (state["data"], state["config"]), (self.data, asdict(self.config))
+        except Exception as error:  # on a damaged file, it raises anything
+            raise WeightsError(f"{path} is damaged. Remove it to train from the start.") from error
         if found != wanted:
             raise WeightsError(
                 f"{path} was trained on {found}, not on {wanted}. "
@@ -186,25 +190,59 @@ def run(training: Training, out: Path, name: str, **about: str) -> Iterator[Step
 
     Raises:
         WeightsError: the checkpoint does not fit.
+        ExportError: the disk refuses; the last complete checkpoint stays.
+        DeviceError: the device's memory does not suffice.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint, recent = out / "checkpoint.pt", list[StepReport]()
+    checkpoint, log, recent = out / "checkpoint.pt", out / "log.csv", list[StepReport]()
     if checkpoint.exists():
         training.resume(checkpoint)
+    with _disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        _forget_after(training.step, log)
     while training.step < training.config.steps:
-        recent.append(training.take_step())
+        try:
+            recent.append(training.take_step())
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                f"The memory of {training.device} does not suffice for this training. Close other programs that use "
+                "it, or train on the CPU, and call again to go on."
+            ) from error
         yield recent[-1]
         if training.step % CHECKPOINT_EVERY == 0 or training.step == training.config.steps:
-            training.save(checkpoint)
-            _log(out / "log.csv", recent)
-            plot_log(out / "log.csv", out / "curve.svg")
+            with _disk_errors(out):
+                _log(log, recent)
+                plot_log(log, out / "curve.svg")
+                training.save(checkpoint)  # last: what it does not know of is forgotten, and done again
             recent.clear()
     about |= {
         "steps": str(training.step),
         "data": " ".join(training.data),
         "config": json.dumps(asdict(training.config)),
     }
-    save_weights(training.weights, out / f"{name}.safetensors", name, **about)
+    with _disk_errors(out):
+        save_weights(training.weights, out / f"{name}.safetensors", name, **about)
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    """Turn what the disk says into an ExportError."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # the last two from torch and safetensors
+        raise ExportError(
+            f"The training cannot be saved in {out}: {error}. Make room on the disk, or choose another folder; the "
+            "last complete checkpoint stays."
+        ) from error
+
+
+def _forget_after(step: int, path: Path) -> None:
+    """Take the rows after a step out of a log, which a killed process may have left half written."""
+    if path.exists():
+        header, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
+        kept = [row for row in rows if row.endswith(b"\n") and int(row.split(b",")[0]) <= step]
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(b"".join([header, *kept] if kept else []))
+        partial.replace(path)
 
 
 def _log(path: Path, recent: list[StepReport]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from napari.layers import Image, Layer, Points, Shapes
 
-from napari_pml.types import UNLABELLED, Annotations
+from napari_pml.types import UNLABELLED, UNREADABLE, Annotations
 from napari_pml.viewer import layers
 from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.prompts import LABEL, annotation, labels_of, magnification, to_pixels
@@ -32,7 +33,10 @@ def restored_layers(image: Image, annotations: Annotations, drawings: Iterable[D
         drawings: from `drawings_of`.
         masks: (T, H, W) uint16, or None if there are none.
     """
-    drawn = [_layer(drawing, image) for drawing in drawings]
+    drawn = []
+    for drawing in drawings:
+        with suppress(*UNREADABLE):  # of a damaged one, the pixels come back as if they had been painted
+            drawn.append(_layer(drawing, image))
     strokes = layers.new_annotation_layer("brush", image, 1)
     for t, labels in annotations.frames.items():
         strokes.data[t] = np.where(annotation(t, drawn, image) == UNLABELLED, labels, UNLABELLED)

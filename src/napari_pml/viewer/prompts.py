@@ -23,6 +23,8 @@ LABEL = "label"
 
 _ELLIPSE_CORNERS = 72
 
+_FAR = 1e6  # pixels, farther than which a corner may as well be exactly so far: Pillow counts in 32 bits
+
 
 def video_data(image: Image) -> Any:
     """Return the array that an image layer shows, in full resolution."""
@@ -106,7 +108,7 @@ def _draw_shapes(canvas: NDArray[np.uint16], layer: Shapes, t: int, image: Image
         vertices = (layer.data[i] @ matrix.T + offset)[:, 1:]
         kind = layer.shape_type[i]
         if kind in ("line", "path"):
-            width = max(1, round(layer.edge_width[i] * magnification(matrix)))
+            width = round(min(max(1, layer.edge_width[i] * magnification(matrix)), sum(canvas.shape)))
             draw.line(_xy(vertices), fill=int(labels[i]), width=width, joint="curve")
         else:
             draw.polygon(_xy(_ellipse(vertices) if kind == "ellipse" else vertices), fill=int(labels[i]))
@@ -120,8 +122,7 @@ def _draw_points(canvas: NDArray[np.uint16], layer: Points, t: int, image: Image
     for i in np.flatnonzero((_frames_of(layer, matrix, offset) == t) & (labels != UNLABELLED)):
         y, x = (matrix @ layer.data[i] + offset)[1:]
         radius = max(1.0, layer.size[i] * magnification(matrix) / 2)
-        rows = slice(max(0, int(np.ceil(y - radius))), min(height, int(y + radius) + 1))
-        columns = slice(max(0, int(np.ceil(x - radius))), min(width, int(x + radius) + 1))
+        rows, columns = _between(y - radius, y + radius, height), _between(x - radius, x + radius, width)
         distance = np.hypot(np.r_[rows][:, None] - y, np.r_[columns] - x)
         canvas[rows, columns][distance <= radius] = labels[i]
 
@@ -142,18 +143,20 @@ def magnification(matrix: NDArray[np.float64]) -> float:
 
 
 def _frames_of(layer: Shapes | Points, matrix: NDArray[np.float64], offset: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the frame each shape or point lies on, as (N,)."""
+    """Return the frame each shape or point lies on, as (N,); -1 where a coordinate is no number."""
     if not len(layer.data):
         return np.empty(0, np.intp)
-    centres = layer.data if isinstance(layer, Points) else np.stack([v.mean(axis=0) for v in layer.data])
-    return np.rint((centres @ matrix.T + offset)[:, 0]).astype(np.intp)
+    with np.errstate(invalid="ignore", over="ignore"):
+        centres = layer.data if isinstance(layer, Points) else np.stack([v.mean(axis=0) for v in layer.data])
+        frames = np.rint((centres @ matrix.T + offset)[:, 0])
+    return np.where(abs(frames) < 2**31, frames, -1).astype(np.intp)
 
 
 def labels_of(layer: Shapes | Points) -> NDArray[np.int64]:
     """Return the object of each shape or point as (N,); `UNLABELLED` where the feature is unusable."""
     values = layer.features.get(LABEL, pd.Series(UNLABELLED, index=range(len(layer.data))))
-    labels = pd.to_numeric(values, errors="coerce").fillna(UNLABELLED).to_numpy().astype(np.int64)
-    return np.where((labels > 0) & (labels <= BACKGROUND), labels, UNLABELLED)
+    labels = pd.to_numeric(values, errors="coerce").fillna(UNLABELLED).to_numpy()
+    return np.where((labels > 0) & (labels <= BACKGROUND), labels, UNLABELLED).astype(np.int64)
 
 
 def _ellipse(corners: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -164,4 +167,9 @@ def _ellipse(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _xy(vertices: NDArray[np.float64]) -> list[tuple[float, float]]:
-    return [(float(x), float(y)) for y, x in vertices]
+    return [(float(x), float(y)) for y, x in vertices.clip(-_FAR, _FAR)]
+
+
+def _between(first: float, last: float, n: int) -> slice:
+    """Return which of n pixels in a row lie from `first` to `last`."""
+    return slice(*np.clip([np.ceil(first), np.floor(last) + 1], 0, n).astype(int).tolist())

@@ -1,0 +1,207 @@
+"""Jobs on dask.distributed: the workers, and what becomes of jobs whose worker dies."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from uuid import uuid4
+
+import dask
+from dask.system import CPU_COUNT
+from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from distributed.client import FutureCancelledError
+
+from napari_pml.cluster.jobs import Job
+from napari_pml.cluster.report import Outcome, State
+from napari_pml.cluster.work import work
+from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
+from napari_pml.types import ClusterError, PmlError
+
+CONNECT_SECONDS = 10
+"""So long we wait for a scheduler to answer."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network that all jobs of a batch use; every worker process loads it once.
+
+    Attributes:
+        embedder: its name, see `load_embedder`.
+        device: "cuda", "mps" or "cpu"; None: the best that a worker has.
+        batch: another one for every batch, since weights may change while workers stay.
+    """
+
+    embedder: str
+    device: str | None = None
+    batch: str = field(default_factory=lambda: uuid4().hex)
+
+    def load(self) -> Embedder:
+        """Return the network in this process, on its device.
+
+        Raises:
+            WeightsError: it cannot be loaded.
+            DeviceError: there is no such device.
+        """
+        with _loading:
+            embedder = _load(self)
+            device = choose_device(self.device)
+            if embedder.device != device:  # an earlier job found the GPU's memory too small
+                embedder.to(device)
+        return embedder
+
+
+@lru_cache(maxsize=1)
+def _load(network: Network) -> Embedder:
+    return load_embedder(network.embedder, choose_device(network.device))
+
+
+_loading = threading.Lock()
+
+
+@contextmanager
+def local_workers(n: int) -> Iterator[Client]:
+    """Start worker processes on this computer, each with one job at a time and its share of the cores.
+
+    OMP_NUM_THREADS, where it is set, is the share instead.
+
+    Args:
+        n: how many.
+    """
+    share = {
+        "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": max(1, CPU_COUNT // n),
+        "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": None,  # PyTorch would prefer it
+    }
+    with (
+        dask.config.set(share),
+        LocalCluster(
+            n_workers=n,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=None,
+            scheduler_kwargs={"allowed_failures": 0},  # so that we hear of every death, and decide
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def running_cluster(address: str) -> Iterator[Client]:
+    """Connect to a cluster.
+
+    Raises:
+        ClusterError: no scheduler answers at `address`.
+    """
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"No scheduler answers at {address!r} ({error}). Start one with `dask scheduler`, and give the address "
+            "that it shows, such as tcp://host:8786."
+        ) from error
+    with client:
+        yield client
+
+
+def run_jobs(
+    jobs: Sequence[Job], network: Network, client: Client, *, retries: int = 1, at_once: int | None = None
+) -> Iterator[Outcome]:
+    """Do jobs on the workers of a cluster; each asks for one `GPU` if workers announce that they have some.
+
+    Stop it at any time: what waits is taken back, and what is under way ends with the frame that it is at.
+
+    Args:
+        jobs: to do.
+        network: to do them with.
+        client: of the cluster, which sees the same files.
+        retries: so many times a job is given out again after its worker has died.
+        at_once: so many jobs are given out at a time; None: all. With no more than there are workers, only a job that
+            was under way is blamed for the death of its worker.
+
+    Yields:
+        How each job ended, in the order in which they end.
+
+    Raises:
+        WeightsError: workers cannot load the network.
+        DeviceError: they have no such device.
+        ClusterError: they cannot run napari-pml, or the scheduler is gone.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    resources = {"GPU": 1} if any("GPU" in worker["resources"] for worker in workers) else None
+    _check(client.submit(_try, network, pure=False, resources=resources), network)
+
+    waiting = [(job, retries) for job in reversed(jobs)]
+    running: dict[Future[Outcome], tuple[Job, int]] = {}
+    ended = as_completed()
+
+    def give_out() -> None:
+        job, left = waiting.pop()
+        future = client.submit(_work, job, network, pure=False, resources=resources)
+        running[future] = job, left
+        ended.add(future)
+
+    try:
+        for _ in jobs[:at_once]:
+            give_out()
+        for future in ended:
+            job, left = running.pop(future)
+            outcome = _outcome(future, job)
+            if outcome is not None:
+                yield outcome
+            elif left:
+                waiting.append((job, left - 1))
+            else:
+                reason = "Its worker died; perhaps memory did not suffice. Call again with fewer workers."
+                yield Outcome(job, State.failed, error=reason)
+            if waiting:
+                give_out()
+    finally:
+        client.cancel(list(running))
+
+
+def _check(attempt: Future[None], network: Network) -> None:
+    """Wait until a worker has tried the network; ClusterError or PmlError if it cannot be used."""
+    try:
+        attempt.result()
+    except PmlError:
+        raise
+    except Exception as error:
+        raise ClusterError(
+            f"A worker cannot run napari-pml with {network.embedder} ({type(error).__name__}: {error}). Install the "
+            "same versions of everything where the scheduler and the workers are."
+        ) from error
+
+
+def _outcome(future: Future[Outcome], job: Job) -> Outcome | None:
+    """Return how a job ended; None if its worker died."""
+    try:
+        outcome: Outcome = future.result()
+        return outcome
+    except KilledWorker:
+        return None
+    except FutureCancelledError as error:
+        raise ClusterError("The scheduler is gone. What is finished is kept: call again to go on.") from error
+    except Exception as error:  # on the way to the worker or back
+        return Outcome(job, State.failed, error=f"{type(error).__name__}: {error}")
+
+
+def _try(network: Network) -> None:
+    network.load()
+
+
+def _work(job: Job, network: Network) -> Outcome:
+    """Do a job in a worker, as long as anybody wants it."""
+    worker = get_worker()
+    key = worker.get_current_task()
+    masks = work(job, network.load())
+    try:
+        while worker.state.tasks[key].state != "cancelled":
+            next(masks)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+    masks.close()
+    return Outcome(job, State.failed, error="It was cancelled.")

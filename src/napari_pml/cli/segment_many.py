@@ -64,8 +64,8 @@ def segment_many(
         ended: dict[Path, Outcome | None] = dict.fromkeys(job.out for job in jobs)  # in the order of the rows
         try:
             with running_cluster(scheduler) if scheduler else local_workers(n) as client:
-                at_once = None if scheduler else n
-                found = run_jobs(jobs, Network(embedder, device), client, retries=retries, at_once=at_once)
+                known = None if scheduler else n
+                found = run_jobs(jobs, Network(embedder, device), client, retries=retries, workers=known)
                 for outcome in tqdm(found, total=len(jobs), unit="video"):
                     ended[outcome.job.out] = outcome
                     write_report(filter(None, ended.values()), report)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from uuid import uuid4
@@ -22,6 +24,12 @@ from napari_pml.types import ClusterError, PmlError
 
 CONNECT_SECONDS = 10
 """So long we wait for a scheduler to answer."""
+
+RESTART_SECONDS = 60
+"""So long we wait for a worker to start again."""
+
+IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""What a worker runs first: a terminal sends Ctrl-C to every process, but it is ours to end them."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +82,25 @@ def local_workers(n: int) -> Iterator[Client]:
         "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": max(1, CPU_COUNT // n),
         "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": None,  # PyTorch would prefer it
     }
-    with (
-        dask.config.set(share),
-        LocalCluster(
-            n_workers=n,
-            threads_per_worker=1,
-            memory_limit=0,
-            dashboard_address=None,
-            scheduler_kwargs={"allowed_failures": 0},  # so that we hear of every death, and decide
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    environment = dict(os.environ)
+    try:
+        with (
+            dask.config.set(share),
+            LocalCluster(
+                n_workers=n,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address="127.0.0.1:0",  # any free port
+                silence_logs=logging.CRITICAL,  # we say ourselves what matters of it
+                preload=[IGNORE_CTRL_C],
+                scheduler_kwargs={"allowed_failures": 0},  # so that we hear of every death, and decide
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+    finally:  # dask sets what workers shall inherit in this process
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 @contextmanager
@@ -107,7 +122,7 @@ def running_cluster(address: str) -> Iterator[Client]:
 
 
 def run_jobs(
-    jobs: Sequence[Job], network: Network, client: Client, *, retries: int = 1, at_once: int | None = None
+    jobs: Sequence[Job], network: Network, client: Client, *, retries: int = 1, workers: int | None = None
 ) -> Iterator[Outcome]:
     """Do jobs on the workers of a cluster; each asks for one `GPU` if workers announce that they have some.
 
@@ -118,8 +133,8 @@ def run_jobs(
         network: to do them with.
         client: of the cluster, which sees the same files.
         retries: so many times a job is given out again after its worker has died.
-        at_once: so many jobs are given out at a time; None: all. With no more than there are workers, only a job that
-            was under way is blamed for the death of its worker.
+        workers: so many there are, each takes one job at a time, and they come back when they died: then no job waits
+            at a worker, to be blamed for its death. None: not known, and all jobs are given out.
 
     Yields:
         How each job ended, in the order in which they end.
@@ -129,8 +144,8 @@ def run_jobs(
         DeviceError: they have no such device.
         ClusterError: they cannot run napari-pml, or the scheduler is gone.
     """
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    resources = {"GPU": 1} if any("GPU" in worker["resources"] for worker in workers) else None
+    announced = [worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    resources = {"GPU": 1} if any("GPU" in resource for resource in announced) else None
     _check(client.submit(_try, network, pure=False, resources=resources), network)
 
     waiting = [(job, retries) for job in reversed(jobs)]
@@ -144,18 +159,21 @@ def run_jobs(
         ended.add(future)
 
     try:
-        for _ in jobs[:at_once]:
+        for _ in jobs[:workers]:
             give_out()
         for future in ended:
             job, left = running.pop(future)
             outcome = _outcome(future, job)
+            if outcome is None:
+                _wait_for(workers, client)
+                if left:
+                    logging.getLogger(__name__).warning("%s: its worker died; it is given out again", job.video)
+                    waiting.append((job, left - 1))
+                else:
+                    reason = "Its worker died; perhaps memory did not suffice. Call again with fewer workers."
+                    outcome = Outcome(job, State.failed, error=reason)
             if outcome is not None:
                 yield outcome
-            elif left:
-                waiting.append((job, left - 1))
-            else:
-                reason = "Its worker died; perhaps memory did not suffice. Call again with fewer workers."
-                yield Outcome(job, State.failed, error=reason)
             if waiting:
                 give_out()
     finally:
@@ -186,6 +204,13 @@ def _outcome(future: Future[Outcome], job: Job) -> Outcome | None:
         raise ClusterError("The scheduler is gone. What is finished is kept: call again to go on.") from error
     except Exception as error:  # on the way to the worker or back
         return Outcome(job, State.failed, error=f"{type(error).__name__}: {error}")
+
+
+def _wait_for(workers: int | None, client: Client) -> None:
+    """Wait until a worker that died is there again; if it does not come, go on with the others."""
+    if workers is not None:
+        with suppress(TimeoutError):
+            client.wait_for_workers(workers, timeout=RESTART_SECONDS)
 
 
 def _try(network: Network) -> None:

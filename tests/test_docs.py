@@ -26,7 +26,8 @@ def test_an_embedder_of_ones_own():
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "ARCHITECTURE.md", "docs/accuracy.md", "docs/scripting.md", "docs/embedders.md"]
+    "page",
+    ["README.md", "ARCHITECTURE.md", "docs/accuracy.md", "docs/cluster.md", "docs/embedders.md", "docs/scripting.md"],
 )
 def test_every_file_that_is_linked_or_run_exists(page):
     text = (ROOT / page).read_text()

@@ -60,6 +60,7 @@ def segment_many(
         from napari_pml.cluster.report import Outcome, State, write_report
 
         jobs = read_jobs(table)
+        write_report([], report)  # what cannot be written is known before any work is done
         n = min(len(jobs), workers or max(1, CPU_COUNT // 2))
         ended: dict[Path, Outcome | None] = dict.fromkeys(job.out for job in jobs)  # in the order of the rows
         try:

@@ -327,6 +327,29 @@ def test_workers_with_a_gpu_take_one_job_for_each(client, clip, table, monkeypat
     assert max(most) == 2
 
 
+def test_a_job_that_nobody_wants_any_more_ends(client, clip, table, monkeypatch):
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(job, embedder):
+        if job.out.name == "quick":
+            return Outcome(job, State.done)
+        try:
+            while True:
+                begun.set()
+                time.sleep(0.01)
+                yield
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(batch, "work", endless)
+    clip("a")
+    found = run_jobs(read_jobs(table("video,out,annotations", "a,quick,a.png", "a,endless,a.png")), COMPACT, client)
+    assert next(found).job.out.name == "quick"
+    assert begun.wait(10)
+    found.close()
+    assert ended.wait(10)
+
+
 def test_workers_that_die_do_not_cost_the_batch(clip, table, tmp_path, monkeypatch, caplog):
     for name in ("a", "deadly", "deadly-once", "b"):
         clip(name)

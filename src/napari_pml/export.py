@@ -46,6 +46,11 @@ def davis_palette() -> NDArray[np.uint8]:
     return palette
 
 
+def png_name(t: int) -> str:
+    """Return the name of the PNG of frame `t` in a folder of masks."""
+    return f"{t:05d}.png"
+
+
 def write_mask_png(labels: Labels, path: Path) -> None:
     """Write (H, W) labels as a PNG: indexed with the DAVIS palette, or 16-bit grey for ids beyond 255.
 
@@ -141,7 +146,7 @@ def export_masks(masks: MaskStore, path: Path) -> None:
         _export_tiff(masks, path)
     else:
         for t in masks.finished:
-            write_mask_png(masks[t].labels, path / f"{t:05d}.png")
+            write_mask_png(masks[t].labels, path / png_name(t))
 
 
 def overlay_frame(rgb: NDArray[np.float32], labels: Labels) -> NDArray[np.uint8]:

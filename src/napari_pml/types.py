@@ -66,6 +66,14 @@ class DatasetError(PmlError):
     """A folder of training or evaluation videos is not laid out as expected."""
 
 
+class JobsError(PmlError):
+    """A table of jobs cannot be read, or a row of it is wrong."""
+
+
+class ClusterError(PmlError):
+    """There is no cluster to work on, or it is gone."""
+
+
 class SettingsError(PmlError):
     """There is no such setting, or it cannot have that value."""
 

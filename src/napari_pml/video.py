@@ -21,6 +21,7 @@ from napari_pml.video_arrays import (
     ArrayFrames,
     ImageFolder,
     TiffFrames,
+    is_zarr,
     open_zarr,
 )
 from napari_pml.video_file import VideoFile
@@ -187,7 +188,7 @@ def open_video(source: Any, *, channel_axis: int | None = None) -> Video:
 def _open_path(path: Path, channel_axis: int | None) -> Frames:
     if not path.exists():
         raise VideoError(f"There is no file or folder {path}. Check the spelling and the disk.")
-    if any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
+    if is_zarr(path):
         return open_zarr(path, channel_axis)
     if path.is_dir():
         return ImageFolder(path)

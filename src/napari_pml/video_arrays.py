@@ -134,6 +134,11 @@ class ImageFolder:
         return frame.reshape(*frame.shape[:2], -1)
 
 
+def is_zarr(path: Path) -> bool:
+    """Whether there is a Zarr array or group at `path`."""
+    return any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup"))
+
+
 def open_zarr(path: Path, channel_axis: int | None) -> ArrayFrames:
     """Open a Zarr array, version 2 or 3, for reading."""
     with readable(path.name):

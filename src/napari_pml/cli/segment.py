@@ -54,21 +54,18 @@ def segment(
     Ctrl-C stops early; what is finished is written all the same.
     """
     with clear_errors():
-        masks = parse_annotations(annotations or [], "--annotations")
-        painted = parse_annotations(strokes or [], "--strokes")
-        if both := sorted(masks.keys() & painted.keys()):
-            raise AnnotationError(f"Frame {both[0]} has both --annotations and --strokes; give one of them.")
-        if not masks and not painted and not references and not (project and project.exists()):
-            raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
-
         from napari_pml.embedding.cache import users_cache
-        from napari_pml.export import check_destination, export_masks, export_overlay, read_labels
+        from napari_pml.export import check_destination, export_masks, export_overlay
+        from napari_pml.label_files import AnnotationFiles
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.table import METHODS
         from napari_pml.project import Project
         from napari_pml.session import Session
         from napari_pml.video import open_video
 
+        files = AnnotationFiles.parse(annotations or [], strokes or [])
+        if not files and not references and not (project and project.exists()):
+            raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
         settings = parse_config(METHODS[method], config or [])
         check_destination(out, overlay)
         check_numbers(table, coco)
@@ -81,16 +78,8 @@ def segment(
         )
         if references:
             session.learn_from(*map(Project.open, references))
-        for t, path in masks.items():
-            session.annotate(t, read_labels(path), complete=True)
-        for t, path in painted.items():
-            session.annotate(t, read_labels(path, strokes=True))
-        if not session.object_ids:
-            raise AnnotationError(
-                "No object is annotated, only background. Objects are 1, 2, ...; "
-                f"in an image of strokes {BACKGROUND} (8 bit: 255) is background."
-            )
-        finished = segment_with_progress(session, min(session.annotations.frames, default=0), out)
+        files.annotate(session)
+        finished = segment_with_progress(session, out)
         if out.suffix:
             export_masks(session.masks, out)
         if overlay is not None:
@@ -122,7 +111,7 @@ def demo(
         session = Session(open_video(frames), device=device)
         session.annotate(0, truth[0], complete=True)
         began = time.perf_counter()
-        segment_with_progress(session, 0, out / "masks")
+        segment_with_progress(session, out / "masks")
         seconds = time.perf_counter() - began
         if session.stale_frames():
             raise typer.Exit(130)
@@ -136,33 +125,11 @@ def demo(
         typer.echo(f"look at {out / 'contact_sheet.png'} and {out / 'overlay.mp4'}")
 
 
-def parse_annotations(entries: list[str], option: str) -> dict[int, Path]:
-    """Turn ["0=first.png"] into {0: Path("first.png")}; a bare path is frame 0.
-
-    Raises:
-        AnnotationError: an entry is neither FRAME=FILE nor a path, a frame comes twice, or the file is missing.
-    """
-    found: dict[int, Path] = {}
-    for entry in entries:
-        frame, separator, file = entry.partition("=")
-        if not separator:
-            frame, file = "0", entry
-        if not frame.strip().isdigit():
-            raise AnnotationError(f"{option} {entry}: expected FRAME=FILE, such as {option} 0=first.png.")
-        if int(frame) in found:
-            raise AnnotationError(f"{option}: frame {int(frame)} is given twice; put all its labels into one image.")
-        if not Path(file).is_file():
-            raise AnnotationError(f"{option} {entry}: there is no file {file}.")
-        found[int(frame)] = Path(file)
-    return found
-
-
-def segment_with_progress(session: Session, start: int, out: Path) -> int:
+def segment_with_progress(session: Session, out: Path) -> int:
     """Propagate under a progress bar, writing each mask as it is finished, until the end or Ctrl-C.
 
     Args:
         session: with annotations.
-        start: the frame to begin with.
         out: folder for a PNG of every final mask; a .tif or .zarr is left to be written in the end.
 
     Returns:
@@ -170,7 +137,7 @@ def segment_with_progress(session: Session, start: int, out: Path) -> int:
     """
     from tqdm import tqdm
 
-    from napari_pml.export import write_mask_png
+    from napari_pml.label_files import first_frame, segment_to_folder
 
     n, height, width = session.video.shape
     typer.echo(f"{session.video.name}: {n} frames of {width} x {height}; {session.embedder.name} on {session.device}")
@@ -179,13 +146,7 @@ def segment_with_progress(session: Session, start: int, out: Path) -> int:
         typer.echo(_estimate(session))
     bar = tqdm(total=n, initial=n - len(stale), unit="frame")
     try:
-        if not out.suffix:  # what a project had already
-            for t in sorted(set(range(n)) - set(stale)):
-                write_mask_png(session.masks[t].labels, out / f"{t:05d}.png")
-        for mask in session.propagate(start):
-            is_final = mask.revision == session.annotations.revision
-            if is_final and not out.suffix:
-                write_mask_png(mask.labels, out / f"{mask.t:05d}.png")
+        for _ in session.propagate(first_frame(session)) if out.suffix else segment_to_folder(session, out):
             bar.update(n - len(session.stale_frames()) - bar.n)
     except KeyboardInterrupt:
         typer.echo("\nStopped; what is finished is kept.", err=True)

@@ -20,6 +20,7 @@ from napari_pml.embedding.stores import ZarrStore
 from napari_pml.grid import grid_shape
 from napari_pml.types import SettingsError
 from napari_pml.video import Video
+from napari_pml.video_identity import identity
 
 LIMIT_VARIABLE = "NAPARI_PML_CACHE_GB"
 """Environment variable with the limit of the cache in GB; 0 turns it off."""
@@ -72,11 +73,10 @@ class EmbeddingCache:
 
     def open(self, video: Video, embedder: Embedder) -> ZarrStore | None:
         """Return what is known of a video, and a place for more; None where its content may change: in memory."""
-        identity = identity_of(video)
-        if identity is None:
+        if video.path is None:
             return None
         about = {
-            "video": identity,
+            "video": identity(video.path),
             "shape": list(video.shape),
             "dtype": str(video.dtype),
             "channels": video.n_channels,
@@ -142,19 +142,6 @@ def users_cache(limit_gb: float = DEFAULT_LIMIT_GB) -> EmbeddingCache | None:
             f"{LIMIT_VARIABLE} is {value!r}. Give a number of GB, such as 20, or 0 to keep no embeddings on disk."
         ) from error
     return EmbeddingCache(cache_folder() / "embeddings", round(limit * 1e9)) if limit else None
-
-
-def identity_of(video: Video) -> str | None:
-    """Return what tells a video from all others and changes whenever its files do; None for an array in memory.
-
-    Sizes and times of last change of its files count, its place and its own name do not: a video may be moved.
-    """
-    if video.path is None:
-        return None
-    inside = video.path.rglob("*") if video.path.is_dir() else ()
-    stats = [(str(p.relative_to(video.path)), p.stat()) for p in inside if p.is_file()] or [("", video.path.stat())]
-    described = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
 
 def _size(path: Path) -> int:

@@ -1,0 +1,1 @@
+"""Many videos at once, on this computer or on a cluster."""

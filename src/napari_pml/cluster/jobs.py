@@ -1,0 +1,120 @@
+"""A table of jobs: one video a row, read and checked as a whole before any work begins."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_pml.export import read_labels
+from napari_pml.label_files import AnnotationFiles
+from napari_pml.methods.config import MethodConfig, parse_config
+from napari_pml.methods.table import METHODS
+from napari_pml.types import ExportError, JobsError, PmlError, SettingsError
+
+REQUIRED = ("video", "out")
+OPTIONAL = ("annotations", "strokes", "method", "config")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to be segmented.
+
+    Attributes:
+        video: file or folder.
+        files: what is annotated on it.
+        config: the method and its settings.
+        out: folder for the masks.
+    """
+
+    video: Path
+    files: AnnotationFiles
+    config: MethodConfig
+    out: Path
+
+
+def read_jobs(table: Path) -> list[Job]:
+    """Read a CSV of jobs; docs/cluster.md describes its columns.
+
+    Args:
+        table: the CSV. Relative paths in it begin at its folder.
+
+    Returns:
+        At least one job, with absolute paths, in the order of the rows.
+
+    Raises:
+        JobsError: the file cannot be read, lacks a column or has an unknown one; or a row is incomplete, names a file
+            that does not exist or is no label image, a setting that there is not, or the same `out` as another row.
+    """
+    folder = table.absolute().parent
+    jobs: list[Job] = []
+    rows: dict[Path, int] = {}
+    for row, entries in _read_rows(table):
+        try:
+            job = _parse(entries, folder)
+            if job.out.resolve() in rows:
+                raise ExportError(
+                    f"{entries['out']} is where row {rows[job.out.resolve()]} writes. Give another `out`."
+                )
+        except PmlError as error:
+            raise JobsError(f"{table.name}, row {row} ({entries['video']}): {error}") from error
+        rows[job.out.resolve()] = row
+        jobs.append(job)
+    if not jobs:
+        raise JobsError(f"{table} has no rows. Give one for every video, below the names of the columns.")
+    return jobs
+
+
+def _read_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows that are not empty, each with its number as editors and spreadsheets show it."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            names = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = names
+            found = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise JobsError(f"{table} cannot be read as a CSV: {error}. Save it as UTF-8 with commas.") from error
+    if missing := [name for name in REQUIRED if name not in names]:
+        raise JobsError(
+            f"{table} has no column {missing[0]!r}, but {', '.join(names) or 'nothing at all'}. The first row gives "
+            f"the names of the columns, with commas between them: {', '.join(REQUIRED + OPTIONAL)}."
+        )
+    if unknown := [name for name in names if name not in REQUIRED + OPTIONAL]:
+        raise JobsError(f"{table} has a column {unknown[0]!r}. Columns are {', '.join(REQUIRED + OPTIONAL)}.")
+    rows = []
+    for number, entries in found:
+        if None in entries:
+            raise JobsError(f"{table.name}, row {number} has more entries than there are columns. Quote commas.")
+        row = {name: (entries.get(name) or "").strip() for name in REQUIRED + OPTIONAL}
+        if any(row.values()):
+            rows.append((number, row))
+    return rows
+
+
+def _parse(entries: Mapping[str, str], folder: Path) -> Job:
+    """Return the job of a row; PmlError if there is something wrong with it."""
+    for name in REQUIRED:
+        if not entries[name]:
+            raise JobsError(f"`{name}` is empty.")
+    video, out = folder / entries["video"], folder / entries["out"]
+    if not video.exists():
+        raise JobsError(f"there is no file or folder {video}.")
+    if out.suffix:
+        raise ExportError(f"`out` is a folder for PNG masks, so it has no suffix; {out.name} has {out.suffix}.")
+    if out.resolve() == video.resolve():
+        raise ExportError("`out` is the video itself. Give another folder.")
+    files = AnnotationFiles.parse(_list(entries["annotations"]), _list(entries["strokes"]), folder)
+    if not files:
+        raise JobsError("nothing is annotated: give a mask in `annotations`, or strokes in `strokes`.")
+    for path in (*files.masks.values(), *files.strokes.values()):
+        read_labels(path)
+    method = entries["method"] or "pml"
+    if method not in METHODS:
+        raise SettingsError(f"there is no method {method!r}. There are {', '.join(METHODS)}.")
+    return Job(video, files, parse_config(METHODS[method], _list(entries["config"])), out)
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(";") if part.strip()]

@@ -1,0 +1,109 @@
+"""What the command line does to one video: annotations from label images, masks into a folder of PNGs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_pml.export import png_name, read_labels, write_mask_png
+from napari_pml.session import Session
+from napari_pml.types import BACKGROUND, AnnotationError, FrameMask
+
+
+@dataclass(frozen=True)
+class AnnotationFiles:
+    """The label images that annotate one video; no frame is in both.
+
+    Attributes:
+        masks: frame number -> image of a whole frame, in which 0 is background.
+        strokes: frame number -> image of strokes, in which 0 is unknown.
+    """
+
+    masks: Mapping[int, Path]
+    strokes: Mapping[int, Path]
+
+    @classmethod
+    def parse(cls, masks: Sequence[str], strokes: Sequence[str], folder: Path = Path()) -> AnnotationFiles:
+        """Read what a person wrote.
+
+        Args:
+            masks: FRAME=FILE each, or a bare path, which is of frame 0.
+            strokes: the same.
+            folder: where relative paths begin.
+
+        Raises:
+            AnnotationError: an entry is not understood, a frame comes twice, or a file is missing.
+        """
+        found = cls(_parse(masks, "annotations", folder), _parse(strokes, "strokes", folder))
+        if both := sorted(found.masks.keys() & found.strokes.keys()):
+            raise AnnotationError(f"Frame {both[0]} has both annotations and strokes; give one of them.")
+        return found
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self.masks or self.strokes)
+
+    def annotate(self, session: Session) -> None:
+        """Give a session everything that is in the files.
+
+        Raises:
+            AnnotationError: a file is no label image, or does not fit the video; or no object is annotated.
+            ProjectError: the annotations could not be saved.
+        """
+        for t, path in self.masks.items():
+            session.annotate(t, read_labels(path), complete=True)
+        for t, path in self.strokes.items():
+            session.annotate(t, read_labels(path, strokes=True))
+        if not session.object_ids:
+            raise AnnotationError(
+                "No object is annotated, only background. Objects are 1, 2, ...; "
+                f"in an image of strokes {BACKGROUND} (8 bit: 255) is background."
+            )
+
+
+def segment_to_folder(session: Session, folder: Path) -> Iterator[FrameMask]:
+    """Segment what is left of a video and write every mask as soon as it is final, as 00000.png, 00001.png, ...
+
+    Stop it at any time: each file is complete, and those of masks that were there already come first.
+
+    Args:
+        session: with annotations.
+        folder: to write to.
+
+    Yields:
+        Every mask that was computed, also one that is not final and has no file yet.
+
+    Raises:
+        ExportError: a file cannot be written.
+        VideoError: a frame cannot be decoded.
+        SettingsError: the method, as it is set, cannot learn the annotations.
+    """
+    for t in sorted(set(range(len(session.video))) - set(session.stale_frames())):
+        write_mask_png(session.masks[t].labels, folder / png_name(t))
+    for mask in session.propagate(first_frame(session)):
+        if mask.revision == session.annotations.revision:
+            write_mask_png(mask.labels, folder / png_name(mask.t))
+        yield mask
+
+
+def first_frame(session: Session) -> int:
+    """Return the first frame that is annotated; 0 if none is."""
+    return min(session.annotations.frames, default=0)
+
+
+def _parse(entries: Sequence[str], what: str, folder: Path) -> dict[int, Path]:
+    """Turn ["0=first.png"] into {0: folder / "first.png"}."""
+    found: dict[int, Path] = {}
+    for entry in entries:
+        frame, separator, file = (part.strip() for part in entry.partition("="))
+        if not separator:
+            frame, file = "0", entry.strip()
+        if not frame.isdecimal():
+            raise AnnotationError(f"{what} {entry}: expected FRAME=FILE, such as 0=first.png.")
+        if int(frame) in found:
+            raise AnnotationError(f"{what}: frame {int(frame)} is given twice; put all its labels into one image.")
+        if not (folder / file).is_file():
+            raise AnnotationError(f"{what} {entry}: there is no file {folder / file}.")
+        found[int(frame)] = folder / file
+    return found

@@ -106,7 +106,7 @@ class Work(RuleBasedStateMachine):
                 self.session.segment(t)
 
     @precondition(lambda self: self.annotated)
-    @rule(start=FRAME, n=st.integers(0, 6))
+    @rule(start=FRAME, n=st.integers(1, 6))
     def propagate_for_a_while(self, start, n):
         running = self.session.propagate(start)
         for _ in range(n):

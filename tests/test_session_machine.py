@@ -106,7 +106,7 @@ class Work(RuleBasedStateMachine):
                 self.session.segment(t)
 
     @precondition(lambda self: self.annotated)
-    @rule(start=FRAME, n=st.integers(0, 6))
+    @rule(start=FRAME, n=st.integers(1, 6))
     def propagate_for_a_while(self, start, n):
         running = self.session.propagate(start)
         for _ in range(n):
@@ -172,6 +172,9 @@ def test_any_order_of_work_in_a_project(tmp_path_factory):
             assert [t for t in range(N) if t not in self.session.stale_frames()] == valid
 
         def teardown(self):
+            if self.annotated:
+                list(self.session.propagate())
+                self.close_and_open_again()  # so that masks come from the disk
             super().teardown()
             self.session.project.close()
 

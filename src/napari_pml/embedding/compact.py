@@ -90,8 +90,8 @@ def trained_trunk(path: Path) -> Trunk:
         trunk.load_state_dict(state)
     except (KeyError, RuntimeError) as error:
         raise WeightsError(
-            f"{path} holds no trunk that is known: EfficientNet-B0 (stem and blocks 0 to 10), ResNet-18 (conv1 to "
-            f"layer3, BatchNorm folded), torchvision's ResNet-101 or DeepLab on one. {error}"
+            f"{path} holds no trunk that is known ({error}). Give EfficientNet-B0 (stem and blocks 0 to 10), ResNet-18 "
+            "(conv1 to layer3, BatchNorm folded), torchvision's ResNet-101 or DeepLab on one."
         ) from error
     return trunk
 
@@ -130,7 +130,7 @@ class CompactNet(nn.Module):
             net = cls(trunk(), len(state["head.shortcut.weight"]))
             net.load_state_dict(state)
         except (KeyError, TypeError, RuntimeError) as error:
-            raise WeightsError(f"{path} does not fit the network {cls.name!r}: {error}") from error
+            raise WeightsError(f"{path} does not fit the network {cls.name!r}: {error} Train it again.") from error
         return net, fingerprint
 
     def features(self, frames: torch.Tensor) -> torch.Tensor:

@@ -91,8 +91,8 @@ def project_for(image: Image, video: Video) -> Project | None:
 def _all() -> list[Saved]:
     places = folder() / _ELSEWHERE
     elsewhere = places.read_text(encoding="utf-8").splitlines() if places.is_file() else []
-    found = []
-    for path in [*folder().glob("*"), *map(Path, dict.fromkeys(elsewhere))]:
+    found = []  # names with a dot are of projects in the making
+    for path in [*folder().glob("[!.]*"), *map(Path, dict.fromkeys(elsewhere))]:
         try:
             record = Record.read(path)
             changed = (path / "zarr.json").stat().st_mtime

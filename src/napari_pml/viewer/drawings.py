@@ -58,16 +58,19 @@ def _drawing(layer: Points | Shapes, image: Image) -> Drawing:
 
 
 def _layer(drawing: Drawing, image: Image) -> Layer:
-    """Return the layer of a drawing, which lies over `image` now."""
+    """Return the layer of a drawing, which lies over `image` now; one of `UNREADABLE` if it is damaged."""
     labels = np.array(drawing["labels"], np.int64)
+    data = [np.array(vertices, float) for vertices in drawing["data"]]
+    sizes = np.array(drawing["sizes"], float)
+    if not labels.shape == sizes.shape == (len(data),):
+        raise ValueError("every point or shape has one label and one size")
     layer = layers.new_annotation_layer(drawing["kind"], image, 1)
     colours = [colour_of(label) for label in labels.tolist()]
-    data = [np.array(vertices) for vertices in drawing["data"]]
     if isinstance(layer, Points):
         layer.add(np.stack(data))
-        layer.size = np.array(drawing["sizes"])
+        layer.size = sizes
     else:
-        layer.add(data, shape_type=drawing["types"], edge_width=drawing["sizes"])
+        layer.add(data, shape_type=drawing["types"], edge_width=sizes.tolist())
         layer.edge_color = colours
     layer.face_color = colours
     layer.features = {LABEL: labels}

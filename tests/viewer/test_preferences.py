@@ -24,18 +24,18 @@ def computing(plugin_settings, npe2pm):
 
 
 def test_the_defaults(computing):
-    assert preferences() == Preferences(device=None, embedding_bytes=768 * 1024**2, embedding_disk_gb=10)
+    assert preferences() == Preferences(device=None, embedding_bytes=512 * 1024**2, embedding_disk_gb=10)
 
 
 def test_what_is_chosen_reaches_the_session(computing, fake_engine, movie, monkeypatch):
     monkeypatch.setattr("napari_pml.viewer.track.preferences", preferences)
     computing.device = "cpu"
-    computing.embedding_memory = 0.5
+    computing.embedding_memory = 0.25
     computing.embedding_disk = 3
     monkeypatch.delenv("NAPARI_PML_CACHE_GB")
     session = next(Track(Image(movie)).open_session(0))
     assert session.options["device"] == "cpu"
-    assert session.options["embedding_bytes"] == 512 * 1024**2
+    assert session.options["embedding_bytes"] == 256 * 1024**2
     assert session.options["embedding_cache"].max_bytes == 3e9
 
 

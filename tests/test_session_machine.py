@@ -17,7 +17,6 @@ from hypothesis.stateful import (
 
 from drawn_video import ColourEmbedder, draw_video
 from napari_pml import BACKGROUND, METHODS, Session, open_video
-from napari_pml.embedding.stores import MemoryStore
 from napari_pml.methods.osvos import OsvosConfig
 from napari_pml.project import Project
 from napari_pml.types import AnnotationError
@@ -48,7 +47,7 @@ class Work(RuleBasedStateMachine):
     @initialize(room=st.sampled_from([1, 2**30]))
     def begin(self, room):
         """With embeddings that are let go of at once, or kept."""
-        self.session = self.fresh(self.configs[0], embedding_store=MemoryStore(room))
+        self.session = self.fresh(self.configs[0], embedding_bytes=room)
         self.annotated: dict[int, tuple[np.ndarray, bool]] = {}
         self.earlier: list[tuple[int, np.ndarray, bool]] = []
         self.running = None

@@ -17,10 +17,14 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore, MemoryStore
 
 from napari_pml.certainty import certainty
 from napari_pml.types import STALE, UNREADABLE, Confidence, ExportError, FrameMask
+
+CHECKED = (ZstdCodec(level=0, checksum=True),)
+"""How arrays are compressed: what the disk has changed since is noticed."""
 
 CONFIDENCE_STRIDE = 8
 """Side in pixels of the cells in which confidence is kept, whatever cells a network has."""
@@ -68,7 +72,9 @@ class MaskStore:
             group: Any = zarr.open_group(MemoryStore() if path is None else LocalStore(path), mode="a")
             for name, (chunks, size, dtype, empty) in wanted.items():
                 if name not in group:
-                    group.create_array(name, shape=size, chunks=chunks, dtype=dtype, fill_value=empty)
+                    group.create_array(
+                        name, shape=size, chunks=chunks, dtype=dtype, fill_value=empty, compressors=CHECKED
+                    )
             found = {name: (group[name].shape, str(group[name].dtype)) for name in wanted}
         except UNREADABLE as error:
             raise ExportError(f"Masks cannot be kept at {path}: {error}. Choose another place.") from error

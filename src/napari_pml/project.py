@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
-from napari_pml.masks import MaskStore
+from napari_pml.masks import CHECKED, MaskStore
 from napari_pml.project_record import Record
 from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectError
 from napari_pml.video import Video, open_video
@@ -93,7 +93,9 @@ class Project:
                 raise ProjectError(f"There is something at {path} already. Choose another name, or open it.")
             group: Any = zarr.open_group(LocalStore(unfinished), mode="w")
             size = (2, *video.shape)
-            group.create_array("annotations", shape=size, chunks=(1, 1, *size[2:]), dtype="uint16", fill_value=0)
+            group.create_array(
+                "annotations", shape=size, chunks=(1, 1, *size[2:]), dtype="uint16", fill_value=0, compressors=CHECKED
+            )
             group.attrs.put(record.as_attributes())
             unfinished.rename(path)
         except (OSError, ValueError) as error:  # ValueError: no file can have that name

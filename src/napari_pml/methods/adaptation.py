@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,21 +20,12 @@ ADAPTATION_PIXELS = 150
 all that there are: the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
 
 
-@dataclass(frozen=True)
-class FinishedFrame:
-    """The references that a finished frame offers.
-
-    Attributes:
-        cells: all of its cells, row by row.
-        unanimous: a sample of those that are sure enough to be matched with.
-    """
-
-    cells: ReferencePixels
-    unanimous: ReferencePixels
+CONTEXT_FRAMES = 16
+"""So many frames' references are kept whole, the last used ones, at 2 MB for 854 x 480; of others, the sample stays."""
 
 
 class FinishedFrames:
-    """The references of the finished frames of one video, gathered when they are first asked for."""
+    """The references that the finished frames of one video offer, gathered when they are first asked for."""
 
     def __init__(self, embeddings: VideoEmbeddings, ids: Sequence[int], unanimous: float):
         """Gather nothing yet.
@@ -42,23 +33,35 @@ class FinishedFrames:
         Args:
             embeddings: of the video.
             ids: object ids, `BACKGROUND` first; other objects are background.
-            unanimous: a cell's confidence from which on it is sure enough.
+            unanimous: a cell's confidence from which on it is sure enough to be matched with.
         """
         self.embeddings, self.ids, self.unanimous = embeddings, ids, unanimous
-        self._known: WeakKeyDictionary[FrameMask, FinishedFrame] = WeakKeyDictionary()
+        self._cells: OrderedDict[FrameMask, ReferencePixels] = OrderedDict()
+        self._samples: WeakKeyDictionary[FrameMask, ReferencePixels] = WeakKeyDictionary()
 
-    def __getitem__(self, mask: FrameMask) -> FinishedFrame:
-        if mask not in self._known:
+    def cells(self, mask: FrameMask) -> ReferencePixels:
+        """Return all cells of a frame, row by row."""
+        cells = self._cells.pop(mask, None)
+        if cells is None:
             known = np.isin(mask.labels, self.ids)  # an object that has been deleted since is background now
             labels = np.where(known & (mask.labels != 0), mask.labels, np.uint16(BACKGROUND))
             embeddings = self.embeddings[mask.t]
             stride = self.embeddings.embedder.stride
             every = dense_references(mask.t, labels, embeddings, self.ids, stride, painted=False)
             cells = every.select(slice(embeddings.shape[0] * embeddings.shape[1]))
-            confidence = resize_cells(torch.tensor(mask.confidence), (embeddings.shape[0], embeddings.shape[1]))
+        self._cells[mask] = cells
+        if len(self._cells) > CONTEXT_FRAMES:
+            self._cells.popitem(last=False)
+        return cells
+
+    def sample(self, mask: FrameMask) -> ReferencePixels:
+        """Return a sample of the cells that are sure enough."""
+        if mask not in self._samples:
+            cells = self.cells(mask)
+            confidence = resize_cells(torch.tensor(mask.confidence), self.embeddings.grid)
             agreed = (confidence.flatten() >= self.unanimous).to(cells.embeddings.device)
-            self._known[mask] = FinishedFrame(cells, cells.select(agreed).thinned(ADAPTATION_PIXELS))
-        return self._known[mask]
+            self._samples[mask] = cells.select(agreed).thinned(ADAPTATION_PIXELS)
+        return self._samples[mask]
 
     def adaptation(self, finished: Sequence[FrameMask], annotated: Collection[int]) -> list[ReferencePixels]:
         """Return the cells of finished frames that join the pool.
@@ -73,5 +76,5 @@ class FinishedFrames:
         last = (len(finished) - 1) // step * step
         pick = np.unique(np.linspace(0, last, ADAPTATION_FRAMES).round().astype(int))
         masks = (finished[i] for i in pick)
-        parts = [self[mask].unanimous for mask in masks if mask.t not in annotated]
+        parts = [self.sample(mask) for mask in masks if mask.t not in annotated]
         return [part for part in parts if len(part)]

@@ -235,7 +235,7 @@ class Pml:
     def _votes_of_masks(
         self, queries: torch.Tensor, masks: Sequence[FrameMask]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        context = ReferencePixels.concatenate([self._finished[mask].cells for mask in masks])
+        context = ReferencePixels.concatenate([self._finished.cells(mask) for mask in masks])
         shape = len(masks), *queries.shape[:2]
         pure = torch.where(context.shares[:, 1] == 0, context.labels[:, 0], -1).view(shape)
         tiles = tiles_with_a_choice(pure, self.config.window)

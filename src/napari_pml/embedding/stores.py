@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import warnings
@@ -40,8 +41,10 @@ class MemoryStore:
 
     def put(self, t: int, embeddings: torch.Tensor) -> None:
         """Keep frame t's embeddings, and let go of the least recently used frames if there is no room."""
+        # Memory of its own, which the system gets back: among the small pieces of the heap it would leave holes.
+        own = torch.frombuffer(mmap.mmap(-1, embeddings.nbytes), dtype=embeddings.dtype).view_as(embeddings)
         replaced = self._frames.pop(t, None)
-        self._frames[t] = embeddings
+        self._frames[t] = own.copy_(embeddings)
         self.n_bytes += embeddings.nbytes - (0 if replaced is None else replaced.nbytes)
         while self.n_bytes > self.max_bytes and len(self._frames) > 1:
             self.n_bytes -= self._frames.popitem(last=False)[1].nbytes

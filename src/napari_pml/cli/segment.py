@@ -54,9 +54,9 @@ def segment(
     Ctrl-C stops early; what is finished is written all the same.
     """
     with clear_errors():
+        from napari_pml.annotation_files import AnnotationFiles
         from napari_pml.embedding.cache import users_cache
         from napari_pml.export import check_destination, export_masks, export_overlay
-        from napari_pml.label_files import AnnotationFiles
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.table import METHODS
         from napari_pml.project import Project
@@ -137,7 +137,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
     """
     from tqdm import tqdm
 
-    from napari_pml.label_files import first_frame, segment_to_folder
+    from napari_pml.annotation_files import first_frame, segment_to_folder
 
     n, height, width = session.video.shape
     typer.echo(f"{session.video.name}: {n} frames of {width} x {height}; {session.embedder.name} on {session.device}")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_pml.annotation_files import AnnotationFiles
 from napari_pml.export import read_labels
-from napari_pml.label_files import AnnotationFiles
 from napari_pml.methods.config import MethodConfig, parse_config
 from napari_pml.methods.table import METHODS
 from napari_pml.types import ExportError, JobsError, PmlError, SettingsError

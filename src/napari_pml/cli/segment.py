@@ -139,15 +139,13 @@ def demo(
 def info(device: Device = None) -> None:
     """Show versions, device, networks and default settings: what a bug report should hold."""
     with clear_errors():
-        from importlib.metadata import version
-
         from napari_pml.embedding.catalogue import CATALOGUE, find
         from napari_pml.embedding.embedder import EMBEDDERS, choose_device
         from napari_pml.embedding.weights import bundled
         from napari_pml.methods.table import DEFAULT
 
-        names = ("napari-pml", "napari", "torch", "faiss-cpu", "numpy", "av", "zarr")
-        typer.echo("versions  " + ", ".join(f"{name} {version(name)}" for name in names))
+        names = ("napari-pml", "napari", "PyQt6", "PySide6", "torch", "faiss-cpu", "numpy", "av", "zarr")
+        typer.echo("versions  " + ", ".join(f"{name} {installed_version(name)}" for name in names))
         typer.echo(f"python    {sys.version.split()[0]} on {sys.platform}")
         typer.echo(f"device    {choose_device(device)}")
         for name in EMBEDDERS:
@@ -172,6 +170,16 @@ def download(
         typer.echo(f"{name}: {published.megabytes} MB, {published.licence}, {published.page}")
         for path in catalogue.download(name):
             typer.echo(f"{path}")
+
+
+def installed_version(name: str) -> str:
+    """Return the version of an installed distribution, or "none"; the engine works without napari and Qt."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
 
 
 def parse_annotations(entries: list[str], option: str) -> dict[int, Path]:

@@ -48,7 +48,9 @@ def main() -> None:
         if failed := [run.stderr for run in runs if run.returncode]:
             raise SystemExit(failed[0])
         seconds = sorted(float(run.stdout.split()[-1]) for run in runs)
-        print(f"{name:22} median {seconds[repeats // 2]:.3f} s, fastest {seconds[0]:.3f} s, slowest {seconds[-1]:.3f} s")
+        print(
+            f"{name:22} median {seconds[repeats // 2]:.3f} s, fastest {seconds[0]:.3f} s, slowest {seconds[-1]:.3f} s"
+        )
 
 
 if __name__ == "__main__":

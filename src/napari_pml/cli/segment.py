@@ -23,7 +23,10 @@ def segment(
     out: Annotated[Path, typer.Option(help="Folder for PNG masks, or a .tif or .zarr file.")],
     annotations: Annotated[
         list[str] | None,
-        typer.Option(help="FRAME=MASK, a label image in which 0 is background; give it once for every frame."),
+        typer.Option(
+            help="FRAME=MASK, a label image in which 0 is background, or a .json of labelme, or an .xml of CVAT "
+            "(for images); give it once for every frame."
+        ),
     ] = None,
     strokes: Annotated[
         list[str] | None,
@@ -64,6 +67,7 @@ def segment(
             raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
 
         from napari_pml.export import check_destination, export_masks, export_overlay, read_labels
+        from napari_pml.label_files import read_annotation
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.table import METHODS
         from napari_pml.project import Project
@@ -80,8 +84,13 @@ def segment(
         session = Session(source, settings, embedder=embedder, device=device, project=kept)
         if references:
             session.learn_from(*map(Project.open, references))
+        names = dict(kept.record.names) if kept else {}
         for t, path in masks.items():
-            session.annotate(t, read_labels(path), complete=True)
+            named = read_annotation(path, t).renumbered(dict.fromkeys(session.object_ids, "") | names)
+            names |= named.names
+            if kept:
+                kept.note(names=names)
+            session.annotate(t, named.labels, complete=True)
         for t, path in painted.items():
             session.annotate(t, read_labels(path, strokes=True))
         if not session.object_ids:

@@ -92,7 +92,7 @@ class SegmentationWidget(QWidget):
             ("shapes", "Outline areas, draw lines (a Shapes layer)"),
         ):
             button = self._tool_buttons[kind] = QPushButton(kind.capitalize(), toolTip=tip, checkable=True)
-            button.clicked.connect(partial(self._draw_with, kind))
+            button.clicked.connect(lambda _, kind=kind: self._draw_with(kind))
             tools.addWidget(button)
         self.complete = QCheckBox("This frame is complete")
         self.complete.setToolTip("Everything unpainted on this frame is background")
@@ -188,7 +188,7 @@ class SegmentationWidget(QWidget):
         dialog.accepted.connect(lambda: self.images.setCurrentIndex(self.images.findData(dialog.made)))
         dialog.open()
 
-    def _draw_with(self, kind: Kind, _pressed: bool) -> None:
+    def _draw_with(self, kind: Kind) -> None:
         self.controller.draw_with(kind)
         self.refresh()  # the button of the tool in use stays down when pressed again
 

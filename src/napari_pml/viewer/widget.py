@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 from napari.layers import Image, Layer
@@ -61,7 +61,7 @@ class SegmentationWidget(QWidget):
         self._shown_sources: list[tuple[Layer, str, bool]] = []
         self._build()
         unbind, controller = self._bind_keys(), self.controller
-        closing = unbind, controller.close, self.background.drain, self.saving.drain, self.activity.close
+        closing = [unbind, controller.close, self.background.drain, self.saving.drain, self.activity.close]
         self._shut = partial(_call_all, closing)
         self.destroyed.connect(self._shut)
         for event in ("inserted", "removed", "reordered", "renamed"):
@@ -258,6 +258,7 @@ class SegmentationWidget(QWidget):
             self._shut()
 
 
-def _call_all(functions: Iterable[Callable[[], None]]) -> None:
-    for function in functions:
-        function()
+def _call_all(functions: list[Callable[[], None]]) -> None:
+    """Call functions in order, each once: a panel that was taken out of its window is destroyed later, too."""
+    while functions:
+        functions.pop(0)()

@@ -12,11 +12,7 @@ if command -v apt-get >/dev/null && ! dpkg -s "${packages[@]}" >/dev/null 2>&1; 
 fi
 python -m pip install --quiet -c constraints.txt -e '.[dev]'
 
-ruff check
-ruff format --check
-mypy
-lint-imports
-npe2 validate napari_pml
+bash tests/checks.sh
 if command -v xvfb-run >/dev/null; then
   xvfb-run -a python -m pytest "$@"
 else

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from napari_pml import open_video
 from napari_pml.cli import app
 from napari_pml.export import read_labels, write_mask_png
+from napari_pml.project_record import Record
 
 
 @pytest.fixture
@@ -63,6 +65,28 @@ def test_a_run_is_saved_as_a_project_and_continued(run, clip, tmp_path, drawn):
     result = run("segment", tmp_path / "mirrored", "--references", project, "--out", tmp_path / "learned")
     assert result.exit_code == 0, result.output
     assert set(np.unique(read_labels(tmp_path / "learned/00004.png"))) == {0, 1, 2}
+
+
+def test_outlines_of_other_programs_bring_names_that_hold_on_every_frame(run, clip, tmp_path, drawn):
+    def labelme(t, *order):
+        shapes = []
+        for label in order:
+            rows, columns = np.nonzero(drawn[1][t] == label)
+            box = [[int(columns.min()), int(rows.min())], [int(columns.max()), int(rows.max())]]
+            shapes.append({"label": f"thing{label}", "shape_type": "rectangle", "points": box})
+        path = tmp_path / f"{t}.json"
+        path.write_text(json.dumps({"shapes": shapes, "imageWidth": 128, "imageHeight": 96}))
+        return "--annotations", f"{t}={path}"
+
+    project = tmp_path / "clip.pml.zarr"
+    result = run(
+        "segment", clip, *labelme(0, 1, 2), *labelme(7, 2, 1), "--out", tmp_path / "masks", "--project", project
+    )
+    assert result.exit_code == 0, result.output
+    assert Record.read(project).names == {1: "thing1", 2: "thing2"}
+    for t in (0, 7):
+        labels = read_labels(tmp_path / f"masks/{t:05d}.png")
+        assert (labels[drawn[1][t] == 2] == 2).all()
 
 
 def test_strokes_and_the_papers_settings(run, clip, tmp_path, drawn):

@@ -3,6 +3,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from pycocotools import mask as encoding
+from pycocotools.coco import COCO
 
 from napari_pml import open_video
 from napari_pml.calibration import Calibration
@@ -47,6 +49,20 @@ def test_coco_holds_every_object_of_every_frame(drawn, tmp_path):
         assert mask[top : top + height, left : left + width].sum() == mask.sum()
         assert mask[top].any()
         assert mask[:, left + width - 1].any()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools under NumPy 2
+def test_coco_s_own_reader_sees_the_same(drawn, tmp_path):
+    _, truth = drawn
+    export_coco(as_masks(truth), tmp_path / "masks.json")
+    coco = COCO(tmp_path / "masks.json")
+    assert len(coco.getImgIds()) == 8
+    for annotation in coco.loadAnns(coco.getAnnIds()):
+        mask = truth[annotation["image_id"] - 1] == annotation["track_id"]
+        np.testing.assert_array_equal(coco.annToMask(annotation) == 1, mask)
+        encoded = coco.annToRLE(annotation)
+        assert encoding.area(encoded) == annotation["area"]
+        assert encoding.toBbox(encoded).tolist() == annotation["bbox"]
 
 
 def test_each_suffix_makes_its_kind_of_file(drawn, tmp_path):

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from napari_pml.types import PmlError as PmlError
     from napari_pml.video import open_video as open_video
 
+    __version__: str
+
 _HOMES = {
     "BACKGROUND": "types",
     "FrameMask": "types",
@@ -33,6 +35,10 @@ __all__ = sorted(_HOMES)
 
 def __getattr__(name: str) -> object:
     """Import a public name on first use: napari starts faster when torch is not needed yet."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("napari-pml")
     if name not in _HOMES:
         raise AttributeError(f"module 'napari_pml' has no attribute {name!r}")
     return getattr(import_module(f"napari_pml.{_HOMES[name]}"), name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_pml.export import png_name, read_labels, write_mask_png
+from napari_pml.label_files import read_annotation
 from napari_pml.session import Session
 from napari_pml.types import BACKGROUND, AnnotationError, FrameMask
 
@@ -16,7 +17,7 @@ class AnnotationFiles:
     """The label images that annotate one video; no frame is in both.
 
     Attributes:
-        masks: frame number -> image of a whole frame, in which 0 is background.
+        masks: frame number -> label image of a whole frame, or a file of labelme or CVAT.
         strokes: frame number -> image of strokes, in which 0 is unknown.
     """
 
@@ -48,11 +49,16 @@ class AnnotationFiles:
         """Give a session everything that is in the files.
 
         Raises:
-            AnnotationError: a file is no label image, or does not fit the video; or no object is annotated.
+            AnnotationError: a file holds no labels, or does not fit the video; or no object is annotated.
             ProjectError: the annotations could not be saved.
         """
+        names = dict(session.project.record.names) if session.project else {}
         for t, path in self.masks.items():
-            session.annotate(t, read_labels(path), complete=True)
+            named = read_annotation(path, t).renumbered(dict.fromkeys(session.object_ids, "") | names)
+            names |= named.names
+            if session.project:
+                session.project.note(names=names)
+            session.annotate(t, named.labels, complete=True)
         for t, path in self.strokes.items():
             session.annotate(t, read_labels(path, strokes=True))
         if not session.object_ids:

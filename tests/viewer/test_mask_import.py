@@ -1,5 +1,7 @@
 """Masks made elsewhere become annotations."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image as PilImage
@@ -135,6 +137,21 @@ def test_a_mask_from_a_file(dialog, qtbot, cells, tmp_path, monkeypatch, suffix)
     dialog.accept()
     qtbot.wait_until(lambda: controller.track.is_annotated)
     np.testing.assert_array_equal(controller.track.session.annotations.frames[0], cells)
+
+
+def test_outlines_of_labelme_come_with_their_names(dialog, qtbot, cells, tmp_path):
+    dialog, controller = dialog
+    shapes = [
+        {"label": name, "shape_type": "rectangle", "points": [[columns[0], rows[0]], [columns[-1], rows[-1]]]}
+        for name, (rows, columns) in (("bright", np.nonzero(cells == 3)), ("grey", np.nonzero(cells == 300)))
+    ]
+    content = {"shapes": shapes, "imageWidth": 40, "imageHeight": 24}
+    (tmp_path / "clip.json").write_text(json.dumps(content, default=int))
+    dialog.take_file(tmp_path / "clip.json")
+    qtbot.wait_until(lambda: controller.track.is_annotated)
+    labels = controller.track.session.annotations.frames[0]
+    np.testing.assert_array_equal(labels, np.select([cells == 3, cells == 300], [1, 2]))
+    assert controller.track.names == {1: "bright", 2: "grey"}
 
 
 def test_a_file_that_is_no_mask_is_reported_and_another_may_be_chosen(dialog, qtbot, tmp_path, monkeypatch):

@@ -14,10 +14,20 @@ from napari_pml.viewer.track import Track
 settings = pytest.importorskip("napari.settings")
 
 
+HAS_PAGES = hasattr(settings, "get_plugin_settings")
+
+
 @pytest.fixture
-def computing(plugin_settings, npe2pm):
+def own_folder(request):
+    """Where pages of plugins are kept, so that a developer's own stay as they are; napari 0.8 has none."""
+    if HAS_PAGES:
+        request.getfixturevalue("plugin_settings")
+
+
+@pytest.fixture
+def computing(own_folder, npe2pm):
     """The page of the plugin, in a folder of its own."""
-    if not hasattr(settings, "get_plugin_settings"):
+    if not HAS_PAGES:
         pytest.skip("napari 0.8 has no such page")
     npe2pm.register(PluginManifest.from_file(Path(napari_pml.__file__).parent / "napari.yaml"))
     return settings.get_plugin_settings("napari-pml").computing
@@ -45,7 +55,7 @@ def test_nonsense_cannot_be_chosen(computing, name, value):
         setattr(computing, name, value)
 
 
-def test_without_such_a_page_the_defaults_hold(monkeypatch, npe2pm, plugin_settings):
+def test_without_such_a_page_the_defaults_hold(monkeypatch, npe2pm, own_folder):
     assert preferences() == Preferences()  # the plugin is not installed
     monkeypatch.delattr(sys.modules["napari.settings"], "get_plugin_settings", raising=False)
     assert preferences() == Preferences()  # napari 0.8

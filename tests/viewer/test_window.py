@@ -12,9 +12,11 @@ from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
+from actions import begin
 from napari_pml import METHODS
 from napari_pml.demo import make_clip
 from napari_pml.types import BACKGROUND, VideoError
+from napari_pml.viewer.widget import SegmentationWidget
 from stand_ins import FakeSession
 
 PATIENCE_MS = 60_000
@@ -187,6 +189,23 @@ def test_taking_something_away_during_work(halfway, gate, qtbot, removed):
         _, again = viewer.window.add_plugin_dock_widget("napari-pml")
         assert again is not panel
         assert again.controller.track.session is panel.controller.track.session
+
+
+@pytest.mark.parametrize("taken_out", [True, False])
+def test_a_panel_lets_go_of_the_viewer_once_whether_it_is_taken_out_or_destroyed(
+    make_napari_viewer, fake_engine, movie, taken_out
+):
+    viewer = make_napari_viewer()
+    viewer.add_image(movie, name="clip")
+    callbacks = list(viewer.mouse_drag_callbacks)
+    panel = SegmentationWidget(viewer)
+    viewer.window.add_dock_widget(panel) if taken_out else panel.show()
+    begin(panel.controller)
+    if taken_out:
+        viewer.window.remove_dock_widget(panel)
+    panel.deleteLater()
+    QApplication.sendPostedEvents(panel, QEvent.Type.DeferredDelete)
+    assert viewer.mouse_drag_callbacks == callbacks
 
 
 def test_the_panel_says_what_to_do_first(make_napari_viewer, fake_engine, movie):

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 import tifffile
 from napari.components import ViewerModel
+from napari.layers import Tracks
 
 from napari_pml import open_video
 from napari_pml.export import read_labels
 from napari_pml.types import ExportError
+from napari_pml.viewer.writers import write_tracks
 
 pytestmark = pytest.mark.usefixtures("installed_plugins")
 
@@ -90,5 +92,11 @@ def test_layers_of_all_kinds_go_into_one_folder(viewer, drawn, tmp_path, plugin)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "all/clip.tif"), drawn[0])
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "all/a_b.tif"), viewer.layers["a/b"].data)
     ways = pd.read_csv(tmp_path / "all/ways.csv")
-    assert ways["axis_2"].tolist() == [4, 5]
+    assert list(ways) == ["track_id", "t", "y", "x", "speed"]
+    np.testing.assert_array_equal(Tracks(ways[["track_id", "t", "y", "x"]]).data, viewer.layers["ways"].data)
     assert ways["speed"].tolist() == [0.5, 1.5]
+
+
+def test_tracks_in_space_have_a_z(tmp_path):
+    write_tracks(str(tmp_path / "ways.csv"), np.array([[1, 0, 7, 3, 4], [1, 1, 7, 3, 5]]), {"features": {}})
+    assert list(pd.read_csv(tmp_path / "ways.csv")) == ["track_id", "t", "z", "y", "x"]

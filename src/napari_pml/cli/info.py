@@ -24,15 +24,13 @@ def info(
             _show_cache(clear)
             return
 
-        from importlib.metadata import version
-
         from napari_pml.embedding.catalogue import CATALOGUE, find
         from napari_pml.embedding.embedder import EMBEDDERS, choose_device
         from napari_pml.embedding.weights import bundled
         from napari_pml.methods.table import DEFAULT
 
-        names = ("napari-pml", "napari", "torch", "faiss-cpu", "numpy", "av", "zarr")
-        typer.echo("versions  " + ", ".join(f"{name} {version(name)}" for name in names))
+        names = ("napari-pml", "napari", "PyQt6", "PySide6", "torch", "faiss-cpu", "numpy", "av", "zarr")
+        typer.echo("versions  " + ", ".join(f"{name} {installed_version(name)}" for name in names))
         typer.echo(f"python    {sys.version.split()[0]} on {sys.platform}")
         typer.echo(f"device    {choose_device(device)}")
         for name in EMBEDDERS:
@@ -78,3 +76,13 @@ def _show_cache(clear: bool) -> None:
     if clear:
         found.clear()
         typer.echo("all removed")
+
+
+def installed_version(name: str) -> str:
+    """Return the version of an installed distribution, or "none"; the engine works without napari and Qt."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"

@@ -21,7 +21,10 @@ def segment(
     out: Annotated[Path, typer.Option(help="Folder for PNG masks, or a .tif or .zarr file.")],
     annotations: Annotated[
         list[str] | None,
-        typer.Option(help="FRAME=MASK, a label image in which 0 is background; give it once for every frame."),
+        typer.Option(
+            help="FRAME=MASK, a label image in which 0 is background, or a .json of labelme, or an .xml of CVAT "
+            "(for images); give it once for every frame."
+        ),
     ] = None,
     strokes: Annotated[
         list[str] | None,

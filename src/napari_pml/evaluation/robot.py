@@ -146,7 +146,7 @@ def _longest_path(skeleton: Region) -> NDArray[np.intp]:
     pixel is one end of the longest path, and whatever is furthest from that end is the other.
     """
     pixels = np.argwhere(skeleton)
-    pairs = cKDTree(pixels).query_pairs(1.5, output_type="ndarray")
+    pairs = cKDTree(pixels).query_pairs(1.5, output_type="ndarray").astype(np.int32)  # SciPy's graphs know no others
     lengths = np.linalg.norm(pixels[pairs[:, 0]] - pixels[pairs[:, 1]], axis=1)
     tree = minimum_spanning_tree(coo_array((lengths, tuple(pairs.T)), shape=(len(pixels), len(pixels))))
     part = connected_components(tree, directed=False)[1]

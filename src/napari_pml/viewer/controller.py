@@ -61,7 +61,7 @@ class Controller:
 
     def close(self) -> None:
         """Let go of the viewer."""
-        self.work.cancel()
+        self.work.stop()
         if self.track is not None and self.track.session is not None:
             self._tell(self.track)  # so that the last stroke is saved
         self.viewer.layers.events.inserted.disconnect(self._on_inserted)

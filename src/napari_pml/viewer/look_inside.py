@@ -39,7 +39,7 @@ class LookInside(QCollapsible):
             ("embedding", "Embedding: what it sees", "What looks alike to the network has the same colour"),
         ):
             box = self.boxes[look] = QCheckBox(text, toolTip=tip)
-            box.clicked.connect(partial(self._insight.show, look))
+            box.clicked.connect(lambda wanted, look=look: self._insight.show(look, wanted))
             self.addWidget(box)
         self.plot = ScatterPlot()
         self.plot.chosen.connect(self._go_to)

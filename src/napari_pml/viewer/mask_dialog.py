@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error
@@ -19,7 +20,9 @@ from napari_pml.viewer.mask_import import can_take_all, mask_in_view, take_mask,
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_FILTER = "Label images (*.png *.tif *.tiff *.npy)"
+    from napari_pml.label_files import NamedLabels
+
+_FILTER = "Label images, labelme, CVAT for images (*.png *.tif *.tiff *.npy *.json *.xml)"
 
 
 class MaskDialog(QDialog):
@@ -67,23 +70,30 @@ class MaskDialog(QDialog):
 
     def take_file(self, path: Path) -> None:
         """Read a mask in the background, and take it."""
+        t = self._controller.frame
 
-        def read() -> Iterator[NDArray]:
-            from napari_pml.export import read_labels  # imports torch: not when the viewer starts
+        def read() -> Iterator[NamedLabels]:
+            from napari_pml.label_files import read_annotation  # imports torch: not when the viewer starts
 
-            yield read_labels(path)
+            yield read_annotation(path, t)
 
         self.setEnabled(False)
-        self._reader.start(read, self._take, partial(self.setEnabled, True))
+        self._reader.start(read, self._take_named, partial(self.setEnabled, True))
 
     def done(self, result: int) -> None:
         """Close, and read no more."""
         self._reader.drain()
         super().done(result)
 
-    def _take(self, mask: NDArray) -> None:
+    def _take_named(self, found: NamedLabels) -> None:
+        track = self._controller.track
+        taken = track.objects if track.is_drawn_on else ()  # object 1 is there from the beginning, for the first stroke
+        named = found.renumbered(dict.fromkeys(taken, "") | track.names)
+        self._take(named.labels, named.names)
+
+    def _take(self, mask: NDArray, names: Mapping[int, str] = MappingProxyType({})) -> None:
         try:
-            take_mask(self._controller, mask, complete=self.complete.isChecked())
+            take_mask(self._controller, mask, complete=self.complete.isChecked(), names=names)
         except AnnotationError as error:
             show_error(str(error))
         else:

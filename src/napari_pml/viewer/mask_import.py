@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 from napari.layers import Labels
 
@@ -35,13 +38,16 @@ def mask_in_view(controller: Controller, layer: Labels) -> np.ndarray:
     return np.asarray(layer.data if layer.data.ndim == 2 else layer.data[controller.frame])
 
 
-def take_mask(controller: Controller, mask: np.ndarray, *, complete: bool) -> int:
+def take_mask(
+    controller: Controller, mask: np.ndarray, *, complete: bool, names: Mapping[int, str] = MappingProxyType({})
+) -> int:
     """Replace what is painted on the frame in view by a mask, as one step of undo; return how many objects it has.
 
     Args:
         controller: of the video.
         mask: (H, W) integers: 0 = no object, 1..65534 = objects, `BACKGROUND` = background.
         complete: pixels without a label are background.
+        names: of objects that have one.
 
     Raises:
         AnnotationError: the mask is empty, has another size, or holds numbers that cannot be objects.
@@ -67,6 +73,7 @@ def take_mask(controller: Controller, mask: np.ndarray, *, complete: bool) -> in
     with strokes.block_history():
         layers.repaint(strokes, t, np.asarray(strokes.data[t]) != mask, mask)
     track.objects.update(objects)
+    track.names.update(names)
     controller.mark_complete(complete or t in track.complete)
     controller.choose_label(objects[0])
     return len(objects)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 from napari.layers import Image, Layer
@@ -62,7 +62,7 @@ class SegmentationWidget(QWidget):
         self._shown_sources: list[tuple[Layer, str, bool]] = []
         self._build()
         unbind, controller = self._bind_keys(), self.controller
-        closing = unbind, controller.close, self.background.drain, self.saving.drain, self.activity.close
+        closing = [unbind, controller.close, self.background.drain, self.saving.drain, self.activity.close]
         self._shut = partial(_call_all, closing)
         self.destroyed.connect(self._shut)
         for event in ("inserted", "removed", "reordered", "renamed"):
@@ -95,7 +95,7 @@ class SegmentationWidget(QWidget):
             ("shapes", "Outline areas, draw lines (a Shapes layer)"),
         ):
             button = self._tool_buttons[kind] = QPushButton(kind.capitalize(), toolTip=tip, checkable=True)
-            button.clicked.connect(partial(self._draw_with, kind))
+            button.clicked.connect(lambda _, kind=kind: self._draw_with(kind))
             tools.addWidget(button)
         self.complete = QCheckBox("This frame is complete")
         self.complete.setToolTip("Everything unpainted on this frame is background")
@@ -189,7 +189,7 @@ class SegmentationWidget(QWidget):
         dialog.accepted.connect(lambda: self.images.setCurrentIndex(self.images.findData(dialog.made)))
         dialog.open()
 
-    def _draw_with(self, kind: Kind, _pressed: bool) -> None:
+    def _draw_with(self, kind: Kind) -> None:
         self.controller.draw_with(kind)
         self.refresh()  # the button of the tool in use stays down when pressed again
 
@@ -267,6 +267,7 @@ def _stack(parent: QWidget, *widgets: QWidget) -> QVBoxLayout:
     return layout
 
 
-def _call_all(functions: Iterable[Callable[[], None]]) -> None:
-    for function in functions:
-        function()
+def _call_all(functions: list[Callable[[], None]]) -> None:
+    """Call functions in order, each once: a panel that was taken out of its window is destroyed later, too."""
+    while functions:
+        functions.pop(0)()

@@ -178,10 +178,14 @@ class Work:
 
     def cancel(self) -> None:
         """Stop; finished frames stay."""
+        self.stop()
+        self._changed()
+
+    def stop(self) -> None:
+        """Stop where nobody is left to see it."""
         self.propagating = self.paused = False
         self.learning = None
         self._runner.quit()
-        self._changed()
 
     def _start(
         self,

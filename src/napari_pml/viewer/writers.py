@@ -64,7 +64,9 @@ def write_overlay(path: str, layers: list[LayerTuple]) -> list[str]:
 
 
 def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write one Tracks layer as .csv, a row for each point: its track, its place, and its features.
+    """Write one Tracks layer as .csv, a row for each point: `track_id`, `t`, `z` if there is one, `y`, `x`, features.
+
+    These columns, without the features, are the data of a Tracks layer again, as other trackers write them too.
 
     Raises:
         ExportError: the place cannot be written.
@@ -73,8 +75,8 @@ def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
     from napari_pml.export import written
 
-    axes = ["track_id", *(f"axis_{i}" for i in range(np.shape(data)[1] - 1))]
-    table = pd.DataFrame(data, columns=axes).assign(**dict(meta["features"]))
+    columns = ["track_id", "t", *"zyx"[5 - np.shape(data)[1] :]]
+    table = pd.DataFrame(data, columns=columns).assign(**dict(meta["features"]))
     with written(Path(path)) as unfinished:
         table.to_csv(unfinished, index=False)
     return [path]

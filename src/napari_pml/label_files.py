@@ -1,0 +1,184 @@
+"""What is annotated on one frame, from a file: a label image, a JSON of labelme, or an XML of CVAT.
+
+labelme and CVAT keep outlines and the names of what they outline. An object is known by its name: the second "cell" of
+a file is called "cell 2", and if labelme has shapes in a group, "cell (7)" is all that is called "cell" in group 7.
+So "cell 2" is the same object in every file and on every frame.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from napari_pml.export import read_labels
+from napari_pml.types import BACKGROUND, AnnotationError, Labels
+
+Paint = Callable[[Image.Image, int], None]
+
+
+@dataclass(frozen=True)
+class NamedLabels:
+    """The objects on one frame.
+
+    Attributes:
+        labels: (H, W) uint16, 0 = no object.
+        names: object -> its name, if it has one.
+    """
+
+    labels: Labels
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    def renumbered(self, known: Mapping[int, str]) -> NamedLabels:
+        """Give objects with a name the number under which it is known, or the next that is free.
+
+        Args:
+            known: the names of a video's objects so far, and every number that is taken (with the name "" if need be).
+        """
+        number_of = {name: number for number, name in known.items() if name}
+        free = max([0, *known]) + 1
+        table = np.arange(BACKGROUND + 1, dtype=np.uint16)
+        names = {}
+        for label, name in self.names.items():
+            table[label] = number_of.get(name, free)
+            free += name not in number_of
+            names[int(table[label])] = name
+        return NamedLabels(table[self.labels], names)
+
+
+def read_annotation(path: Path, t: int) -> NamedLabels:
+    """Read what is annotated on frame `t`.
+
+    Args:
+        path: a .json of labelme (of this frame), an .xml of CVAT ("CVAT for images 1.1", which may hold many frames:
+            the one whose id is `t` counts, or the only one), or what `read_labels` reads, which has no names.
+        t: frame number.
+
+    Raises:
+        AnnotationError: the file cannot be read, or holds nothing for this frame, or a shape without an inside.
+    """
+    try:
+        if path.suffix.lower() == ".json":
+            return _labelme(json.loads(path.read_text(encoding="utf-8")))
+        if path.suffix.lower() == ".xml":
+            return _cvat(ElementTree.parse(path).getroot(), t)
+    except AnnotationError as error:
+        raise AnnotationError(f"{path.name}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError, binascii.Error) as error:
+        raise AnnotationError(
+            f"{path} cannot be read as a .json of labelme or an .xml of CVAT: {error!r}. Export it again, or give a "
+            "label image."
+        ) from error
+    return NamedLabels(read_labels(path))
+
+
+def _labelme(content: dict[str, Any]) -> NamedLabels:
+    shapes = []
+    times: Counter[str] = Counter()
+    for shape in content["shapes"]:
+        name, group = str(shape["label"]), shape.get("group_id")
+        times[name] += group is None
+        name = _ordinal(name, times[name]) if group is None else f"{name} ({group})"
+        shapes.append((name, _labelme_shape(shape)))
+    return _painted(shapes, int(content["imageWidth"]), int(content["imageHeight"]))
+
+
+def _labelme_shape(shape: dict[str, Any]) -> Paint:
+    kind, points = shape.get("shape_type", "polygon"), [tuple(map(float, point)) for point in shape["points"]]
+    if kind == "polygon":
+        return _polygon(points)
+    if kind == "rectangle":
+        return _box(*points[0], *points[1])
+    if kind == "circle":
+        (x, y), edge = points[0], points[1]
+        radius = float(np.hypot(edge[0] - x, edge[1] - y))
+        return _ellipse(x, y, radius, radius)
+    if kind == "mask":
+        inside = np.asarray(Image.open(io.BytesIO(base64.b64decode(shape["mask"]))).convert("L")) > 0
+        return _bitmap(inside, *(round(n) for n in points[0]))
+    raise AnnotationError(_no_inside(kind, shape["label"]))
+
+
+def _cvat(root: ElementTree.Element, t: int) -> NamedLabels:
+    if root.find("track") is not None:
+        raise AnnotationError("it was exported for video. Export it from CVAT as 'CVAT for images 1.1'.")
+    images = root.findall("image")
+    found = [image for image in images if image.get("id") == str(t)] or (images if len(images) == 1 else [])
+    if not found:
+        raise AnnotationError(f"it holds nothing for frame {t}, only for {[image.get('id') for image in images]}.")
+    (image,) = found
+    shapes = []
+    times: Counter[str] = Counter()
+    elements = (element for element in image if element.tag != "tag")  # a tag says something of the whole image
+    for element in sorted(elements, key=lambda element: int(element.get("z_order", 0))):
+        name = element.attrib["label"]
+        times[name] += 1
+        shapes.append((_ordinal(name, times[name]), _cvat_shape(element.tag, element.attrib)))
+    return _painted(shapes, int(image.attrib["width"]), int(image.attrib["height"]))
+
+
+def _cvat_shape(kind: str, values: Mapping[str, str]) -> Paint:
+    """Coordinates of CVAT count from the corner of the first pixel, ours from its middle."""
+    if kind == "polygon":
+        pairs = [pair.split(",") for pair in values["points"].split(";")]
+        return _polygon([(float(x) - 0.5, float(y) - 0.5) for x, y in pairs])
+    if kind == "box":
+        left, top, right, bottom = (float(values[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
+        return _box(left, top, right - 1, bottom - 1)
+    if kind == "ellipse":
+        x, y, rx, ry = (float(values[name]) for name in ("cx", "cy", "rx", "ry"))
+        return _ellipse(x - 0.5, y - 0.5, rx, ry)
+    if kind == "mask":
+        left, top, width, height = (int(values[name]) for name in ("left", "top", "width", "height"))
+        runs = [int(n) for n in values["rle"].split(",")]  # outside, inside, outside, ..., row after row
+        inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
+        return _bitmap(inside, left, top)
+    raise AnnotationError(_no_inside(kind, values.get("label", "")))
+
+
+def _polygon(points: list[tuple[float, ...]]) -> Paint:
+    return lambda image, label: ImageDraw.Draw(image).polygon(points, fill=label)
+
+
+def _box(x0: float, y0: float, x1: float, y1: float) -> Paint:
+    """Two opposite corners, in any order; the pixels on them belong to it."""
+    left, right = sorted((round(x0), round(x1)))
+    top, bottom = sorted((round(y0), round(y1)))
+    return lambda image, label: ImageDraw.Draw(image).rectangle((left, top, right, bottom), fill=label)
+
+
+def _ellipse(x: float, y: float, rx: float, ry: float) -> Paint:
+    return lambda image, label: ImageDraw.Draw(image).ellipse((x - rx, y - ry, x + rx, y + ry), fill=label)
+
+
+def _bitmap(inside: NDArray[np.bool_], left: int, top: int) -> Paint:
+    return lambda image, label: image.paste(label, (left, top), Image.fromarray(inside))
+
+
+def _painted(shapes: Iterable[tuple[str, Paint]], width: int, height: int) -> NamedLabels:
+    """Paint shapes one over the other; those of one name are one object, numbered as they first come."""
+    image, numbers = Image.new("I", (width, height)), dict[str, int]()
+    for name, paint in shapes:
+        paint(image, numbers.setdefault(name, len(numbers) + 1))
+    if len(numbers) >= BACKGROUND:
+        raise AnnotationError(f"it holds {len(numbers)} objects; there may be {BACKGROUND - 1}.")
+    return NamedLabels(np.asarray(image).astype(np.uint16), {number: name for name, number in numbers.items()})
+
+
+def _ordinal(name: str, n: int) -> str:
+    return name if n == 1 else f"{name} {n}"
+
+
+def _no_inside(kind: str, name: str) -> str:
+    return f"'{name}' is a {kind}, which has no inside. Remove it, or make it a polygon."

@@ -1,0 +1,135 @@
+"""Annotations of labelme and CVAT become labels with names."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_pml.label_files import NamedLabels, read_annotation
+from napari_pml.types import AnnotationError
+
+HEIGHT, WIDTH = 12, 20
+
+
+def square(top, left, size=4):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[top : top + size, left : left + size] = True
+    return mask
+
+
+def labelme(path, *shapes):
+    content = {"version": "5.5.0", "shapes": shapes, "imageHeight": HEIGHT, "imageWidth": WIDTH, "imageData": None}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def polygon(label, top, left, group=None):
+    """The outline through the middles of the outermost pixels of a square of 4 x 4."""
+    points = [[left, top], [left + 3, top], [left + 3, top + 3], [left, top + 3]]
+    return {"label": label, "points": points, "group_id": group, "shape_type": "polygon"}
+
+
+def cvat(path, *images):
+    body = "".join(f'<image id="{t}" name="{t}.png" width="20" height="12">{shapes}</image>' for t, shapes in images)
+    path.write_text(f'<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version>{body}</annotations>')
+    return path
+
+
+def test_outlines_of_labelme(tmp_path):
+    path = labelme(tmp_path / "a.json", polygon("cell", 1, 2), polygon("dog", 1, 9), polygon("cell", 7, 2))
+    found = read_annotation(path, 5)
+    assert found.labels.dtype == np.uint16
+    assert found.names == {1: "cell", 2: "dog", 3: "cell 2"}
+    np.testing.assert_array_equal(found.labels, square(1, 2) + 2 * square(1, 9) + 3 * square(7, 2))
+
+
+def test_shapes_of_a_group_are_one_object(tmp_path):
+    shapes = polygon("dog", 1, 2, group=7), polygon("dog", 1, 9, group=7), polygon("dog", 7, 2, group=8)
+    found = read_annotation(labelme(tmp_path / "a.json", *shapes), 0)
+    assert found.names == {1: "dog (7)", 2: "dog (8)"}
+    np.testing.assert_array_equal(found.labels == 1, square(1, 2) | square(1, 9))
+
+
+def test_every_kind_of_shape_of_labelme_that_has_an_inside(tmp_path):
+    png = io.BytesIO()
+    Image.fromarray(np.eye(3) > 0).save(png, "PNG")
+    bits = base64.b64encode(png.getvalue()).decode()
+    kinds = (
+        {"label": "box", "shape_type": "rectangle", "points": [[5, 4], [2, 1]]},
+        {"label": "disc", "shape_type": "circle", "points": [[10, 5], [10, 7]]},
+        {"label": "bits", "shape_type": "mask", "points": [[15, 6], [17, 8]], "mask": bits},
+    )  # fmt: skip
+    labels = read_annotation(labelme(tmp_path / "a.json", *kinds), 0).labels
+    np.testing.assert_array_equal(labels == 1, square(1, 2))
+    assert (labels == 2).sum() == pytest.approx(np.pi * 2.5**2, rel=0.2)
+    assert [axis.mean() for axis in np.nonzero(labels == 2)] == [5, 10]
+    np.testing.assert_array_equal(np.argwhere(labels == 3), [[6, 15], [7, 16], [8, 17]])
+
+
+def test_shapes_of_cvat(tmp_path):
+    """Its coordinates count from the corner of the first pixel, and its masks from their own corner."""
+    shapes = (
+        '<mask label="bits" rle="1, 2, 1" left="16" top="8" width="2" height="2" z_order="0"/>'
+        '<polygon label="cell" points="2.5,1.5;5.5,1.5;5.5,4.5;2.5,4.5" z_order="0"/>'
+        '<box label="cell" xtl="9" ytl="1" xbr="13" ybr="5" z_order="0"/>'
+        '<ellipse label="disc" cx="10.5" cy="8.5" rx="2" ry="1" z_order="1"/><tag label="blurred"/>'
+    )
+    found = read_annotation(cvat(tmp_path / "annotations.xml", (3, shapes)), 3)
+    assert found.names == {1: "bits", 2: "cell", 3: "cell 2", 4: "disc"}
+    np.testing.assert_array_equal(np.argwhere(found.labels == 1), [[8, 17], [9, 16]])
+    np.testing.assert_array_equal(found.labels == 2, square(1, 2))
+    np.testing.assert_array_equal(found.labels == 3, square(1, 9))
+    assert [axis.mean() for axis in np.nonzero(found.labels == 4)] == [8, 10]
+
+
+def test_what_lies_above_in_cvat_covers_what_lies_below(tmp_path):
+    box = '<box label="{}" xtl="2" ytl="1" xbr="6" ybr="5" z_order="{}"/>'
+    path = cvat(tmp_path / "a.xml", (0, box.format("above", 2) + box.format("below", 1)))
+    found = read_annotation(path, 0)
+    assert found.names[found.labels[2, 3]] == "above"
+
+
+def test_a_file_of_many_frames_is_asked_for_one(tmp_path):
+    box = '<box label="cell" xtl="{0}" ytl="1" xbr="{1}" ybr="5"/>'
+    path = cvat(tmp_path / "a.xml", (0, box.format(2, 6)), (80, box.format(9, 13)))
+    np.testing.assert_array_equal(read_annotation(path, 80).labels, square(1, 9))
+    with pytest.raises(AnnotationError, match=r"a.xml: it holds nothing for frame 5, only for \['0', '80'\]"):
+        read_annotation(path, 5)
+
+
+def test_an_object_is_known_by_its_name_on_another_frame():
+    labels = np.array([[0, 1, 2, 3]], np.uint16)
+    found = NamedLabels(labels, {1: "dog", 2: "cat", 3: "bird"})
+    again = found.renumbered({4: "cat", 7: "dog", 9: ""})
+    assert again.names == {7: "dog", 4: "cat", 10: "bird"}
+    np.testing.assert_array_equal(again.labels, [[0, 7, 4, 10]])
+    np.testing.assert_array_equal(NamedLabels(labels).renumbered({1: "dog"}).labels, labels)  # numbers are meant
+
+
+def test_label_images_are_read_as_ever(tmp_path):
+    Image.fromarray(np.eye(4, dtype=np.uint8) * 3).save(tmp_path / "mask.png")
+    found = read_annotation(tmp_path / "mask.png", 0)
+    assert found.names == {}
+    np.testing.assert_array_equal(found.labels, np.eye(4) * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.json", "{", "cannot be read as a .json of labelme"),
+        ("a.json", "[]", "cannot be read as a .json of labelme"),
+        ("a.json", '{"shapes": [{"label": "dog", "shape_type": "line", "points": []}]}', "a.json: 'dog' is a line"),
+        ("a.xml", "<annotations>", "cannot be read"),
+        ("a.xml", '<annotations><track id="0"/></annotations>', "Export it from CVAT as 'CVAT for images 1.1'"),
+        ("a.xml", '<annotations><image id="0"><polyline label="dog"/></image></annotations>', "'dog' is a polyline"),
+        ("a.xml", '<annotations><image id="0" width="9" height="9"><mask label="dog" rle="1, 2" left="0" top="0" '
+         'width="2" height="2"/></image></annotations>', "cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_understood_is_explained(tmp_path, name, content, complaint):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(AnnotationError, match=complaint):
+        read_annotation(tmp_path / name, 0)

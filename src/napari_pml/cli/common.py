@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -17,6 +18,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A few brush strokes become a segmentation of the whole video.",
 )
+
+
+# One frame at a time needs few threads of Zarr's, each of which keeps some 50 MB.
+os.environ.setdefault("ZARR_THREADING__MAX_WORKERS", "2")
 
 
 class Method(StrEnum):

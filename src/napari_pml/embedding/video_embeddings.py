@@ -21,8 +21,8 @@ are at most about 1, so that float32 holds every similarity exactly: it is the s
 order. (float16 holds the components exactly as well.)"""
 
 
-MEMORY_BYTES = 512 * 1024**2
-"""Room in main memory for the embeddings of a video: some 650 frames of 854 x 480."""
+MEMORY_BYTES = 384 * 1024**2
+"""Room in main memory for the embeddings of a video: some 490 frames of 854 x 480."""
 
 
 class VideoEmbeddings:

@@ -28,8 +28,11 @@ MATCHED = 48
 COARSE, FINE = 48, 24
 """Channels of the head at the stride of the embeddings and at half of it (the paper: 256 at stride 4)."""
 
-N_MAPS = 3
-"""What the head sees of one object: global distance, local distance, and where it was before."""
+N_DISTANCES = 4
+"""Global and local distance to an object's own pixels, and to those of whichever other label is nearest."""
+
+N_MAPS = N_DISTANCES + 1
+"""What the head sees of one object: the distances, and where it was before."""
 
 UNKNOWN = 0.5
 """What the head sees, of every label, where the previous mask says nothing."""
@@ -81,7 +84,7 @@ class FeelvosNet(nn.Module):
         nn.init.orthogonal_(self.embedding.weight, gain=2.0)
         nn.init.zeros_(self.logit.weight)
         with torch.no_grad():
-            self.shortcut.weight.copy_(torch.tensor([-4.0, -4.0, 2.0]).view(1, N_MAPS, 1, 1))
+            self.shortcut.weight.copy_(torch.tensor([-4.0, -4.0, 0.0, 0.0, 2.0]).view(1, N_MAPS, 1, 1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
 
     def matched(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -105,6 +108,7 @@ class FeelvosNet(nn.Module):
             (L, 2 h, 2 w) logits; softmax over the labels makes them scores.
         """
         before = torch.where(before.any(0), before, UNKNOWN)
+        distances = torch.cat([distances, distances_to_others(distances)], 1)
         features = self.features(embeddings[None])
         detail = self.detail(2 * frame[None] - 1)
         n = max(1, VALUES_AT_ONCE // (2 * FINE * before[0].numel()))
@@ -127,6 +131,20 @@ class FeelvosNet(nn.Module):
         sharp = self.sharp(torch.cat([detail.expand(n, -1, -1, -1), coarse, before], 1))
         logits: torch.Tensor = self.logit(sharp) + self.shortcut(maps)
         return logits[:, 0]
+
+
+def distances_to_others(distances: torch.Tensor) -> torch.Tensor:
+    """Return, for each label, the least of the distances to all the other labels, and 1 if there are none.
+
+    Not in the paper, whose head sees an object's own distances alone: whether a pixel that looks like the object looks
+    just as much like something else is then known only after all objects have been scored.
+
+    Args:
+        distances: (L, ...), 0..1.
+    """
+    least = torch.cat([distances, torch.ones_like(distances[:1])]).topk(2, dim=0, largest=False)
+    own = torch.arange(len(distances), device=distances.device).view(-1, *[1] * (distances.ndim - 1))
+    return torch.where(own == least.indices[:1], least.values[1:], least.values[:1])
 
 
 def network_beside(weights: Path) -> Path:

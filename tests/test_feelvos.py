@@ -9,18 +9,22 @@ from napari_pml import BACKGROUND, METHODS, Session, open_video
 from napari_pml.embedding.weights import save_weights
 from napari_pml.methods import feelvos_network
 from napari_pml.methods.feelvos import PREVIOUS_FRAMES
-from napari_pml.methods.feelvos_network import FeelvosNet, labels_of_cells, load_network, shares_of_labels
+from napari_pml.methods.feelvos_network import (
+    FeelvosNet,
+    distances_to_others,
+    labels_of_cells,
+    load_network,
+    shares_of_labels,
+)
 from napari_pml.methods.matching import NOBODY
 from napari_pml.types import FrameMask, WeightsError
 
 FEELVOS = METHODS["feelvos"]
-TRUSTING = replace(FEELVOS, sure=0.0)
-"""Plain matching, which an untrained network does, is sure of nothing."""
 
 
 @pytest.fixture
 def make(drawn, colour_embedder):
-    def make(config=TRUSTING, frames=drawn[0]):
+    def make(config=FEELVOS, frames=drawn[0]):
         return Session(open_video(frames), config, embedder=colour_embedder)
 
     return make
@@ -143,23 +147,6 @@ def test_only_a_frame_close_by_is_a_previous_one(make, drawn):
     assert PREVIOUS_FRAMES < 9
 
 
-def test_where_the_previous_mask_is_unsure_it_says_nothing(make, drawn):
-    session = make(FEELVOS)
-    session.annotate(0, drawn[1][0], complete=True)
-    session.segment(1)
-    confidence = np.zeros((12, 16), np.float32)
-    doubtful, sure, none = (
-        session._segmenter.method.segment(1, finished).values
-        for finished in (
-            [FrameMask(0, drawn[1][0], confidence, 1)],
-            [FrameMask(0, drawn[1][0], confidence + 1, 1)],
-            [],
-        )
-    )
-    assert torch.equal(doubtful, none)
-    assert not torch.equal(doubtful, sure)
-
-
 def test_adaptation_matches_with_what_was_found_with_confidence(make, drawn):
     session = make()
     session.annotate(0, drawn[1][0], complete=True)
@@ -167,11 +154,11 @@ def test_adaptation_matches_with_what_was_found_with_confidence(make, drawn):
     found = [FrameMask(t, drawn[1][t], np.ones((12, 16), np.float32), 1) for t in range(1, 3)]
     method = session._segmenter.method
     with_adaptation = method.segment(7, found).values
-    method.config = replace(TRUSTING, adaptation=False)
+    method.config = replace(FEELVOS, adaptation=False)
     without = method.segment(7, found).values
     assert not torch.equal(with_adaptation, without)
     unsure = [FrameMask(t, drawn[1][t], np.full((12, 16), 0.98, np.float32), 1) for t in range(1, 3)]
-    method.config = TRUSTING
+    method.config = FEELVOS
     assert torch.equal(method.segment(7, unsure).values, without)
 
 
@@ -231,3 +218,20 @@ def test_a_network_for_other_embeddings_is_refused(tmp_path):
     save_weights(FeelvosNet(5).state_dict(), tmp_path / "feelvos.safetensors", "feelvos", embedder="colour-1")
     with pytest.raises(WeightsError, match="does not fit"):
         load_network(embedder)
+
+
+def test_what_else_is_near_is_the_least_of_all_other_distances():
+    torch.manual_seed(0)
+    distances = torch.rand(5, 2, 3, 4)
+    found = distances_to_others(distances)
+    for label in range(5):
+        others = torch.cat([distances[:label], distances[label + 1 :]])
+        assert torch.equal(found[label], others.amin(0))
+
+
+def test_where_there_is_nothing_else_it_is_far():
+    assert torch.equal(distances_to_others(torch.rand(1, 2, 3, 4)), torch.ones(1, 2, 3, 4))
+
+
+def test_equally_near_labels_are_each_others_rivals():
+    assert torch.equal(distances_to_others(torch.full((3, 2, 1, 1), 0.25)), torch.full((3, 2, 1, 1), 0.25))

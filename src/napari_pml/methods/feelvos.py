@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.embedding.weights import digest
-from napari_pml.grid import grid_shape, pad_to_cells, resize_cells
+from napari_pml.grid import grid_shape, pad_to_cells
 from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import ALIKE, AnnotatedReferences, likeness
 from napari_pml.methods.borrowed import Borrowed
@@ -42,7 +42,7 @@ UNANIMOUS = 0.99
 
 @dataclass(frozen=True)
 class FeelvosConfig(MethodConfig):
-    """How far an object may have moved, and how far what was found is to be trusted."""
+    """How far an object may have moved, and whether what was found is learned from."""
 
     method: ClassVar[str] = "feelvos"
 
@@ -54,18 +54,7 @@ class FeelvosConfig(MethodConfig):
             "label": "window (cells)",
             "tooltip": "The previous frame is searched so far around each cell of 8 pixels; more for fast objects.",
         },
-    ] = 12
-    sure: Annotated[
-        float,
-        {
-            "min": 0.0,
-            "max": 1.0,
-            "step": 0.05,
-            "label": "previous mask (confidence)",
-            "tooltip": "Where the previous mask has less confidence, it says nothing, so that mistakes are not "
-            "passed on; 0 is better for many small objects.",
-        },
-    ] = 0.8
+    ] = 4
     adaptation: Annotated[
         bool,
         {
@@ -173,8 +162,6 @@ class Feelvos:
             previous = finished[-1]
             known = np.isin(previous.labels, self._ids)  # an object that has been deleted since is background now
             before = self._shares(np.where(known, previous.labels, BACKGROUND).astype(np.uint16))
-            sure = (resize_cells(torch.tensor(previous.confidence), (h, w)) >= self.config.sure).to(before)
-            before = before * F.interpolate(sure[None, None], scale_factor=2)[0]
             other = self.net.matched(self.embeddings[previous.t])
             around = local_matching(
                 matched, other[None], labels_of_cells(before)[None], len(self._ids), self.config.window

@@ -33,8 +33,9 @@ def strip(qtbot, overview) -> Timeline:
     strip = Timeline()
     qtbot.addWidget(strip)
     strip.show_frames(overview, view=5)
-    strip.resize(WIDTH, strip.sizeHint().height())
-    strip.show()
+    strip.setFixedSize(WIDTH, strip.sizeHint().height())  # the display may not give a window the size that it asks for
+    with qtbot.waitExposed(strip):
+        strip.show()
     return strip
 
 

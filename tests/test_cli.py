@@ -251,3 +251,27 @@ def test_nothing_is_embedded_beforehand_where_nothing_is_kept(run, clip):
 def test_the_time_that_embedding_will_take_is_said_first(run, clip, tmp_path):
     result = run("segment", clip, "--annotations", tmp_path / "first.png", "--out", tmp_path / "out", "--device", "cpu")
     assert "in memory only; 8 frames to embed, about" in result.output
+
+
+@pytest.mark.parametrize("option", ["--annotations", "--strokes"])
+def test_what_is_read_is_not_written_over(run, clip, tmp_path, option):
+    (tmp_path / "mine").mkdir()
+    first = (tmp_path / "first.png").rename(tmp_path / "mine" / "00000.png")
+    before = first.read_bytes()
+    result = run("segment", clip, option, first, "--out", tmp_path / "mine")
+    assert result.exit_code == 1
+    assert "would be overwritten" in result.output
+    assert run("segment", clip, option, first, "--out", clip).exit_code == 1
+    assert first.read_bytes() == before
+    assert len(list(clip.iterdir())) == 8
+
+
+def test_an_overlay_is_not_written_over_the_video(run, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"a video")
+    (tmp_path / "first.png").write_bytes(b"")
+    result = run(
+        "segment", tmp_path / "clip.mp4", "--annotations", tmp_path / "first.png", "--out", tmp_path / "out",
+        "--overlay", tmp_path / "clip.mp4",
+    )  # fmt: skip
+    assert "would be overwritten" in result.output
+    assert (tmp_path / "clip.mp4").read_bytes() == b"a video"

@@ -138,6 +138,19 @@ def test_a_device_can_be_chosen():
     assert choose_device().type in {"cpu", "cuda", "mps"}
 
 
+def test_the_memory_store_takes_any_number_of_small_frames():
+    store, frame = MemoryStore(max_bytes=10**9), torch.ones(8, dtype=torch.float16)
+    for t in range(70_000):  # more than there may be pieces of memory
+        store.put(t, frame)
+    assert torch.equal(store.get(69_999), frame)
+
+
+def test_what_the_memory_store_keeps_is_its_own():
+    store, frame = MemoryStore(max_bytes=10**9), torch.ones(200, 200, 4, dtype=torch.float16)
+    store.put(0, frame)
+    assert torch.equal(store.get(0), torch.ones(200, 200, 4, dtype=torch.float16))
+
+
 def test_the_memory_store_stays_within_its_budget():
     store = MemoryStore(max_bytes=300)
     for t in range(5):

@@ -48,7 +48,7 @@ class Idle:
 
 
 def chunk(cache, t):
-    (entry,) = [path for path in cache.folder.iterdir() if path.is_dir()]
+    (entry,) = (cached.path for cached in cache.videos())
     return entry / f"{t}.0.0.0"
 
 
@@ -129,13 +129,13 @@ def test_a_file_in_the_place_of_the_folder_is_replaced(folder, cache, colour_emb
 def test_a_cache_that_is_removed_meanwhile_is_only_empty_again(folder, cache, colour_embedder, embedded):
     running = VideoEmbeddings(open_video(folder), colour_embedder, 0, cache)
     cache.clear()
-    assert list(cache.folder.iterdir()) == []
+    assert cache.videos() == []
     assert torch.equal(running[3], embedded[3])
     assert torch.equal(VideoEmbeddings(open_video(folder), colour_embedder, 0, cache)[3], embedded[3])
 
 
 def test_a_full_disk_is_said_once_and_work_goes_on(folder, cache, colour_embedder, embedded, monkeypatch):
-    shutil.rmtree(cache.folder)
+    cache.clear()
     running = VideoEmbeddings(open_video(folder), colour_embedder, 0, cache)
 
     def full(*args):
@@ -244,3 +244,71 @@ def test_two_processes_share_a_cache(folder, cache, colour_embedder, request):
     plain = VideoEmbeddings(open_video(folder), colour_embedder)
     shared = VideoEmbeddings(open_video(folder), colour_embedder, 0, cache)
     assert all(torch.equal(plain[t], shared[t]) for t in range(8))
+
+
+def test_asking_for_room_takes_none(tmp_path, drawn, colour_embedder):
+    one = VideoEmbeddings(open_video(drawn[0]), colour_embedder).frame_bytes
+    cache = EmbeddingCache(tmp_path / "cache", 12 * one)
+    stores = []
+    for i in range(2):
+        write_video(tmp_path / f"{i}", "shapes", drawn[0], drawn[1])
+        stores.append(VideoEmbeddings(open_video(tmp_path / f"{i}/JPEGImages/480p/shapes"), colour_embedder, 0, cache))
+    for t in range(8):
+        _ = stores[0][t]
+    assert stores[1].room == 8
+    assert sum(t in stores[0].disk for t in range(8)) == 8
+    assert len(list(cache.videos()[0].path.glob("*.0.0.0"))) + len(list(cache.videos()[1].path.glob("*.0.0.0"))) == 8
+
+
+def test_the_disk_is_not_filled_to_the_brim(folder, cache, colour_embedder, monkeypatch):
+    """Also where there is room for a few frames, but not for all."""
+    one = VideoEmbeddings(open_video(folder), colour_embedder).frame_bytes
+    monkeypatch.setattr(type(cache), "_free", cache_module.FREE_BYTES + 4 * one)
+    embeddings = VideoEmbeddings(open_video(folder), colour_embedder, 0, cache)
+    assert embeddings.room == 0
+    _ = embeddings[0]
+    assert 0 not in embeddings.disk
+
+
+def test_a_frame_that_is_cut_off_counts_as_missing_at_once(folder, cache, colour_embedder, embedded):
+    chunk(cache, 3).write_bytes(b"abc")
+    (chunk(cache, 3).parent / "5.0.0.0.0badcafe.partial").write_bytes(b"abc")
+    chunk(cache, 5).unlink()
+    assert VideoEmbeddings(open_video(folder), colour_embedder, 0, cache).missing(range(8)) == [3, 5]
+
+
+def test_another_channel_axis_is_another_video(tmp_path, cache, colour_embedder):
+    import zarr
+
+    rng = np.random.default_rng(0)
+    zarr.create_array(str(tmp_path / "v.zarr"), data=rng.integers(0, 255, (3, 3, 32, 32), dtype=np.uint8))
+    first, second = (
+        VideoEmbeddings(open_video(tmp_path / "v.zarr", channel_axis=axis), colour_embedder, 0, cache)
+        for axis in (0, 1)
+    )
+    _ = first[0]
+    assert 0 not in second
+    assert not torch.equal(first[0], second[0])
+
+
+def test_a_video_that_is_gone_is_not_cached_and_goes_on(folder, cache, colour_embedder):
+    video = open_video(folder)
+    folder.rename(folder.parent / "elsewhere")
+    assert VideoEmbeddings(video, colour_embedder, 0, cache).disk is None
+
+
+def test_embeddings_of_another_device_are_not_kept_among_these(folder, cache, colour_embedder):
+    colour_embedder.device = torch.device("cpu")
+    embeddings = VideoEmbeddings(open_video(folder), colour_embedder, 0, cache)
+    embeddings._kind = "cuda"  # it was opened when the network was there, before the memory did not suffice
+    _ = embeddings[0]
+    assert 0 not in embeddings.disk
+
+
+def test_many_processes_open_a_new_video_at_once(folder, cache, colour_embedder, request):
+    arguments = [sys.executable, "-c", WRITER, str(folder), str(cache.folder), str(request.path.parent)]
+    writers = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for writer in writers:
+        _, errors = writer.communicate()
+        assert writer.returncode == 0, errors
+    assert VideoEmbeddings(open_video(folder), Idle(colour_embedder), 0, cache).missing(range(8)) == []

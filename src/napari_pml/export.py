@@ -5,8 +5,9 @@ Every file is written under another name first and renamed when it is complete.
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -110,16 +111,23 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
     return labels
 
 
-def check_destination(masks: Path, overlay: Path | None = None) -> None:
-    """Refuse places that could not be written, before any work is done.
+def check_destination(masks: Path, overlay: Path | None = None, inputs: Sequence[Path] = ()) -> None:
+    """Refuse places that could not be written, or from which something is read, before any work is done.
 
     Args:
         masks: as for `export_masks`.
         overlay: as for `export_overlay`.
+        inputs: the video and files with annotations.
 
     Raises:
-        ExportError: a suffix is not understood, or a `.zarr` exists already.
+        ExportError: a suffix is not understood, a `.zarr` exists already, or an input would be overwritten.
     """
+    for path in inputs:
+        is_mask = path.parent.resolve() == masks.resolve() and re.fullmatch(r"\d+\.png", path.name)
+        if is_mask or path.resolve() in (masks.resolve(), overlay and overlay.resolve()):
+            raise ExportError(
+                f"{path} is read, and would be overwritten. Choose another place for the masks or the overlay."
+            )
     if masks.suffix.lower() not in ("", *TIFF_SUFFIXES, ".zarr"):
         raise ExportError(f"Masks are written as .tif, .zarr or a folder of PNGs (no suffix), not {masks.suffix}.")
     if masks.suffix.lower() == ".zarr" and masks.exists():

@@ -362,9 +362,18 @@ class Session:
         wanted = list(islice(outward_from(start, len(self.video)), self.embeddings.room))
         due = self.embeddings.missing(wanted)
         for n, t in enumerate(due, start=1 + len(wanted) - len(due)):
-            with self._computing:
-                self._segmenter.on_any_device(partial(self.embeddings.__getitem__, t))
+            self.embed(t)
             yield n, len(wanted)
+
+    def embed(self, t: int) -> None:
+        """Embed frame t, if that is not done yet; with the CPU if the GPU's memory does not suffice.
+
+        Raises:
+            DeviceError: the CPU's memory does not suffice either.
+            VideoError: the frame cannot be decoded.
+        """
+        with self._computing:
+            self._segmenter.on_any_device(partial(self.embeddings.__getitem__, t))
 
     def stale_frames(self) -> list[int]:
         """Return the frames without a mask of the present annotations, in order."""

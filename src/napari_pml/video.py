@@ -53,6 +53,7 @@ class Video:
     Attributes:
         name: of the file or folder, to show to people.
         path: of the file or folder, or None for an array.
+        channel_axis: which axis of the file was taken for channels, if that was said.
         shape: (T, H, W).
         dtype: of the stored intensities.
         n_channels: C of what `read` returns.
@@ -60,9 +61,10 @@ class Video:
         is_timed: whether the source says.
     """
 
-    def __init__(self, name: str, frames: Frames, path: Path | None = None) -> None:
+    def __init__(self, name: str, frames: Frames, path: Path | None = None, channel_axis: int | None = None) -> None:
         self.name = name
         self.path = path
+        self.channel_axis = channel_axis
         self.shape = frames.shape[:3]
         self.dtype = frames.dtype
         self.fps = frames.fps
@@ -180,7 +182,7 @@ def open_video(source: Any, *, channel_axis: int | None = None) -> Video:
         return Video("array", ArrayFrames(source, channel_axis))
     path = Path(source)
     try:
-        return Video(path.name, _open_path(path, channel_axis), path)
+        return Video(path.name, _open_path(path, channel_axis), path, channel_axis)
     except (OSError, ValueError) as error:  # a name that no file can have, a folder that may not be looked into
         raise VideoError(f"{path} cannot be opened: {error}. Check the name, and who may read it.") from error
 

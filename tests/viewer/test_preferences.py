@@ -8,6 +8,8 @@ from napari.layers import Image
 from npe2 import PluginManifest
 
 import napari_pml
+from napari_pml.embedding.cache import DEFAULT_LIMIT_GB
+from napari_pml.embedding.video_embeddings import MEMORY_BYTES
 from napari_pml.viewer.preferences import Preferences, preferences
 from napari_pml.viewer.track import Track
 
@@ -34,7 +36,7 @@ def computing(own_folder, npe2pm):
 
 
 def test_the_defaults(computing):
-    assert preferences() == Preferences(device=None, embedding_bytes=512 * 1024**2, embedding_disk_gb=10)
+    assert preferences() == Preferences(device=None, embedding_bytes=MEMORY_BYTES, embedding_disk_gb=DEFAULT_LIMIT_GB)
 
 
 def test_what_is_chosen_reaches_the_session(computing, fake_engine, movie, monkeypatch):

@@ -75,7 +75,8 @@ def _show_cache(clear: bool) -> None:
     typer.echo(f"{total / 1e9:.2f} of {found.max_bytes / 1e9:g} GB, {len(videos)} videos, in {found.folder}")
     if clear:
         found.clear()
-        typer.echo("all removed")
+        left = len(found.videos())
+        typer.echo(f"{left} could not be removed: is {found.folder} yours?" if left else "all removed")
 
 
 def installed_version(name: str) -> str:

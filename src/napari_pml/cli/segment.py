@@ -70,7 +70,7 @@ def segment(
         if not files and not references and not (project and project.exists()):
             raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
         settings = parse_config(METHODS[method], config or [])
-        check_destination(out, overlay)
+        check_destination(out, overlay, inputs=[Path(video), *files.masks.values(), *files.strokes.values()])
         check_numbers(table, coco)
         source = open_video(video)
         kept = None
@@ -166,6 +166,6 @@ def _estimate(session: Session) -> str:
     text = f"embeddings: {n * embeddings.frame_bytes / 1e6:.0f} MB, {place}"
     if not due:
         return f"{text}, all there"
-    _ = embeddings[due[0]]
+    session.embed(due[0])
     assert embeddings.seconds is not None
     return f"{text}; {len(due)} frames to embed, about {len(due) * embeddings.seconds:.0f} s"

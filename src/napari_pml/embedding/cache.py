@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from uuid import uuid4
 
 from napari_pml.download import cache_folder
 from napari_pml.embedding.embedder import Embedder
-from napari_pml.embedding.stores import ZarrStore
+from napari_pml.embedding.stores import HEADER, LOCK, ZarrStore
 from napari_pml.grid import grid_shape
 from napari_pml.types import SettingsError
 from napari_pml.video import Video
@@ -30,6 +29,9 @@ DEFAULT_LIMIT_GB = 10.0
 
 FREE_BYTES = 2 * 10**9
 """So much of the disk is left to others."""
+
+REMOVED = ".removed"
+"""Suffix of what is about to be gone."""
 
 PREPROCESSING = 1
 """Raised whenever frames are brought to networks in another way, so that what was computed before is not found."""
@@ -69,17 +71,24 @@ class EmbeddingCache:
         """Use a folder, which need not exist yet."""
         self.folder, self.max_bytes = folder, max_bytes
         self._lock = threading.Lock()
-        self._others: dict[Path, int] = {}  # bytes of all other videos than this one, as they were last counted
 
     def open(self, video: Video, embedder: Embedder) -> ZarrStore | None:
-        """Return what is known of a video, and a place for more; None where its content may change: in memory."""
+        """Return what is known of a video, and a place for more.
+
+        None if its content may change, since it lies in memory, or if its files are not to be found.
+        """
         if video.path is None:
             return None
+        try:
+            files = identity(video.path)
+        except OSError:
+            return None
         about = {
-            "video": identity(video.path),
+            "video": files,
             "shape": list(video.shape),
             "dtype": str(video.dtype),
             "channels": video.n_channels,
+            "channel_axis": video.channel_axis,
             "fingerprint": embedder.fingerprint,
             "device": embedder.device.type,
             "preprocessing": PREPROCESSING,
@@ -87,17 +96,18 @@ class EmbeddingCache:
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
         height, width = video.shape[1:]
         size = (len(video), *grid_shape(height, width, embedder.stride), embedder.dim)
-        self._others.clear()
         names = {"key": key, "name": video.name, "embedder": embedder.name}
-        return ZarrStore(self.folder / key, size, names, self.make_room)
+        return ZarrStore(self.folder / key, size, names, self)
 
     def videos(self) -> list[CachedVideo]:
         """Return what there is, the last used first."""
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            if path.name == LOCK or path.suffix == REMOVED:
+                continue
             try:
-                about: Mapping[str, Any] = json.loads((path / "zarr.json").read_text())["attributes"]
-                used = (path / "zarr.json").stat().st_mtime
+                about: Mapping[str, Any] = json.loads((path / HEADER).read_text())["attributes"]
+                used = (path / HEADER).stat().st_mtime
                 names = str(about["name"]), str(about["embedder"])
             except (OSError, ValueError, KeyError, TypeError):
                 names, used = ("(damaged)", ""), 0.0
@@ -106,21 +116,32 @@ class EmbeddingCache:
 
     def clear(self) -> None:
         """Remove everything."""
-        for cached in self.videos():
-            _remove(cached.path)
+        for path in list(self.folder.iterdir()) if self.folder.is_dir() else ():
+            if path.name != LOCK:
+                _remove(path)
+
+    def could_hold(self, path: Path, n_bytes: int) -> bool:
+        """Whether the video at `path` could have `n_bytes` in all, if all others made room."""
+        mine = sum(cached.n_bytes for cached in self.videos())
+        return n_bytes <= self.max_bytes and self._free + mine - n_bytes >= FREE_BYTES
 
     def make_room(self, path: Path, n_bytes: int) -> bool:
         """Let go of what was not used for longest until the video at `path` may have `n_bytes`; False if it may not."""
         with self._lock:
-            if n_bytes > self.max_bytes or shutil.disk_usage(path.parent).free < FREE_BYTES:
-                return False
-            if path in self._others and self._others[path] + n_bytes <= self.max_bytes:
-                return True
             others = [cached for cached in self.videos() if cached.path != path]
-            while others and sum(cached.n_bytes for cached in others) + n_bytes > self.max_bytes:
+            more = max(0, n_bytes - _size(path))
+
+            def fits() -> bool:
+                total = sum(cached.n_bytes for cached in others) + n_bytes
+                return total <= self.max_bytes and self._free - more >= FREE_BYTES
+
+            while others and not fits():
                 _remove(others.pop().path)
-            self._others[path] = sum(cached.n_bytes for cached in others)
-            return True
+            return fits()
+
+    @property
+    def _free(self) -> int:
+        return shutil.disk_usage(self.folder).free
 
 
 def users_cache(limit_gb: float = DEFAULT_LIMIT_GB) -> EmbeddingCache | None:
@@ -156,10 +177,12 @@ def _size(path: Path) -> int:
 
 def _remove(path: Path) -> None:
     """Remove a folder, so that nobody who looks for it finds half of it."""
-    doomed = path.with_name(f"{time.time_ns()}-{uuid4().hex[:8]}.removed")
+    doomed = path.with_name(f"{uuid4().hex}{REMOVED}")
     try:
         path.rename(doomed)
     except OSError:
         return  # somebody else was faster, or nothing can be removed here
-    shutil.rmtree(doomed, ignore_errors=True)
-    doomed.unlink(missing_ok=True) if doomed.is_file() else None
+    if doomed.is_dir():
+        shutil.rmtree(doomed, ignore_errors=True)
+    else:
+        doomed.unlink(missing_ok=True)

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import shutil
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import zarr
+from filelock import FileLock
 from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore
 
-SEVERAL_FRAMES = 16
+SEVERAL_FRAMES = 32
 """After so many frames that were written it is asked again whether there is room for more."""
+
+HEADER, LOCK = "zarr.json", "lock"
+"""Names of files: in the folder of an array, and beside these folders."""
+
+CHECKSUM_BYTES = 4
+"""Behind every frame on disk."""
+
+OWN_PIECE_BYTES = 64 * 1024
+"""Embeddings of a frame that are larger lie in memory of their own, which the system gets back: among small pieces they
+would leave holes. (Of such pieces there may be some ten thousands.)"""
 
 
 class MemoryStore:
@@ -41,13 +53,26 @@ class MemoryStore:
 
     def put(self, t: int, embeddings: torch.Tensor) -> None:
         """Keep frame t's embeddings, and let go of the least recently used frames if there is no room."""
-        # Memory of its own, which the system gets back: among the small pieces of the heap it would leave holes.
-        own = torch.frombuffer(mmap.mmap(-1, embeddings.nbytes), dtype=embeddings.dtype).view_as(embeddings)
+        if embeddings.nbytes > OWN_PIECE_BYTES:
+            piece = torch.frombuffer(mmap.mmap(-1, embeddings.nbytes), dtype=embeddings.dtype)
+            embeddings = piece.view_as(embeddings).copy_(embeddings)
         replaced = self._frames.pop(t, None)
-        self._frames[t] = own.copy_(embeddings)
+        self._frames[t] = embeddings
         self.n_bytes += embeddings.nbytes - (0 if replaced is None else replaced.nbytes)
         while self.n_bytes > self.max_bytes and len(self._frames) > 1:
             self.n_bytes -= self._frames.popitem(last=False)[1].nbytes
+
+
+class Disk(Protocol):
+    """What says how much of the disk an array may take."""
+
+    def could_hold(self, path: Path, n_bytes: int) -> bool:
+        """Whether the array at `path` could take so many bytes in all, if others made room."""
+        ...
+
+    def make_room(self, path: Path, n_bytes: int) -> bool:
+        """Let others make room until the array at `path` may take so many bytes in all; whether it may."""
+        ...
 
 
 class ZarrStore:
@@ -57,29 +82,25 @@ class ZarrStore:
     refuses, nothing more is written, and work goes on.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, int, int, int],
-        about: Mapping[str, str],
-        has_room: Callable[[Path, int], bool],
-    ) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int, int, int], about: Mapping[str, str], disk: Disk) -> None:
         """Open the array at `path`, or begin an empty one if there is none, or it is not what it should be.
 
         Args:
             path: of the array; whatever else lies there is removed.
             shape: (T, h, w, D).
             about: text to remember with it: what an array there must have under "key", and anything else.
-            has_room: says, of the path, whether it may take so many bytes in all.
+            disk: says how much room there is.
         """
-        self._path, self._has_room = path, has_room
+        self._path, self._disk = path, disk
         self._frame_bytes = int(np.prod(shape[1:])) * torch.float16.itemsize
         self._n_frames = shape[0]
         self._known: set[int] = set()
         self._is_open, self._granted = True, 0
         try:
-            self._array = self._opened(path, shape, about)
-            self._known = {int(chunk.name.split(".")[0]) for chunk in path.glob("[0-9]*")}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.parent / LOCK):  # another process may be opening the same video
+                self._array = self._opened(path, shape, about)
+            self._known = {int(chunk.name.split(".")[0]) for chunk in path.iterdir() if self._is_whole(chunk)}
         except OSError as error:
             self._give_up(error)
 
@@ -88,8 +109,8 @@ class ZarrStore:
 
     @property
     def room(self) -> int:
-        """How many frames there may be in all."""
-        everything = self._is_open and self._has_room(self._path, self._n_frames * self._frame_bytes)
+        """How many frames there could be in all."""
+        everything = self._is_open and self._disk.could_hold(self._path, self._n_frames * self._frame_bytes)
         return self._n_frames if everything else len(self._known)
 
     def get(self, t: int) -> torch.Tensor | None:
@@ -107,16 +128,23 @@ class ZarrStore:
 
     def put(self, t: int, embeddings: torch.Tensor) -> None:
         """Keep frame t's embeddings if there is room."""
-        if self._is_open and len(self._known) >= self._granted:
-            self._granted = min(self._n_frames, len(self._known) + SEVERAL_FRAMES)
-            self._is_open = self._has_room(self._path, self._granted * self._frame_bytes)
-        if not self._is_open:
-            return
         try:
-            self._array[t] = embeddings.numpy()
-            self._known.add(t)
+            if self._is_open and len(self._known) >= self._granted:
+                os.utime(self._path / HEADER)  # in use: others make room first
+                self._granted = min(self._n_frames, len(self._known) + SEVERAL_FRAMES)
+                self._is_open = self._disk.make_room(self._path, self._granted * self._frame_bytes)
+            if self._is_open:
+                self._array[t] = embeddings.numpy()
+                self._known.add(t)
+        except FileNotFoundError:  # somebody has emptied the cache meanwhile
+            self._is_open = False
         except OSError as error:
             self._give_up(error)
+
+    def _is_whole(self, chunk: Path) -> bool:
+        """Whether a file is a frame of the right size; what is in it, reading will show."""
+        is_frame = re.fullmatch(r"\d+\.0\.0\.0", chunk.name) is not None
+        return is_frame and chunk.stat().st_size == self._frame_bytes + CHECKSUM_BYTES
 
     def _give_up(self, error: OSError) -> None:
         self._is_open = False
@@ -132,7 +160,7 @@ class ZarrStore:
         try:
             array: Any = zarr.open_array(LocalStore(path), mode="r+")
             if (array.shape, array.dtype, array.attrs["key"]) == (shape, np.float16, about["key"]):
-                os.utime(path / "zarr.json")  # used just now
+                os.utime(path / HEADER)  # used just now
                 return array
         except (OSError, ValueError, KeyError, TypeError):
             pass

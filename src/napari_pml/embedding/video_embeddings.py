@@ -21,8 +21,8 @@ are at most about 1, so that float32 holds every similarity exactly: it is the s
 order. (float16 holds the components exactly as well.)"""
 
 
-MEMORY_BYTES = 384 * 1024**2
-"""Room in main memory for the embeddings of a video: some 490 frames of 854 x 480."""
+MEMORY_BYTES = round(0.4 * 1024**3)
+"""Room in main memory for the embeddings of a video: some 520 frames of 854 x 480."""
 
 
 class VideoEmbeddings:
@@ -46,6 +46,7 @@ class VideoEmbeddings:
         self.video, self.embedder, self.cache = video, embedder, cache
         self.memory = MemoryStore(memory_bytes)
         self.disk = cache.open(video, embedder) if cache is not None else None
+        self._kind = embedder.device.type  # of the embeddings on disk: another device rounds differently
         self._frames = ReadAhead(video)
         n_frames, height, width = video.shape
         self.grid = grid_shape(height, width, embedder.stride)
@@ -86,7 +87,7 @@ class VideoEmbeddings:
                 exact = self.embedder.embed(frame, place)[0].permute(1, 2, 0)
                 embeddings = ((exact / UNIT).round() * UNIT).half().cpu().contiguous()
                 self.memory.put(t, embeddings)
-                if self.disk is not None:
+                if self.disk is not None and self.embedder.device.type == self._kind:
                     self.disk.put(t, embeddings)
                 self.seconds = time.perf_counter() - began
         return embeddings.to(self.embedder.device).float()

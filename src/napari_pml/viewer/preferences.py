@@ -19,7 +19,7 @@ class Preferences:
     """
 
     device: str | None = None
-    embedding_bytes: int = 512 * 1024**2
+    embedding_bytes: int = round(0.4 * 1024**3)
     embedding_disk_gb: float = 10
 
 

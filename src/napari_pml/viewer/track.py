@@ -97,7 +97,7 @@ class Track:
         self._news |= session.annotations.frames.keys()
         _SESSIONS[self.image] = self.data, session
         yield session
-        _ = session.embeddings[view]  # so that the first stroke need not wait for it
+        session.embed(view)  # so that the first stroke need not wait for it
 
     def forget_session(self) -> None:
         """Let go of the session; the next one is opened from the image's project."""

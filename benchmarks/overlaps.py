@@ -64,10 +64,11 @@ def main() -> None:
     truth = np.stack([read_labels(path) for path in sequence.masks[:n]])
     found = segment("cells", cells, truth)
     hard, feelvos = (found[name][-1] for name in SHOWN)
-    gain = {
-        k: ((feelvos == k) & (truth[-1] == k)).sum() - ((hard == k) & (truth[-1] == k)).sum() for k in truth[-1].flat
+    objects = np.unique(truth[-1])[1:]
+    gains = {
+        k: int(((truth[-1] == k) & (feelvos == k)).sum() - ((truth[-1] == k) & (hard == k)).sum()) for k in objects
     }
-    best = max(gain, key=lambda k: gain[k] if k else 0)
+    best = max(gains, key=gains.__getitem__)
     y, x = (int(c.mean()) for c in np.nonzero(truth[-1] == best))
     rows = [row(cells[-1], [truth[-1], hard, feelvos], (y, x))]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_pml import label_files
 from napari_pml.label_files import NamedLabels, read_annotation
-from napari_pml.types import AnnotationError
+from napari_pml.types import BACKGROUND, AnnotationError
 
 HEIGHT, WIDTH = 12, 20
 
@@ -53,6 +54,27 @@ def test_shapes_of_a_group_are_one_object(tmp_path):
     np.testing.assert_array_equal(found.labels == 1, square(1, 2) | square(1, 9))
 
 
+def test_a_name_that_looks_like_an_ordinal_or_a_group_is_an_object_of_its_own(tmp_path):
+    shapes = polygon("cell", 1, 2), polygon("cell", 1, 9), polygon("cell 2", 7, 2), polygon("cell (7)", 7, 9)
+    grouped = polygon("cell", 1, 14, group=7), polygon("cell", 7, 14, group=7)
+    for order in (shapes + grouped, grouped + shapes):
+        found = read_annotation(labelme(tmp_path / "a.json", *order), 0)
+        assert set(found.names.values()) == {"cell", "cell 2", "cell 3", "cell (7)", "cell (7) 2"}
+        number = {name: label for label, name in found.names.items()}
+        np.testing.assert_array_equal(found.labels == number["cell 2"], square(7, 2))
+        np.testing.assert_array_equal(found.labels == number["cell 3"], square(1, 9))
+        np.testing.assert_array_equal(found.labels == number["cell (7)"], square(7, 9))
+        np.testing.assert_array_equal(found.labels == number["cell (7) 2"], square(1, 14) | square(7, 14))
+
+
+def test_an_ordinal_is_the_same_on_every_frame_of_cvat(tmp_path):
+    box = '<box label="{}" xtl="{}" ytl="1" xbr="{}" ybr="5"/>'
+    cells = box.format("cell", 1, 5) + box.format("cell", 6, 10)
+    path = cvat(tmp_path / "a.xml", (0, cells), (1, cells + box.format("cell 2", 11, 15)))
+    assert read_annotation(path, 0).names == {1: "cell", 2: "cell 3"}
+    assert read_annotation(path, 1).names == {1: "cell", 2: "cell 3", 3: "cell 2"}
+
+
 def test_every_kind_of_shape_of_labelme_that_has_an_inside(tmp_path):
     png = io.BytesIO()
     Image.fromarray(np.eye(3) > 0).save(png, "PNG")
@@ -85,6 +107,33 @@ def test_shapes_of_cvat(tmp_path):
     assert [axis.mean() for axis in np.nonzero(found.labels == 4)] == [8, 10]
 
 
+def test_turned_shapes_of_cvat(tmp_path):
+    """It gives the shape as it was before it was turned, and the degrees clockwise about its middle."""
+    shapes = (
+        '<box label="quarter" rotation="90.0" xtl="1" ytl="3" xbr="7" ybr="5"/>'
+        '<box label="odd" rotation="270" xtl="14" ytl="2" xbr="18" ybr="5"/>'
+        '<ellipse label="upright" rotation="90" cx="10.5" cy="5.5" rx="4" ry="1"/>'
+    )
+    labels = read_annotation(cvat(tmp_path / "a.xml", (0, shapes)), 0).labels
+    quarter = np.zeros((HEIGHT, WIDTH), bool)
+    quarter[1:7, 3:5] = True
+    np.testing.assert_array_equal(labels == 1, quarter)
+    assert [np.ptp(axis) + 1 for axis in np.nonzero(labels == 2)] == [4, 3]
+    assert (labels == 2).sum() == 12
+    assert [axis.mean() for axis in np.nonzero(labels == 3)] == [5, 10]
+    assert [np.ptp(axis) + 1 for axis in np.nonzero(labels == 3)] == [9, 3]
+
+
+@pytest.mark.parametrize("kind", ['box label="bar" xtl="2" ytl="5" xbr="16" ybr="7"',
+                                  'ellipse label="bar" cx="9" cy="6" rx="7" ry="1"'])  # fmt: skip
+def test_shapes_of_cvat_turn_clockwise(tmp_path, kind):
+    path = cvat(tmp_path / "a.xml", (0, f'<{kind} rotation="30"/>'))
+    rows, columns = np.nonzero(read_annotation(path, 0).labels)
+    slope = np.polyfit(columns, rows, 1)[0]
+    assert np.degrees(np.arctan(slope)) == pytest.approx(30, abs=4)  # rows grow downwards: the right end is lower
+    assert (rows.mean(), columns.mean()) == pytest.approx((5.5, 8.5), abs=0.3)
+
+
 def test_what_lies_above_in_cvat_covers_what_lies_below(tmp_path):
     box = '<box label="{}" xtl="2" ytl="1" xbr="6" ybr="5" z_order="{}"/>'
     path = cvat(tmp_path / "a.xml", (0, box.format("above", 2) + box.format("below", 1)))
@@ -104,9 +153,26 @@ def test_an_object_is_known_by_its_name_on_another_frame():
     labels = np.array([[0, 1, 2, 3]], np.uint16)
     found = NamedLabels(labels, {1: "dog", 2: "cat", 3: "bird"})
     again = found.renumbered({4: "cat", 7: "dog", 9: ""})
-    assert again.names == {7: "dog", 4: "cat", 10: "bird"}
-    np.testing.assert_array_equal(again.labels, [[0, 7, 4, 10]])
+    assert again.names == {7: "dog", 4: "cat", 1: "bird"}
+    np.testing.assert_array_equal(again.labels, [[0, 7, 4, 1]])
     np.testing.assert_array_equal(NamedLabels(labels).renumbered({1: "dog"}).labels, labels)  # numbers are meant
+
+
+def test_no_object_gets_the_number_of_background():
+    found = NamedLabels(np.array([[1, 2]], np.uint16), {1: "dog", 2: "cat"})
+    assert found.renumbered({1: "", BACKGROUND - 1: "bird"}).names == {2: "dog", 3: "cat"}
+    full = dict.fromkeys(range(1, BACKGROUND - 1), "")
+    with pytest.raises(AnnotationError, match=r"no number left for 'cat'.*Remove objects"):
+        found.renumbered(full)
+    assert found.renumbered(full | {9: "cat"}).names == {BACKGROUND - 1: "dog", 9: "cat"}
+
+
+def test_no_file_asks_for_more_memory_than_an_image_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(label_files, "MAX_PIXELS", HEIGHT * WIDTH)
+    read_annotation(labelme(tmp_path / "a.json", polygon("cell", 1, 2)), 0)
+    monkeypatch.setattr(label_files, "MAX_PIXELS", HEIGHT * WIDTH - 1)
+    with pytest.raises(AnnotationError, match=r"a.json: it claims to be of 20 x 12 pixels"):
+        read_annotation(tmp_path / "a.json", 0)
 
 
 def test_label_images_are_read_as_ever(tmp_path):
@@ -127,6 +193,8 @@ def test_label_images_are_read_as_ever(tmp_path):
         ("a.xml", '<annotations><image id="0"><polyline label="dog"/></image></annotations>', "'dog' is a polyline"),
         ("a.xml", '<annotations><image id="0" width="9" height="9"><mask label="dog" rle="1, 2" left="0" top="0" '
          'width="2" height="2"/></image></annotations>', "cannot be read"),
+        ("a.xml", '<annotations><image id="0" width="9" height="9"><mask label="dog" rle="0, 99999999999999" left="0" '
+         'top="0" width="2" height="2"/></image></annotations>', "a mask of 2 x 2 pixels has 99999999999999"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_is_explained(tmp_path, name, content, complaint):

@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -129,6 +130,11 @@ def finish(job):
         (["video,out,annotations", "a,out,"], r"row 2 \(a\): nothing is annotated"),
         (["video,out,annotations", "a,,a.png"], r"row 2 \(a\): `out` is empty"),
         (["video,out,annotations", "a,masks.tif,a.png"], r"row 2 \(a\): `out` is a folder .* \.tif"),
+        (["video,out,annotations", "a,out,a.png", "a,masks.PNG,a.png"], r"row 3 \(a\): `out` is a folder .* \.PNG"),
+        (["video,out,annotations", "a,out,a.png", "a,old,1=old/00003.png"], r"row 3 \(a\): the masks would overwrite"),
+        (["video,out,strokes", "a,./old/,1=a/../old/00003.png"], r"row 2 \(a\): the masks would overwrite .*00003.png"),
+        (["video,out,annotations", "a,out,line.json"], r"row 2 \(a\): .*line.json: 'dog' is a line"),
+        (["video,out,strokes", "a,out,line.json"], r"row 2 \(a\): .*cannot be read as a label image"),
         (["video,out,annotations", "a,a,a.png"], r"row 2 \(a\): `out` is the video"),
         (["video,out,annotations,method", "a,out,a.png,vos"], r"row 2 \(a\): there is no method 'vos'"),
         (["video,out,annotations,config", "a,out,a.png,k=5;k=x"], r"row 2 \(a\): The setting k cannot be"),
@@ -138,6 +144,9 @@ def finish(job):
 )  # fmt: skip
 def test_a_wrong_table_names_the_row(clip, tmp_path, rows, says):
     clip("a")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/00003.png").write_bytes((tmp_path / "a.png").read_bytes())
+    (tmp_path / "line.json").write_text('{"shapes": [{"label": "dog", "shape_type": "line", "points": []}]}')
     (tmp_path / "jobs.csv").write_text("\n".join(rows), encoding="latin-1")
     with pytest.raises(JobsError, match=says):
         read_jobs(tmp_path / "jobs.csv")
@@ -149,7 +158,26 @@ def test_no_work_begins_with_a_wrong_table(run, clip, table, tmp_path):
     assert result.exit_code == 1
     assert "Error: jobs.csv, row 3 (b): there is no file or folder" in result.output
     assert not (tmp_path / "out").exists()
-    assert not (tmp_path / "report.csv").exists()
+    assert not (tmp_path / "jobs.report.csv").exists()
+
+
+def test_folders_may_have_dots_and_hold_other_images(clip, table, tmp_path):
+    clip("a")
+    (tmp_path / "a.png").rename(tmp_path / "7.png")  # a mask is never called that
+    jobs = read_jobs(table("video,out,annotations", "a,2024.05.03,7.png", "a,mouse.1,7.png", "a,.,7.png"))
+    assert [job.out.name for job in jobs[:2]] == ["2024.05.03", "mouse.1"]
+    assert finish(jobs[0]).state is State.done
+    assert len(masks_in(tmp_path / "2024.05.03")) == 4
+
+
+def test_outlines_of_labelme_are_annotations(clip, table, tmp_path):
+    clip("a")
+    outline = {"label": "cell", "shape_type": "rectangle", "points": [[20, 30], [60, 70]]}
+    content = {"shapes": [outline], "imageWidth": 128, "imageHeight": 96}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    (job,) = read_jobs(table("video,out,annotations", "a,out,a.json"))
+    assert finish(job).state is State.done
+    assert (read_labels(tmp_path / "out/00000.png")[30:71, 20:61] == 1).all()
 
 
 def test_what_spreadsheets_write_is_read(clip, tmp_path):
@@ -259,7 +287,7 @@ def test_a_job_that_was_stopped_begins_again_and_had_whole_files_only(clip, tabl
     assert masks_in(job.out) == masks_in(expected.out)
 
 
-def test_one_folder_is_worked_on_once_at_a_time(clip, table):
+def test_one_folder_is_worked_on_once_at_a_time(clip, table, caplog):
     clip("a")
     (job,) = read_jobs(table("video,out,annotations", "a,out,a.png"))
     steps = work(job, ColourEmbedder())
@@ -269,6 +297,8 @@ def test_one_folder_is_worked_on_once_at_a_time(clip, table):
     other.start()
     other.join(0.3)
     assert not found
+    (told,) = (record for record in caplog.records if record.name == "napari_pml.cluster.work")
+    assert f"Another process works in {job.out}" in told.getMessage()
     assert [mask.t for mask in steps] == [1, 2, 3]
     other.join(10)
     assert [outcome.state for outcome in found] == [State.skipped]
@@ -304,6 +334,25 @@ def test_a_network_that_there_is_not_stops_everything(client, clip, table, tmp_p
     with pytest.raises(WeightsError, match="no embedder 'vgg'"):
         next(run_jobs(jobs, Network("vgg", "cpu"), client))
     assert not (tmp_path / "out").exists()
+
+
+def test_it_says_that_it_waits_for_a_worker(clip, table, caplog):
+    clip("a")
+    jobs = read_jobs(table("video,out,annotations", "a,out,a.png"))
+    with in_process() as cluster, Client(cluster, set_as_default=False) as client:
+        cluster.scale(0)
+        while client.scheduler_info()["workers"]:
+            time.sleep(0.01)
+        outcomes = []
+        waiting = threading.Thread(target=lambda: outcomes.extend(run_jobs(jobs, COMPACT, client)))
+        waiting.start()
+        waiting.join(0.5)
+        assert not outcomes
+        (told,) = (record for record in caplog.records if record.name == batch.__name__)
+        assert f"Waiting for one: dask worker {cluster.scheduler_address}" in told.getMessage()
+        cluster.scale(1)
+        waiting.join(60)
+    assert [outcome.state for outcome in outcomes] == [State.done]
 
 
 def test_workers_with_a_gpu_take_one_job_for_each(client, clip, table, monkeypatch):
@@ -401,7 +450,7 @@ def test_ctrl_c_keeps_what_is_finished(table, tmp_path, drawn):
     assert "finished videos are kept" in errors
     assert "Traceback" not in errors
     assert not alive_in(process.pid)
-    (row,) = csv.DictReader((tmp_path / "report.csv").read_text().splitlines())
+    (row,) = csv.DictReader((tmp_path / "jobs.report.csv").read_text().splitlines())
     assert (row["video"], row["state"]) == (str(tmp_path / "short"), "done")
     assert not (tmp_path / "out/long" / RECORD).exists()
     for path in tmp_path.glob("out/long/*.png"):
@@ -427,6 +476,20 @@ def test_mistakes_are_explained(run, clip, table, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_report_stays_until_there_is_a_new_one(run, clip, table, tmp_path, monkeypatch):
+    clip("a")
+    jobs = table("video,out,annotations", "a,out,a.png")
+    monkeypatch.setattr(batch, "CONNECT_SECONDS", 0.3)
+    others = [tmp_path / "jobs.report.csv", tmp_path / "report.csv"]
+    for path in others:
+        path.write_text("as it was")
+    assert run("segment-many", jobs, "--scheduler", "tcp://127.0.0.1:9").exit_code == 1
+    assert run("segment-many", jobs, "--workers", 1, "--device", "cpu", "--embedder", "vgg").exit_code == 1
+    assert [path.read_text() for path in others] == ["as it was"] * 2
+    assert run("segment-many", jobs, "--workers", 1, "--device", "cpu").exit_code == 0
+    assert [path.read_text() == "as it was" for path in others] == [False, True]
+
+
 def test_a_running_cluster_is_found_by_its_address(run, clip, table, tmp_path):
     clip("a")
     jobs = table("video,out,annotations", "a,out,a.png")
@@ -447,8 +510,21 @@ def test_workers_that_cannot_run_it_are_named(client, clip, table, monkeypatch):
         raise ImportError("libGL.so.1")
 
     monkeypatch.setattr(batch, "load_embedder", broken)
-    with pytest.raises(ClusterError, match=r"libGL\.so\.1"):
+    with pytest.raises(ClusterError, match=r"libGL\.so\.1.*same versions"):
         next(run_jobs(jobs, Network("mine", "cpu"), client))
+
+
+def test_a_worker_that_dies_with_the_network_is_short_of_memory(clip, table):
+    clip("a")
+    jobs = read_jobs(table("video,out,annotations", "a,out,a.png"))
+
+    def die_when_loading():
+        batch.load_embedder = lambda name, device: os.kill(os.getpid(), signal.SIGKILL)
+
+    with local_workers(1) as client:
+        client.run(die_when_loading)
+        with pytest.raises(ClusterError, match="memory did not suffice"):
+            run_jobs(jobs, COMPACT, client, workers=1)
 
 
 def test_the_command_line_starts_without_dask_and_torch():

@@ -32,7 +32,7 @@ def segment_many(
     ] = None,
     retries: Annotated[int, typer.Option(min=0, help="So many more attempts when a worker dies.")] = 1,
     report: Annotated[
-        Path | None, typer.Option(help="How each job ended (.csv); report.csv beside JOBS.csv if not given.")
+        Path | None, typer.Option(help="How each job ended (.csv); JOBS.report.csv beside JOBS.csv if not given.")
     ] = None,
     embedder: Embedder = "compact",
     device: Device = None,
@@ -48,7 +48,7 @@ def segment_many(
             raise ClusterError("segment-many needs dask.distributed: pip install 'napari-pml[cluster]'.") from error
         if scheduler is not None and workers is not None:
             raise ClusterError("--workers is for this computer; a running cluster (--scheduler) has its own.")
-        report = report or table.with_name("report.csv")
+        report = report or table.with_suffix(".report.csv")
         if report.resolve() == table.resolve():
             raise ExportError(f"The report would overwrite {table}. Give another place with --report.")
 
@@ -60,13 +60,13 @@ def segment_many(
         from napari_pml.cluster.report import Outcome, State, write_report
 
         jobs = read_jobs(table)
-        write_report([], report)  # what cannot be written is known before any work is done
         n = min(len(jobs), workers or max(1, CPU_COUNT // 2))
         ended: dict[Path, Outcome | None] = dict.fromkeys(job.out for job in jobs)  # in the order of the rows
         try:
             with running_cluster(scheduler) if scheduler else local_workers(n) as client:
                 known = None if scheduler else n
                 found = run_jobs(jobs, Network(embedder, device), client, retries=retries, workers=known)
+                write_report([], report)  # what cannot be written is known before any work is done
                 for outcome in tqdm(found, total=len(jobs), unit="video"):
                     ended[outcome.job.out] = outcome
                     write_report(filter(None, ended.values()), report)

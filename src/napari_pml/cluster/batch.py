@@ -126,7 +126,8 @@ def run_jobs(
 ) -> Iterator[Outcome]:
     """Do jobs on the workers of a cluster; each asks for one `GPU` if workers announce that they have some.
 
-    Stop it at any time: what waits is taken back, and what is under way ends with the frame that it is at.
+    It waits until there is a worker, and returns when one has tried the network. Stop it at any time: what waits is
+    taken back, and what is under way ends with the frame that it is at.
 
     Args:
         jobs: to do.
@@ -136,7 +137,7 @@ def run_jobs(
         workers: so many there are, each takes one job at a time, and they come back when they died: then no job waits
             at a worker, to be blamed for its death. None: not known, and all jobs are given out.
 
-    Yields:
+    Returns:
         How each job ended, in the order in which they end.
 
     Raises:
@@ -144,10 +145,30 @@ def run_jobs(
         DeviceError: they have no such device.
         ClusterError: they cannot run napari-pml, or the scheduler is gone.
     """
+    scheduler = client.scheduler_info(n_workers=1)
+    if not scheduler["workers"]:
+        logging.getLogger(__name__).warning(
+            "The scheduler has no workers. Waiting for one: dask worker %s", scheduler["address"]
+        )
+        try:
+            client.wait_for_workers(1)
+        except OSError as error:
+            raise ClusterError("The scheduler is gone. Start it again, with workers.") from error
     announced = [worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
     resources = {"GPU": 1} if any("GPU" in resource for resource in announced) else None
     _check(client.submit(_try, network, pure=False, resources=resources), network)
+    return _outcomes(jobs, network, client, resources, retries, workers)
 
+
+def _outcomes(
+    jobs: Sequence[Job],
+    network: Network,
+    client: Client,
+    resources: dict[str, int] | None,
+    retries: int,
+    workers: int | None,
+) -> Iterator[Outcome]:
+    """Do jobs on workers that can run them."""
     waiting = [(job, retries) for job in reversed(jobs)]
     running: dict[Future[Outcome], tuple[Job, int]] = {}
     ended = as_completed()
@@ -186,6 +207,11 @@ def _check(attempt: Future[None], network: Network) -> None:
         attempt.result()
     except PmlError:
         raise
+    except KilledWorker as error:
+        raise ClusterError(
+            f"A worker died when it loaded {network.embedder}; perhaps memory did not suffice. Call again with fewer "
+            "workers or a smaller embedder, or start workers that have more memory."
+        ) from error
     except Exception as error:
         raise ClusterError(
             f"A worker cannot run napari-pml with {network.embedder} ({type(error).__name__}: {error}). Install the "

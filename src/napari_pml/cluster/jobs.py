@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_pml.annotation_files import AnnotationFiles
-from napari_pml.export import read_labels
+from napari_pml.export import png_name, read_labels
+from napari_pml.label_files import read_annotation
 from napari_pml.methods.config import MethodConfig, parse_config
 from napari_pml.methods.table import METHODS
 from napari_pml.types import ExportError, JobsError, PmlError, SettingsError
 
 REQUIRED = ("video", "out")
 OPTIONAL = ("annotations", "strokes", "method", "config")
+
+FILE_SUFFIXES = frozenset({".tif", ".tiff", ".zarr", ".mp4", ".csv", ".json", ".png"})
+"""Whoever gives them to `out` expects a file; other dots, as in mouse.1, are part of a folder's name."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ def read_jobs(table: Path) -> list[Job]:
 
     Raises:
         JobsError: the file cannot be read, lacks a column or has an unknown one; or a row is incomplete, names a file
-            that does not exist or is no label image, a setting that there is not, or the same `out` as another row.
+            that does not exist, holds no labels or would be overwritten, a setting that there is not, or the same `out`
+            as another row.
     """
     folder = table.absolute().parent
     jobs: list[Job] = []
@@ -101,19 +106,31 @@ def _parse(entries: Mapping[str, str], folder: Path) -> Job:
     video, out = folder / entries["video"], folder / entries["out"]
     if not video.exists():
         raise JobsError(f"there is no file or folder {video}.")
-    if out.suffix:
-        raise ExportError(f"`out` is a folder for PNG masks, so it has no suffix; {out.name} has {out.suffix}.")
+    if out.suffix.lower() in FILE_SUFFIXES:
+        raise ExportError(f"`out` is a folder for PNG masks, so it has no suffix {out.suffix} as {out.name} has.")
     if out.resolve() == video.resolve():
         raise ExportError("`out` is the video itself. Give another folder.")
     files = AnnotationFiles.parse(_list(entries["annotations"]), _list(entries["strokes"]), folder)
     if not files:
         raise JobsError("nothing is annotated: give a mask in `annotations`, or strokes in `strokes`.")
     for path in (*files.masks.values(), *files.strokes.values()):
-        read_labels(path)
+        if _is_mask_in(out, path):
+            raise ExportError(f"the masks would overwrite {path}. Give another `out`, or move the file.")
+    for t, path in files.masks.items():
+        read_annotation(path, t)
+    for path in files.strokes.values():
+        read_labels(path, strokes=True)
     method = entries["method"] or "pml"
     if method not in METHODS:
         raise SettingsError(f"there is no method {method!r}. There are {', '.join(METHODS)}.")
     return Job(video, files, parse_config(METHODS[method], _list(entries["config"])), out)
+
+
+def _is_mask_in(folder: Path, path: Path) -> bool:
+    """Whether a file lies where a mask is written to."""
+    path = path.resolve()
+    is_number = path.stem.isascii() and path.stem.isdecimal()
+    return path.parent == folder.resolve() and is_number and path.name.lower() == png_name(int(path.stem))
 
 
 def _list(text: str) -> list[str]:

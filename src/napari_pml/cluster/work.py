@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from napari_pml.annotation_files import segment_to_folder
 from napari_pml.cluster.jobs import Job
@@ -70,7 +70,11 @@ def _alone_in(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
-        lock.acquire()
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            logging.getLogger(__name__).warning("Another process works in %s; waiting until it has ended.", folder)
+            lock.acquire()
     except OSError as error:
         raise ExportError(f"{folder} cannot be written: {error}. Choose another place.") from error
     try:

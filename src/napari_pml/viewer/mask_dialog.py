@@ -88,8 +88,12 @@ class MaskDialog(QDialog):
     def _take_named(self, found: NamedLabels) -> None:
         track = self._controller.track
         taken = track.objects if track.is_drawn_on else ()  # object 1 is there from the beginning, for the first stroke
-        named = found.renumbered(dict.fromkeys(taken, "") | track.names)
-        self._take(named.labels, named.names)
+        try:
+            named = found.renumbered(dict.fromkeys(taken, "") | track.names)
+        except AnnotationError as error:
+            show_error(str(error))
+        else:
+            self._take(named.labels, named.names)
 
     def _take(self, mask: NDArray, names: Mapping[int, str] = MappingProxyType({})) -> None:
         try:

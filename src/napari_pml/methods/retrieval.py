@@ -15,6 +15,9 @@ import torch
 from napari_pml.methods.neighbours import nearest
 from napari_pml.methods.references import ReferencePixels
 
+FEW = 256
+"""So few references that were added are looked at beforehand: most cells have nearer ones already."""
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -81,12 +84,21 @@ class Retrieval:
         added = pool.select(~torch.isin(pool.keys, known.keys))
         lost = known.missing | torch.isin(known.found.keys, erased).any(1)
         found = Neighbours(known.found.similarities.clone(), known.found.keys.clone())
-        if len(added) and not lost.all():
-            found[~lost] = nearest_of([found[~lost], search(cells[~lost], added, self.k)], self.k)
+        better = ~lost & may_find(cells, found, added)
+        if better.any():
+            found[better] = nearest_of([found[better], search(cells[better], added, self.k)], self.k)
         again = lost & wanted
         if again.any():
             found[again] = search(cells[again], pool, self.k)
         return Known(pool.keys, lost & ~wanted, found)
+
+
+def may_find(cells: torch.Tensor, found: Neighbours, added: ReferencePixels) -> torch.Tensor:
+    """Say which (Q,) cells may have some of the `added` references among their nearest; all, if there are many."""
+    if not 0 < len(added) <= FEW:
+        return torch.full_like(cells[:, 0], len(added) > 0, dtype=torch.bool)
+    best = (cells @ added.embeddings.T - added.handicaps).amax(1)
+    return best >= found.similarities[:, -1]
 
 
 def search(cells: torch.Tensor, pool: ReferencePixels, k: int) -> Neighbours:

@@ -58,6 +58,7 @@ class Retrieval:
         """Find k references; remember at most about `max_bytes`, some 340 frames of 854 x 480."""
         self.k, self.max_bytes = k, max_bytes
         self._known: OrderedDict[int, Known] = OrderedDict()
+        self._last: tuple[torch.Tensor, ReferencePixels, tuple[torch.Tensor, ReferencePixels]] | None = None
 
     def __call__(self, t: int, cells: torch.Tensor, pool: ReferencePixels, wanted: torch.Tensor) -> Neighbours:
         """Find the nearest references of some cells of frame t.
@@ -78,11 +79,17 @@ class Retrieval:
             self._known.popitem(last=False)
         return known.found
 
+    def _difference(self, before: torch.Tensor, pool: ReferencePixels) -> tuple[torch.Tensor, ReferencePixels]:
+        """Return the keys that are gone, and the references that have come; the same for many frames in a row."""
+        if self._last is None or self._last[0] is not before or self._last[1] is not pool:
+            erased = before[~torch.isin(before, pool.keys)]
+            self._last = before, pool, (erased, pool.select(~torch.isin(pool.keys, before)))
+        return self._last[2]
+
     def _updated(self, known: Known, cells: torch.Tensor, pool: ReferencePixels, wanted: torch.Tensor) -> Known:
         """Return what is known once the `wanted` cells have found their nearest references in `pool`."""
-        erased = known.keys[~torch.isin(known.keys, pool.keys)]
-        added = pool.select(~torch.isin(pool.keys, known.keys))
-        lost = known.missing | torch.isin(known.found.keys, erased).any(1)
+        erased, added = self._difference(known.keys, pool)
+        lost = known.missing | torch.isin(known.found.keys, erased).any(1) if len(erased) else known.missing
         found = Neighbours(known.found.similarities.clone(), known.found.keys.clone())
         better = ~lost & may_find(cells, found, added)
         if better.any():

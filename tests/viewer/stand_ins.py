@@ -63,6 +63,9 @@ class FakeSession:
         self.annotations = before.with_frame(t, labels, complete=complete)
         return self.annotations is not before
 
+    def embed(self, t: int) -> None:
+        _ = self.embeddings[t]
+
     def learn(self) -> Iterator[object]:
         yield from ()
 

@@ -17,11 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-import faiss
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
+
+# isort: split
+import faiss  # after torch, see `neighbours.py`
 
 from napari_pml import METHODS, MaskStore, Session, open_video
 from napari_pml.demo import make_clip
@@ -36,12 +38,12 @@ from napari_pml.types import FrameMask
 HEIGHT, WIDTH = 480, 854
 
 LIMITS = {
-    "embed a frame / its convolutions at peak": 3.0,
+    "embed a frame / its operations at peak": 8.0,
     "retrieve / matrix product": 3.0,
     "retrieve / the better of faiss and torch": 2.0,
     "a frame of 40 / a frame of 10": 1.3,
     "a frame with 20 objects / with 1": 3.0,
-    "retrieval of a correction / of everything": 0.5,
+    "retrieval of a correction / of everything": 0.4,
 }
 """The largest ratio that passes: about twice what a quiet machine shows."""
 
@@ -120,8 +122,8 @@ def measure_parts(report: Report, embedder: Embedder) -> None:
         operations = counter.get_total_flops()
         embed = seconds(lambda: embedder.embed(frame, place))
         rate = operations / embed
-        report.row("embed a frame, once", embed, f"{rate / 1e9:.0f} GFLOP/s, {rate / convolution:.0%} of peak")
-        report.ratio("embed a frame / its convolutions at peak", convolution / rate)
+        report.row("embed a frame, once", embed, f"{rate / 1e9:.0f} GFLOP/s")
+        report.ratio("embed a frame / its operations at peak", convolution / rate)
 
         h, w = grid_shape(HEIGHT, WIDTH, embedder.stride)
         cells = unit_vectors(h, w, embedder.dim, device=device)
@@ -220,7 +222,7 @@ def retrieval_watched() -> Iterator[list[float]]:
 
 
 def measure_correction(report: Report, embedder: Embedder) -> None:
-    """A stroke of 200 pixels on a video of 100 frames that is segmented already."""
+    """A stroke of 200 pixels on 100 frames that are segmented already, beside segmenting them with that stroke anew."""
     frames, truth = make_clip(n_frames=100, height=HEIGHT, width=WIDTH, n_objects=2)
     stroke = np.zeros((HEIGHT, WIDTH), np.uint16)
     y, x = (int(c.mean()) for c in np.nonzero(truth[50] == 1))
@@ -229,24 +231,28 @@ def measure_correction(report: Report, embedder: Embedder) -> None:
         "every frame by itself": replace(METHODS["pml-paper"], adaptation=False, refine="none"),
         "default": METHODS["pml"],
     }.items():
-        session = Session(open_video(frames), config, embedder=embedder)
-        for t in range(len(frames)):
-            _ = session.embeddings[t]
-        session.annotate(0, truth[0], complete=True)
-        took, searched = [], []
-        for correction in (False, True):
-            if correction:
-                session.annotate(50, stroke)
+        took, searched, masks = [], [], []
+        for at_once in (False, True):
+            session = Session(open_video(frames), config, embedder=embedder)
+            for t in range(len(frames)):
+                _ = session.embeddings[t]
+            session.annotate(0, truth[0], complete=True)
+            if not at_once:
+                list(session.propagate(50))
+            session.annotate(50, stroke)
             with retrieval_watched() as times:
                 began = time.perf_counter()
                 list(session.propagate(50))
                 took.append(time.perf_counter() - began)
             searched.append(sum(times))
-        report.row(f"{name}: all frames, embedded already", took[0], f"of which searches {searched[0]:.2f} s")
-        report.row(f"{name}: all frames after a correction", took[1], f"of which searches {searched[1]:.2f} s")
-        report.ratio(f"{name}: correction / everything", took[1] / took[0])
+            masks.append(np.stack([session.masks[t].labels for t in range(len(frames))]))
+        report.row(f"{name}: all frames after a correction", took[0], f"of which searches {searched[0]:.2f} s")
+        report.row(f"{name}: all frames anew", took[1], f"of which searches {searched[1]:.2f} s")
+        report.ratio(f"{name}: correction / everything anew", took[0] / took[1])
         if name != "default":
-            report.ratio("retrieval of a correction / of everything", searched[1] / searched[0])
+            report.ratio("retrieval of a correction / of everything", searched[0] / searched[1])
+        if not np.array_equal(*masks):
+            raise SystemExit(f"{name}: the masks after a correction are not those of everything anew")
 
 
 PARTS = {

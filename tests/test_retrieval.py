@@ -11,7 +11,7 @@ from napari_pml.methods.references import (
     ReferencePixels,
     reference_keys,
 )
-from napari_pml.methods.retrieval import Retrieval, search
+from napari_pml.methods.retrieval import Retrieval, nobody, search
 
 N_FRAMES, N_CELLS, N_LABELS = 3, 40, 3
 EVERYWHERE = torch.ones(N_CELLS, dtype=torch.bool)
@@ -64,7 +64,8 @@ def test_whatever_came_and_went_the_neighbours_are_those_of_a_full_search(k, ste
         t = int(torch.randint(N_FRAMES, (), generator=chance))
         pool = every.select(present)
         wanted = torch.rand(N_CELLS, generator=chance) < 0.7
-        found, expected = retrieval(t, video[t], pool, wanted)[wanted], search(video[t], pool, k)[wanted]
+        found = retrieval(t, video[t], pool, wanted)[wanted]
+        expected = search(video[t], pool, nobody(video[t], k))[wanted]
         assert torch.equal(found.similarities, expected.similarities)
         assert torch.equal(found.keys, expected.keys)
 
@@ -76,7 +77,8 @@ def test_from_nearly_nothing_to_something_and_back():
     for last in (1, 3, 400, 2, 7, 1):
         found = retrieval(0, video[0], every.select(slice(last)), EVERYWHERE)
         assert ((found.similarities > -torch.inf).sum(1) == min(last, 5)).all()
-        assert torch.equal(found.keys, search(video[0], every.select(slice(last)), 5).keys)
+        expected = search(video[0], every.select(slice(last)), nobody(video[0], 5))
+        assert torch.equal(found.keys, expected.keys)
 
 
 def test_strokes_outdo_what_is_given():
@@ -84,7 +86,8 @@ def test_strokes_outdo_what_is_given():
     other = (0.95 * cell / UNIT).round() * UNIT
     key = [reference_keys(0, torch.tensor([i]), torch.tensor([1]), kind) for i, kind in enumerate((GIVEN, PAINTED))]
     pair = torch.zeros(2, 2)
-    found = search(cell, ReferencePixels(torch.cat([cell, other]), pair.long(), pair, torch.cat(key)), 2)
+    pool = ReferencePixels(torch.cat([cell, other]), pair.long(), pair, torch.cat(key))
+    found = search(cell, pool, nobody(cell, 2))
     assert found.keys[0].tolist() == [int(key[1]), int(key[0])]
     assert found.similarities[0, 1] == (cell @ cell.T).item() - CORRECTION_ADVANTAGE
 

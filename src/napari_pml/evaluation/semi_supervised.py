@@ -18,9 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
-import faiss
 import numpy as np
 import torch
+
+# isort: split
+import faiss  # after torch, see `neighbours.py`
 
 from napari_pml.embedding.embedder import choose_device, load_embedder
 from napari_pml.evaluation.davis import Sequence

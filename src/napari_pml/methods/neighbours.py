@@ -5,8 +5,10 @@ Embeddings have length 1, so that the nearest in squared Euclidean distance d is
 
 from __future__ import annotations
 
-import faiss
 import torch
+
+# isort: split
+import faiss  # after torch: in the other order each has its own OpenMP threads, which get in each other's way
 
 from napari_pml.methods.windows import tiles_with_windows
 

@@ -72,7 +72,7 @@ class Retrieval:
         known = self._known.pop(t, None)
         if known is None:
             missing = torch.ones_like(wanted)
-            known = Known(pool.keys[:0], missing, search(cells, pool.select(slice(0)), self.k))
+            known = Known(pool.keys[:0], missing, nobody(cells, self.k))
         known = self._known[t] = self._updated(known, cells, pool, wanted)
         room = self.max_bytes // (known.found.keys.nbytes + known.found.similarities.nbytes)
         while len(self._known) > max(1, room):
@@ -93,10 +93,10 @@ class Retrieval:
         found = Neighbours(known.found.similarities.clone(), known.found.keys.clone())
         better = ~lost & may_find(cells, found, added)
         if better.any():
-            found[better] = nearest_of([found[better], search(cells[better], added, self.k)], self.k)
+            found[better] = search(cells[better], added, found[better])
         again = lost & wanted
         if again.any():
-            found[again] = search(cells[again], pool, self.k)
+            found[again] = search(cells[again], pool, nobody(cells[again], self.k))
         return Known(pool.keys, lost & ~wanted, found)
 
 
@@ -108,15 +108,20 @@ def may_find(cells: torch.Tensor, found: Neighbours, added: ReferencePixels) -> 
     return best >= found.similarities[:, -1]
 
 
-def search(cells: torch.Tensor, pool: ReferencePixels, k: int) -> Neighbours:
-    """Find the k nearest of some references, in the order of their keys, for (Q, D) float32 cells."""
-    nobody = cells.new_full((len(cells), k), -torch.inf)
-    found = [Neighbours(nobody, torch.full_like(nobody, -1, dtype=torch.int64))]
+def nobody(cells: torch.Tensor, k: int) -> Neighbours:
+    """Return what (Q, D) cells have found before they search."""
+    similarities = cells.new_full((len(cells), k), -torch.inf)
+    return Neighbours(similarities, torch.full_like(similarities, -1, dtype=torch.int64))
+
+
+def search(cells: torch.Tensor, pool: ReferencePixels, found: Neighbours) -> Neighbours:
+    """Find the nearest for (Q, D) float32 cells among some references and those that they have `found` already."""
+    parts, k = [found], found.keys.shape[1]
     for handicap in pool.handicaps.unique():
         part = pool.select(pool.handicaps == handicap)
         similarities, index = nearest(cells, part.embeddings, k)
-        found.append(Neighbours(similarities - handicap, part.keys[index]))
-    return nearest_of(found, k)
+        parts.append(Neighbours(similarities - handicap, part.keys[index]))
+    return nearest_of(parts, k)
 
 
 def nearest_of(found: Sequence[Neighbours], k: int) -> Neighbours:

@@ -14,6 +14,7 @@ from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import ALIKE, AnnotatedReferences, likeness
 from napari_pml.methods.borrowed import Borrowed
+from napari_pml.methods.compaction import Compaction
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.method import LearningProgress
 from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, vote
@@ -133,12 +134,13 @@ class Pml:
         k, self._votes = (config.k, config.votes) if complete else (config.k_strokes, config.votes_strokes)
         if k != self._annotated_pool.k:
             self._begin(k)
-        self._references = self._gather(
+        references = self._gather(
             annotations,
             ids,
             thin=self._votes != "hard",
             borrowed=borrowed.references(ids, self.embeddings.embedder.device) if borrowed else None,
         )
+        self._references = self._compact(references)
         yield from ()
 
     def state(self) -> Mapping[str, NDArray[Any]]:
@@ -151,6 +153,7 @@ class Pml:
     def _begin(self, k: int) -> None:
         """Forget what frames have found."""
         self._annotated_pool, self._adaptation_pool = Retrieval(k), Retrieval(k, max_bytes=16 * 1024**2)
+        self._compact = Compaction(k)
 
     def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:
         """Score the cells of frame t by retrieval, see `Method.segment`."""

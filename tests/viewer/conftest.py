@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import napari.settings
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.settings import get_settings
-from npe2 import PluginManager
+from npe2 import PluginManager, PluginManifest
 
 import napari_pml
 from napari_pml.viewer.controller import Controller
@@ -34,6 +35,22 @@ def data_home(monkeypatch, tmp_path) -> Path:
     home = tmp_path / "data"
     monkeypatch.setattr("napari_pml.viewer.autosave.folder", lambda: home)
     return home
+
+
+@pytest.fixture
+def own_folder(request) -> None:
+    """Where pages of plugins are kept, so that a developer's own stay as they are; napari 0.8 has none."""
+    if hasattr(napari.settings, "get_plugin_settings"):
+        request.getfixturevalue("plugin_settings")
+
+
+@pytest.fixture
+def plugin_pages(own_folder, npe2pm):
+    """The pages of this plugin among napari's preferences; to be asked for before a viewer, where there may be none."""
+    if not hasattr(napari.settings, "get_plugin_settings"):
+        pytest.skip("napari 0.8 has no such pages")
+    npe2pm.register(PluginManifest.from_file(Path(napari_pml.__file__).parent / "napari.yaml"))
+    return napari.settings.get_plugin_settings("napari-pml")
 
 
 @pytest.fixture

@@ -26,20 +26,14 @@ from napari_pml.viewer import help as help_module
 from napari_pml.viewer.help import TUTORIAL
 from napari_pml.viewer.hints import hint
 
-settings = pytest.importorskip("napari.settings")
-
 ROOT = Path(__file__).parents[2]
 NAPARIS_OWN = {"File", "Open Sample", "Plugins", "Preferences"}
 USABLE = QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox, QAbstractSlider, QAbstractItemView
 
 
 @pytest.fixture
-def remembered(plugin_settings, npe2pm):
-    """The plugin's own settings, in a folder of their own."""
-    if not hasattr(settings, "get_plugin_settings"):
-        pytest.skip("napari 0.8 has no such page")
-    npe2pm.register(PluginManifest.from_file(Path(napari_pml.__file__).parent / "napari.yaml"))
-    return settings.get_plugin_settings("napari-pml").help
+def remembered(plugin_pages):
+    return plugin_pages.help
 
 
 @pytest.fixture
@@ -119,7 +113,7 @@ def test_the_question_mark_opens_the_tutorial(make_napari_viewer, opened):
 
 
 @pytest.mark.parametrize("button", ["read", "close_hint"])
-def test_the_first_hint_comes_once(make_napari_viewer, remembered, opened, button):
+def test_the_first_hint_comes_once(remembered, make_napari_viewer, opened, button):
     viewer = make_napari_viewer()
     panel = open_panel(viewer)
     assert not panel.first_hint.isHidden()
@@ -130,7 +124,7 @@ def test_the_first_hint_comes_once(make_napari_viewer, remembered, opened, butto
     assert open_panel(make_napari_viewer()).first_hint.isHidden()
 
 
-def test_where_it_cannot_be_remembered_there_is_no_first_hint(monkeypatch, plugin_settings, npe2pm):
+def test_where_it_cannot_be_remembered_there_is_no_first_hint(own_folder, npe2pm):
     from napari_pml.viewer.preferences import wants_first_hint
 
     assert not wants_first_hint()  # the plugin is not installed

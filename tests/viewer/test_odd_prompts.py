@@ -21,7 +21,7 @@ LABEL = st.one_of(st.integers(-2, 5), st.sampled_from([*SPECIAL, BACKGROUND, "x"
 
 def is_possible(label) -> bool:
     try:
-        return 0 < float(label) <= BACKGROUND
+        return 1 <= float(label) <= BACKGROUND
     except (TypeError, ValueError):
         return False
 

@@ -1,38 +1,19 @@
 """What is chosen under Preferences reaches the session."""
 
 import sys
-from pathlib import Path
 
 import pytest
 from napari.layers import Image
-from npe2 import PluginManifest
 
-import napari_pml
 from napari_pml.embedding.cache import DEFAULT_LIMIT_GB
 from napari_pml.embedding.video_embeddings import MEMORY_BYTES
 from napari_pml.viewer.preferences import Preferences, preferences
 from napari_pml.viewer.track import Track
 
-settings = pytest.importorskip("napari.settings")
-
-
-HAS_PAGES = hasattr(settings, "get_plugin_settings")
-
 
 @pytest.fixture
-def own_folder(request):
-    """Where pages of plugins are kept, so that a developer's own stay as they are; napari 0.8 has none."""
-    if HAS_PAGES:
-        request.getfixturevalue("plugin_settings")
-
-
-@pytest.fixture
-def computing(own_folder, npe2pm):
-    """The page of the plugin, in a folder of its own."""
-    if not HAS_PAGES:
-        pytest.skip("napari 0.8 has no such page")
-    npe2pm.register(PluginManifest.from_file(Path(napari_pml.__file__).parent / "napari.yaml"))
-    return settings.get_plugin_settings("napari-pml").computing
+def computing(plugin_pages):
+    return plugin_pages.computing
 
 
 def test_the_defaults(computing):

@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from PIL import Image
 from typer.testing import CliRunner
 
+from napari_pml import METHODS
 from napari_pml.cli import app
+from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.side_network import SideNetwork
-from napari_pml.embedding.weights import bundled, load_weights
+from napari_pml.embedding.weights import bundled, digest, load_weights
 from napari_pml.training.train_osvos import OsvosTrainConfig, OsvosTraining, contour_shares, train_osvos
 from napari_pml.types import DatasetError, WeightsError
 
@@ -98,4 +100,7 @@ def test_the_command_line_trains_it(dataset, tmp_path):
     arguments = ["train", str(dataset), "--out", str(tmp_path / "run"), "--method", "osvos", "--steps", "1"]
     result = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "run" / "osvos.safetensors").exists()
+    embedder = load_embedder(str(tmp_path / "run" / "compact.safetensors"), CPU)
+    assert embedder.fingerprint == load_embedder("compact", CPU).fingerprint
+    assert METHODS["osvos"].fingerprint(embedder) == digest(tmp_path / "run" / "osvos.safetensors")
+    assert METHODS["osvos"].fingerprint(load_embedder("compact", CPU)) == digest(bundled("osvos"))

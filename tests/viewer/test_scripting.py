@@ -1,6 +1,9 @@
 """The console example of docs/scripting.md, executed as it stands."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,3 +23,21 @@ def test_napari_s_console(make_napari_viewer, qtbot):
     qtbot.waitUntil(lambda: track.session is not None and not track.session.stale_frames(), timeout=60_000)
     found = np.asarray(viewer.layers["clip masks"].data[5])
     assert ((found == 1) & (masks[5] == 1)).sum() > 0.8 * ((found == 1) | (masks[5] == 1)).sum()
+
+
+SCRIPT = """
+import napari
+import numpy as np
+from napari.settings import get_settings
+
+get_settings(path=None)
+viewer = napari.Viewer()
+viewer.add_image(np.zeros((3, 64, 64), np.uint8), name="clip")
+viewer.window.add_plugin_dock_widget("napari-pml")
+"""
+
+
+def test_a_script_may_end_while_its_window_is_open(tmp_path):
+    environment = os.environ | {"XDG_DATA_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -68,10 +68,10 @@ def train(
 ) -> None:
     """Adapt the network to your own videos or stills with masks, or train one from scratch.
 
-    It can be adapted on a few annotated frames; 300 steps take some ten minutes on two CPU cores. Writes
+    It can be adapted on a few annotated frames; 300 steps take five to ten minutes on two CPU cores. Writes
     compact.safetensors (for --embedder), log.csv, its picture curve.svg, and checkpoint.pt into OUT; with --method
-    feelvos also feelvos.safetensors, which is used whenever compact.safetensors beside it is; with --method osvos
-    osvos.safetensors instead. Stop it at any time and call it again to go on.
+    feelvos or osvos also feelvos.safetensors or osvos.safetensors, which is used whenever compact.safetensors beside it
+    is. Stop it at any time and call it again to go on.
     """
     with clear_errors():
         from tqdm import tqdm

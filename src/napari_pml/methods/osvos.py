@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -74,11 +75,17 @@ class OsvosConfig(MethodConfig):
 
     def fingerprint(self, embedder: Embedder) -> str:
         """Return that of the parent network, which knows contours too, see `MethodConfig`."""
-        return digest(bundled(SideNetwork.name))
+        return digest(parent_weights(embedder))
 
     def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Osvos:
         """Return the method for one video, see `MethodConfig`."""
         return Osvos(embeddings, self, borrowed)
+
+
+def parent_weights(embedder: Embedder) -> Path:
+    """Return where the parent network lies: beside the weights of the embedder, or in the package."""
+    beside = embedder.weights.with_name(f"{SideNetwork.name}.safetensors") if embedder.weights else None
+    return beside if beside is not None and beside.exists() else bundled(SideNetwork.name)
 
 
 class Osvos:
@@ -99,7 +106,7 @@ class Osvos:
         self.embeddings, self.video, self.config, self.borrowed = embeddings, embeddings.video, config, borrowed
         self._reduction = reduction(*self.video.shape[1:], SHORT_SIDE)
         self._gather = AnnotatedReferences(embeddings)
-        self._parent, self._fingerprint = SideNetwork.from_file()
+        self._parent, self._fingerprint = SideNetwork.from_file(parent_weights(embeddings.embedder))
         self._learned: dict[str, NDArray[np.float32]] = {}
         self._running: tuple[str, torch.device, FineTuning] | None = None  # what is not finished yet
         self._net: SideNetwork | None = None

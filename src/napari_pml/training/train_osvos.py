@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.efficientnet import PUBLISHED_STEM, fold_batch_norm
 from napari_pml.embedding.side_network import (
     CONTOUR,
@@ -20,7 +22,7 @@ from napari_pml.embedding.side_network import (
     brought_up,
     class_balanced_cross_entropy,
 )
-from napari_pml.embedding.weights import load_weights
+from napari_pml.embedding.weights import bundled, load_weights
 from napari_pml.methods.views import random_view
 from napari_pml.training.augment import photometric
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
@@ -198,6 +200,8 @@ def train_osvos(
 ) -> Iterator[StepReport]:
     """Train a parent network in a folder, see `run`; its weights become `osvos.safetensors`.
 
+    The bundled embedder is copied to the same folder, so that it can be named: OSVOS begins from what lies beside it.
+
     Args:
         data: folders of videos or of stills with masks, see `find_footage`; each has the same share of the frames.
         out: folder of the run; made if it does not exist.
@@ -209,4 +213,7 @@ def train_osvos(
         DatasetError: a folder is not laid out as expected, or a file in it is damaged.
         WeightsError: `start` or the checkpoint does not fit.
     """
-    yield from run(OsvosTraining(data, start, config, device), out, SideNetwork.name)
+    training = OsvosTraining(data, start, config, device)
+    out.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(bundled(CompactNet.name), out / f"{CompactNet.name}.safetensors")
+    yield from run(training, out, SideNetwork.name)

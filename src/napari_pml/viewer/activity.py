@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from napari.utils import progress
 from qtpy.QtCore import QObject, QTimer
 
@@ -32,7 +34,8 @@ class Activity(QObject):
 
     def close(self) -> None:
         """Take the bar away at once."""
-        self._timer.stop()
+        with suppress(RuntimeError):  # when a process ends with its window open, Qt may have deleted it already
+            self._timer.stop()
         if self._bar is not None:
             self._bar.close()
         self._bar = None

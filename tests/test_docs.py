@@ -1,5 +1,6 @@
 """The documentation keeps its word: links lead somewhere, examples run, commands and buttons exist."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_pictures_are_small():
     pictures = {p.name: p.stat().st_size for p in (ROOT / "docs/images").iterdir()}
     assert pictures.pop("strokes.gif") < 1.5e6
     assert sum(pictures.values()) < 1.5e6
+
+
+def test_the_settings_are_as_they_are():
+    spec = importlib.util.spec_from_file_location("settings_page", ROOT / "docs/settings.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs/settings.md").read_text() == module.page(), "run: python docs/settings.py"
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "CONTRIBUTING.md"])
+def test_nothing_is_left_to_be_filled_in(page):
+    assert not re.findall(r"@[A-Z]+@|\bTODO\b|\bFIXME\b", (ROOT / page).read_text())
 
 
 def test_the_site_has_every_page():

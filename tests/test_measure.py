@@ -43,6 +43,8 @@ def test_seconds_and_areas_where_they_are_known(masks):
     assert list(table.columns[:5]) == ["frame", "time_s", "object", "area_px", "area_micrometer2"]
     assert table["time_s"].tolist() == [0.5, 0.5]
     assert table["area_micrometer2"].tolist() == [8.0, 1.0]
+    assert table["centroid_y_micrometer"].tolist() == (table["centroid_y"] * 0.5).tolist()
+    assert table["centroid_x_micrometer"].tolist() == (table["centroid_x"] * 2.0).tolist()
 
 
 def test_a_frame_without_objects_has_no_rows_but_all_columns(masks):

@@ -12,7 +12,7 @@ class Calibration:
     Attributes:
         frame: seconds from one frame to the next, or None.
         pixel: (height, width) of a pixel in units of length, or None.
-        unit: of length, such as "micrometer"; it names the column of the area.
+        unit: of length, such as "micrometer"; it names columns.
     """
 
     frame: float | None = None

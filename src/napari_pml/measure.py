@@ -38,8 +38,8 @@ def measure_frame(mask: FrameMask, calibration: Calibration) -> pd.DataFrame:
     Returns:
         A row for every object that has a pixel there, with the columns `frame`, `time_s` (if known), `object`,
         `area_px` (pixels), `area_<unit>2` (if known), `centroid_y`, `centroid_x` (pixels, 0 is the middle of the first
-        one), `top`, `left`, `bottom`, `right` (the bounding box in pixels; bottom and right lie outside) and
-        `mean_confidence` (0..1).
+        one), `centroid_y_<unit>`, `centroid_x_<unit>` (if known), `top`, `left`, `bottom`, `right` (the bounding box in
+        pixels; bottom and right lie outside) and `mean_confidence` (0..1).
     """
     properties = regionprops_table(
         mask.labels,
@@ -51,6 +51,9 @@ def measure_frame(mask: FrameMask, calibration: Calibration) -> pd.DataFrame:
     if calibration.pixel is not None:
         height, width = calibration.pixel
         table.insert(2, f"area_{calibration.unit}2", table["area_px"] * height * width)
+        place = table.columns.get_loc("centroid_x") + 1
+        for axis, size in (("x", width), ("y", height)):
+            table.insert(place, f"centroid_{axis}_{calibration.unit}", table[f"centroid_{axis}"] * size)
     if calibration.frame is not None:
         table.insert(0, "time_s", mask.t * calibration.frame)
     table.insert(0, "frame", mask.t)

@@ -18,7 +18,7 @@ def info(
     cache: Annotated[bool, typer.Option("--cache", help="List the videos whose embeddings are kept on disk.")] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Remove all embeddings that are kept on disk.")] = False,
 ) -> None:
-    """Show versions, device, networks and default settings: what a bug report should hold."""
+    """Show versions, device, networks and settings of the methods: what a bug report should hold."""
     with clear_errors():
         if cache or clear:
             _show_cache(clear)
@@ -27,7 +27,7 @@ def info(
         from napari_pml.embedding.catalogue import CATALOGUE, find
         from napari_pml.embedding.embedder import EMBEDDERS, choose_device
         from napari_pml.embedding.weights import bundled
-        from napari_pml.methods.table import DEFAULT
+        from napari_pml.methods.table import METHODS
 
         names = ("napari-pml", "napari", "PyQt6", "PySide6", "torch", "faiss-cpu", "numpy", "av", "zarr")
         typer.echo("versions  " + ", ".join(f"{name} {installed_version(name)}" for name in names))
@@ -40,7 +40,8 @@ def info(
                 typer.echo(f"embedder  {name}: to be downloaded ({CATALOGUE[name].megabytes} MB)")
             else:
                 typer.echo(f"embedder  {name}: {paths[-1]} ({paths[-1].stat().st_size / 1e6:.1f} MB)")
-        typer.echo("settings  " + ", ".join(f"{f.name}={getattr(DEFAULT, f.name)}" for f in fields(DEFAULT)))
+        for name, config in METHODS.items():
+            typer.echo(f"method    {name}: " + ", ".join(f"{f.name}={getattr(config, f.name)}" for f in fields(config)))
 
 
 @app.command()

@@ -19,6 +19,7 @@ from napari_pml.evaluation.semi_supervised import make_setup, run_dataset
 
 VARIANTS = {
     **METHODS,
+    "pml, no refinement": replace(METHODS["pml"], refine="none"),
     "feelvos, no refinement": replace(METHODS["feelvos"], refine="none"),
     "osvos, contour snapping": replace(METHODS["osvos"], refine="contours"),
     "osvos, no refinement": replace(METHODS["osvos"], refine="none"),

@@ -19,12 +19,12 @@ class LearningProgress:
     Attributes:
         done: steps taken.
         total: steps in all, as far as that is known.
-        loss: of the last step.
+        loss: of the last step, if there is one.
     """
 
     done: int
     total: int
-    loss: float
+    loss: float | None = None
 
 
 class Method(Protocol):

@@ -122,7 +122,7 @@ class Pml:
         return self._references
 
     def learn(self, annotations: Annotations) -> Iterator[LearningProgress]:
-        """Gather the reference pixels of at least one frame, annotated here or borrowed, in one step."""
+        """Gather the reference pixels of at least one frame, annotated here or borrowed, see `Method`."""
         borrowed = self.borrowed
         ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
         if ids != self._ids:
@@ -140,8 +140,7 @@ class Pml:
             thin=self._votes != "hard",
             borrowed=borrowed.references(ids, self.embeddings.embedder.device) if borrowed else None,
         )
-        self._references = self._compact(references)
-        yield from ()
+        self._references = yield from self._compact(references)
 
     def state(self) -> Mapping[str, NDArray[Any]]:
         """Return nothing: references are gathered at once."""

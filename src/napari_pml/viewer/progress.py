@@ -61,7 +61,7 @@ class Learning:
     Attributes:
         total: steps in all.
         done: steps taken.
-        losses: one for every step that was heard of.
+        losses: one for every step that was heard of, where there are losses.
     """
 
     total: int

@@ -205,7 +205,8 @@ class Work:
         if isinstance(result, LearningProgress):
             self.learning = self.learning or Learning(result.total)
             self.learning.total, self.learning.done = result.total, result.done
-            self.learning.losses.append(result.loss)
+            if result.loss is not None:
+                self.learning.losses.append(result.loss)
         else:
             self.learning = None
             if self.progress is not None:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,6 +242,24 @@ def test_a_video_too_large_for_the_cache_is_said_before_the_work(run, clip, user
     result = run("embed", clip, "--device", "cpu")
     assert result.exit_code == 1
     assert "Raise the limit" in result.output
+
+
+def test_videos_that_would_push_each_other_out_of_the_cache_are_said_before_the_work(
+    run, clip, tmp_path, users_cache, monkeypatch
+):
+    clips = clip, shutil.copytree(clip, tmp_path / "second", copy_function=shutil.copy)  # now
+    n_bytes = 8 * 12 * 16 * 64 * 2  # of each: frames, cells, components of two bytes
+    for room in (1.5, 2):  # checksums and headers need some, too
+        monkeypatch.setenv("NAPARI_PML_CACHE_GB", str(room * n_bytes / 1e9))
+        result = run("embed", *clips, "--device", "cpu")
+        assert result.exit_code == 1
+        assert "2 videos together" in result.output
+        assert "NAPARI_PML_CACHE_GB" in result.output
+        assert "to embed" not in result.output
+    monkeypatch.setenv("NAPARI_PML_CACHE_GB", str(2.2 * n_bytes / 1e9))
+    assert run("embed", *clips, "--device", "cpu").exit_code == 0
+    again = run("embed", *clips, "--device", "cpu").output
+    assert again.count("8 frames, 0 to embed") == 2
 
 
 def test_nothing_is_embedded_beforehand_where_nothing_is_kept(run, clip):

@@ -58,7 +58,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "mask.png"
     write_mask_png(LABELS, path)
 
-    def fail(image, target, format):
+    def fail(image, target, **_):
         target.write_bytes(b"half a file")
         raise OSError("disk full")
 

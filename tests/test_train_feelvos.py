@@ -10,7 +10,7 @@ from drawn_video import jaccard
 from napari_pml import METHODS, Session, open_video
 from napari_pml.cli import app
 from napari_pml.embedding.embedder import load_embedder
-from napari_pml.embedding.weights import bundled, load_weights
+from napari_pml.embedding.weights import about_weights, bundled, load_weights, save_weights
 from napari_pml.methods.feelvos_network import FeelvosNet
 from napari_pml.methods.matching import NOBODY
 from napari_pml.training.train_feelvos import (
@@ -23,6 +23,7 @@ from napari_pml.training.train_feelvos import (
     strokes,
     train_feelvos,
 )
+from napari_pml.types import ExportError, WeightsError
 
 SMALL = FeelvosTrainConfig(steps=3, clips=3, clips_per_step=1, height=64, width=64)
 
@@ -33,6 +34,15 @@ def fresh(tmp_path):
     path = tmp_path / "fresh" / "compact.safetensors"
     path.parent.mkdir()
     path.write_bytes(bundled("compact").read_bytes())
+    return path
+
+
+@pytest.fixture
+def another(tmp_path, fresh):
+    """The weights of an embedder of one's own training."""
+    path = tmp_path / "another" / "compact.safetensors"
+    path.parent.mkdir()
+    save_weights(load_weights(fresh)[0], path, "compact", steps="7")
     return path
 
 
@@ -156,3 +166,53 @@ def test_training_starts_from_the_network_beside_the_embedder(dataset, fresh, tm
     list(other)
     third, _ = load_weights(tmp_path / "third" / "feelvos.safetensors")
     assert not torch.equal(first["embedding.weight"], third["embedding.weight"])
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_embedder_of_ones_own_in_the_folder_is_not_written_over(dataset, another):
+    before = contents(another.parent)
+    with pytest.raises(WeightsError, match=r"compact\.safetensors .* Use another folder"):
+        next(train_feelvos([dataset], another.parent, SMALL, None, torch.device("cpu")))
+    assert contents(another.parent) == before
+
+
+def test_a_run_beside_the_embedder_that_it_starts_from(dataset, another):
+    before = another.read_bytes()
+    list(train_feelvos([dataset], another.parent, replace(SMALL, steps=1), another, torch.device("cpu")))
+    assert another.read_bytes() == before
+    embedder = load_embedder(str(another), torch.device("cpu"))
+    assert about_weights(another.with_name("feelvos.safetensors"))["embedder"] == embedder.fingerprint
+
+
+def test_a_run_on_another_embedder_is_not_mixed_in(dataset, fresh, another, tmp_path):
+    list(train_feelvos([dataset], tmp_path / "run", replace(SMALL, steps=1), fresh, torch.device("cpu")))
+    before = contents(tmp_path / "run")
+    (tmp_path / "run" / "compact.safetensors").unlink()  # it is the checkpoint that knows
+    with pytest.raises(WeightsError, match="another folder to start again"):
+        list(train_feelvos([dataset], tmp_path / "run", replace(SMALL, steps=1), another, torch.device("cpu")))
+    before.pop("compact.safetensors")
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_checkpoint_that_does_not_name_its_embedder_is_gone_on_from(dataset, fresh, tmp_path):
+    run = tmp_path / "run"
+    list(train_feelvos([dataset], run, replace(SMALL, steps=1), fresh, torch.device("cpu")))
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    del state["about"]
+    torch.save(state, run / "checkpoint.pt")
+    assert list(train_feelvos([dataset], run, replace(SMALL, steps=1), fresh, torch.device("cpu"))) == []
+
+
+def test_an_embedder_that_cannot_be_copied_beside_the_network(dataset, fresh, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(WeightsError, match=r"\.safetensors file"):
+        next(train_feelvos([dataset], tmp_path / "run", SMALL, tmp_path / f"{fresh}@2x", torch.device("cpu")))
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(ExportError, match="Make room"):
+        next(train_feelvos([dataset], tmp_path / "run", SMALL, fresh, torch.device("cpu")))
+    assert list((tmp_path / "run").iterdir()) == []

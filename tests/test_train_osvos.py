@@ -87,6 +87,16 @@ def test_a_run_with_other_settings_is_not_mixed_in(dataset, tmp_path):
         list(train_osvos([dataset], tmp_path / "run", SMALL, None, CPU))
 
 
+def test_an_embedder_of_ones_own_in_the_folder_is_not_written_over(dataset, tmp_path):
+    mine = tmp_path / "run" / "compact.safetensors"
+    mine.parent.mkdir()
+    mine.write_bytes(b"trained for hours")
+    with pytest.raises(WeightsError, match="another folder"):
+        next(train_osvos([dataset], tmp_path / "run", SMALL, None, CPU))
+    assert mine.read_bytes() == b"trained for hours"
+    assert list(mine.parent.iterdir()) == [mine]
+
+
 def test_weights_of_another_network_and_videos_without_objects(dataset, tmp_path):
     with pytest.raises(WeightsError, match="'osvos' is needed"):
         OsvosTraining([dataset], bundled("compact"), SMALL, CPU)

@@ -345,6 +345,16 @@ def test_a_run_with_other_settings_or_data_is_not_mixed_in(dataset, stills, tmp_
             next(run_training([data], tmp_path / "run", config, None, torch.device("cpu")))
 
 
+def test_weights_without_a_checkpoint_are_not_written_over(dataset, tmp_path):
+    list(run_training([dataset], tmp_path / "run", SMALL, None, torch.device("cpu")))
+    weights = tmp_path / "run" / "compact.safetensors"
+    before = weights.read_bytes()
+    (tmp_path / "run" / "checkpoint.pt").unlink()
+    with pytest.raises(WeightsError, match="another folder"):
+        next(run_training([dataset], tmp_path / "run", SMALL, weights, torch.device("cpu")))
+    assert weights.read_bytes() == before
+
+
 def test_folders_that_are_no_dataset(tmp_path, dataset):
     with pytest.raises(DatasetError, match="JPEGImages"):
         find_sequences(tmp_path)

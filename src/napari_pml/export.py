@@ -19,6 +19,7 @@ import tifffile
 import zarr
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from napari_pml.masks import MaskStore
 from napari_pml.types import BACKGROUND, STALE, AnnotationError, ExportError, Labels
@@ -27,6 +28,9 @@ from napari_pml.video_arrays import MAX_PIXELS, TIFF_SUFFIXES
 
 OPACITY = 0.45
 """Of an object's colour in an overlay; its outline is opaque."""
+
+LABEL_IMAGE = "Label image: 0 is background, 1, 2, ... are objects."
+"""Description inside of PNGs that no palette tells from pictures."""
 
 SHEET_TILE = 320
 """Width of a tile of a contact sheet, in pixels."""
@@ -58,13 +62,33 @@ def write_mask_png(labels: Labels, path: Path) -> None:
     Raises:
         ExportError: the file cannot be written.
     """
+    about = PngInfo()
     if labels.max() > 255:
         image = Image.fromarray(labels.astype(np.uint16))
+        about.add_text("Description", LABEL_IMAGE)
     else:
         image = Image.fromarray(labels.astype(np.uint8))
         image.putpalette(davis_palette().tobytes())
     with written(path) as unfinished:
-        image.save(unfinished, format="PNG")
+        image.save(unfinished, format="PNG", pnginfo=about)
+
+
+def are_masks(images: Sequence[Path]) -> bool:
+    """Whether the images of a folder are masks: PNGs with a palette, or 16-bit grey ones that `write_mask_png` wrote.
+
+    The first header decides; but 16-bit grey without a description may be either, and then the next one is asked.
+    """
+    for path in images:
+        try:
+            with Image.open(path) as image:
+                is_png = image.format == "PNG"
+                if is_png and (image.mode == "P" or image.info.get("Description") == LABEL_IMAGE):
+                    return True
+                if not is_png or not image.mode.startswith("I"):
+                    return False
+        except OSError:  # `open_video` will say what is wrong with it
+            return False
+    return False
 
 
 def read_labels(path: Path, *, strokes: bool = False) -> Labels:

@@ -7,7 +7,8 @@ import pytest
 from napari.components import ViewerModel
 from PIL import Image
 
-from napari_pml.export import write_mask_png
+from napari_pml.export import export_masks, write_mask_png
+from napari_pml.save import as_masks
 from napari_pml.types import AnnotationError, VideoError
 from napari_pml.viewer.folders import LabelFolder, get_reader
 
@@ -76,6 +77,31 @@ def test_a_folder_of_indexed_pngs_is_labels(davis, drawn):
     (labels,) = opened(davis / "Annotations/480p/a").layers
     assert type(labels).__name__ == "Labels"
     np.testing.assert_array_equal(np.asarray(labels.data), drawn[1])
+
+
+@pytest.mark.parametrize("ids", [[300, 5, 300], [5, 300, 5], [300, 300, 300]])
+def test_a_folder_of_masks_with_ids_beyond_255_is_labels(tmp_path, ids):
+    masks = np.zeros((3, 8, 9), np.uint16)
+    masks[:, 2:5] = np.array(ids)[:, None, None]
+    export_masks(as_masks(masks), tmp_path / "masks")
+    (labels,) = opened(tmp_path / "masks").layers
+    assert type(labels).__name__ == "Labels"
+    np.testing.assert_array_equal(np.asarray(labels.data), masks)
+
+
+def test_16_bit_grey_beside_indexed_masks_of_other_programs_is_labels(tmp_path):
+    Image.fromarray(np.full((8, 9), 300, np.uint16)).save(tmp_path / "0.png")
+    write_mask_png(np.full((8, 9), 5, np.uint16), tmp_path / "1.png")
+    (labels,) = opened(tmp_path).layers
+    assert [labels.data[t].max() for t in range(2)] == [300, 5]
+
+
+def test_a_folder_of_16_bit_grey_pictures_is_a_video(tmp_path):
+    for t in range(3):
+        Image.fromarray(np.full((8, 9), 1000 * t, np.uint16)).save(tmp_path / f"{t}.png")
+    (image,) = opened(tmp_path).layers
+    assert type(image).__name__ == "Image"
+    assert image.data[2].max() == 2000
 
 
 def test_labels_are_painted_over_in_memory_only(davis):

@@ -24,6 +24,7 @@ def embed(
 
         from napari_pml.embedding.cache import LIMIT_VARIABLE, users_cache
         from napari_pml.embedding.embedder import choose_device, load_embedder
+        from napari_pml.embedding.stores import CHECKSUM_BYTES, HEADER_BYTES
         from napari_pml.session import Session
         from napari_pml.types import SettingsError
         from napari_pml.video import open_video
@@ -32,19 +33,30 @@ def embed(
         if cache is None:
             raise SettingsError(f"Nothing can be kept on disk, since {LIMIT_VARIABLE} is 0. Set it to a number of GB.")
         network = load_embedder(embedder, choose_device(device))
+
+        def opened(path: str) -> Session:
+            return Session(open_video(path), embedder=network, embedding_bytes=0, embedding_cache=cache)
+
+        fits, needed = True, 0
+        for path in videos:  # before the work: what does not fit would push out what was embedded just before
+            session = opened(path)
+            embeddings, n = session.embeddings, len(session.video)
+            fits = fits and embeddings.room >= n
+            needed += n * (embeddings.frame_bytes + CHECKSUM_BYTES) + HEADER_BYTES
+        named = videos[0] if len(videos) == 1 else f"These {len(videos)} videos together"
+        refused = SettingsError(
+            f"{named}: {needed / 1e9:.3g} GB are needed, more than there is room for: the limit is "
+            f"{cache.max_bytes / 1e9:g} GB ({LIMIT_VARIABLE}), and 2 GB of the disk stay free. Raise the limit, make "
+            "room, or give fewer videos."
+        )
+        if not fits or not cache.could_hold(needed):
+            raise refused
         for path in videos:
-            session = Session(open_video(path), embedder=network, embedding_bytes=0, embedding_cache=cache)
+            session = opened(path)
             embeddings, n = session.embeddings, len(session.video)
             due = [t for t in range(n) if t not in embeddings]
             megabytes = n * embeddings.frame_bytes / 1e6
             typer.echo(f"{path}: {n} frames, {len(due)} to embed, {megabytes:.0f} MB in all")
-            refused = SettingsError(
-                f"{path} needs {megabytes / 1000:.1f} GB, more than there is room for: the limit is "
-                f"{cache.max_bytes / 1e9:g} GB ({LIMIT_VARIABLE}), and 2 GB of the disk stay free. Raise the limit, or "
-                "make room."
-            )
-            if embeddings.room < n:
-                raise refused
             try:
                 for t in tqdm(due, unit="frame", initial=n - len(due), total=n):
                     session.embed(t)

@@ -120,8 +120,8 @@ class EmbeddingCache:
             if path.name != LOCK:
                 _remove(path)
 
-    def could_hold(self, path: Path, n_bytes: int) -> bool:
-        """Whether the video at `path` could have `n_bytes` in all, if all others made room."""
+    def could_hold(self, n_bytes: int) -> bool:
+        """Whether some videos could have `n_bytes` in all, if all others made room."""
         mine = sum(cached.n_bytes for cached in self.videos())
         return n_bytes <= self.max_bytes and self._free + mine - n_bytes >= FREE_BYTES
 

@@ -28,6 +28,9 @@ HEADER, LOCK = "zarr.json", "lock"
 CHECKSUM_BYTES = 4
 """Behind every frame on disk."""
 
+HEADER_BYTES = 4096
+"""An array's header is smaller than this."""
+
 OWN_PIECE_BYTES = 64 * 1024
 """Embeddings of a frame that are larger lie in memory of their own, which the system gets back: among small pieces they
 would leave holes. (Of such pieces there may be some ten thousands.)"""
@@ -66,8 +69,8 @@ class MemoryStore:
 class Disk(Protocol):
     """What says how much of the disk an array may take."""
 
-    def could_hold(self, path: Path, n_bytes: int) -> bool:
-        """Whether the array at `path` could take so many bytes in all, if others made room."""
+    def could_hold(self, n_bytes: int) -> bool:
+        """Whether there could be so many bytes in all, if all others made room."""
         ...
 
     def make_room(self, path: Path, n_bytes: int) -> bool:
@@ -110,7 +113,7 @@ class ZarrStore:
     @property
     def room(self) -> int:
         """How many frames there could be in all."""
-        everything = self._is_open and self._disk.could_hold(self._path, self._n_frames * self._frame_bytes)
+        everything = self._is_open and self._disk.could_hold(self._n_frames * self._frame_bytes)
         return self._n_frames if everything else len(self._known)
 
     def get(self, t: int) -> torch.Tensor | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from napari_pml.embedding.weights import save_weights
+from napari_pml.embedding.compact import CompactNet
+from napari_pml.embedding.weights import digest, save_weights
 from napari_pml.training.curve import plot_log
 from napari_pml.types import DeviceError, ExportError, WeightsError
 
@@ -82,6 +84,7 @@ class Training(ABC):
     Attributes:
         config: how to train.
         data: names of the folders that are trained on.
+        about: what else the weights depend on; becomes metadata of theirs.
         net: what is trained.
         average: the running average of its weights.
         device: where it is trained.
@@ -90,7 +93,12 @@ class Training(ABC):
     """
 
     def __init__(
-        self, data: Sequence[Path], config: LoopConfig, net: nn.Module, factors: Mapping[nn.Module, float]
+        self,
+        data: Sequence[Path],
+        config: LoopConfig,
+        net: nn.Module,
+        factors: Mapping[nn.Module, float],
+        **about: str,
     ) -> None:
         """Begin at step 0.
 
@@ -99,8 +107,9 @@ class Training(ABC):
             config: how to train.
             net: with its initial weights, on its device.
             factors: parts of the network, and by how much the learning rate of each is larger than that of the config.
+            about: what else the weights depend on.
         """
-        self.config, self.net = config, net
+        self.config, self.net, self.about = config, net, about
         self.device = next(net.parameters()).device
         self.data = [folder.resolve().name for folder in data]
         self.average = copy.deepcopy(net).requires_grad_(False)
@@ -143,6 +152,7 @@ class Training(ABC):
         state = {
             "config": asdict(self.config),
             "data": self.data,
+            "about": self.about,
             "step": self.step,
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),
@@ -157,17 +167,19 @@ class Training(ABC):
         """Go on from a checkpoint.
 
         Raises:
-            WeightsError: it was written under another configuration (the number of steps included) or for other data.
+            WeightsError: it is damaged, or was written under another configuration (the number of steps included), for
+                other data, or on another embedder.
         """
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-            found, wanted = (state["data"], state["config"]), (self.data, asdict(self.config))
+            about = state.get("about", self.about)  # earlier ones did not say
+            found, wanted = (state["data"], state["config"], about), (self.data, asdict(self.config), self.about)
         except Exception as error:  # on a damaged file, it raises anything
-            raise WeightsError(f"{path} is damaged. Remove it to train from the start.") from error
+            raise WeightsError(f"{path} is damaged. Use another folder to train from the start.") from error
         if found != wanted:
             raise WeightsError(
                 f"{path} was trained on {found}, not on {wanted}. "
-                f"Use the same data and settings to go on, or another folder to start again."
+                f"Use the same data, settings and embedder to go on, or another folder to start again."
             )
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
@@ -176,28 +188,36 @@ class Training(ABC):
         self.step = state["step"]
 
 
-def run(training: Training, out: Path, name: str, **about: str) -> Iterator[StepReport]:
+def run(training: Training, out: Path, name: str, embedder: Path | None = None) -> Iterator[StepReport]:
     """Train in a folder, going on from its checkpoint if it holds one; yields after every step.
 
     Writes `checkpoint.pt`, `log.csv` and its picture `curve.svg` every hundred steps, and in the end the averaged
-    weights.
+    weights. Weights that lie there already and are not of this run are never written over.
 
     Args:
         training: at step 0.
         out: folder of the run; made if it does not exist.
         name: of the network, whose weights become `name`.safetensors.
-        about: further metadata of the weights.
+        embedder: weights of the embedder that belongs to the network, if that is another network: they are copied
+            beside it, as `compact.safetensors`.
 
     Raises:
-        WeightsError: the checkpoint does not fit.
+        WeightsError: the checkpoint does not fit, or other weights would be lost.
         ExportError: the disk refuses; the last complete checkpoint stays.
         DeviceError: the device's memory does not suffice.
     """
     checkpoint, log, recent = out / "checkpoint.pt", out / "log.csv", list[StepReport]()
+    weights = out / f"{name}.safetensors"
     if checkpoint.exists():
         training.resume(checkpoint)
+    elif weights.exists():
+        raise WeightsError(
+            f"{weights} is there already, without a checkpoint to go on from, and would be lost. Use another folder."
+        )
     with _disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
+        if embedder is not None:
+            _copy_embedder(embedder, out / f"{CompactNet.name}.safetensors")
         _forget_after(training.step, log)
     while training.step < training.config.steps:
         try:
@@ -214,13 +234,27 @@ def run(training: Training, out: Path, name: str, **about: str) -> Iterator[Step
                 plot_log(log, out / "curve.svg")
                 training.save(checkpoint)  # last: what it does not know of is forgotten, and done again
             recent.clear()
-    about |= {
+    about = training.about | {
         "steps": str(training.step),
         "data": " ".join(training.data),
         "config": json.dumps(asdict(training.config)),
     }
     with _disk_errors(out):
-        save_weights(training.weights, out / f"{name}.safetensors", name, **about)
+        save_weights(training.weights, weights, name, **about)
+
+
+def _copy_embedder(weights: Path, place: Path) -> None:
+    """Copy weights, unless they are there already.
+
+    Raises:
+        WeightsError: others are there.
+    """
+    if not place.exists():
+        partial = place.with_suffix(".partial")
+        shutil.copyfile(weights, partial)
+        partial.replace(place)
+    elif digest(place) != digest(weights):
+        raise WeightsError(f"{place} holds another embedder than {weights}, and would be lost. Use another folder.")
 
 
 @contextmanager

@@ -159,6 +159,6 @@ def run_training(
 
     Raises:
         DatasetError: a folder is not laid out as expected, or a file in it is damaged.
-        WeightsError: `start` or the checkpoint does not fit.
+        WeightsError: `start` or the checkpoint does not fit, or other weights in `out` would be lost.
     """
     yield from run(Trainer(data, start, config, device), out, CompactNet.name)

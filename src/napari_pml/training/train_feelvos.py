@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import Embedder, load_embedder
-from napari_pml.embedding.weights import bundled
 from napari_pml.methods.feelvos_network import (
     STRIDE,
     FeelvosNet,
@@ -28,6 +26,7 @@ from napari_pml.methods.matching import NOBODY, global_matching, local_matching
 from napari_pml.training.clips import ClipSampler
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
 from napari_pml.training.material import find_footage
+from napari_pml.types import WeightsError
 
 MAX_OBJECTS = 4
 """Of a clip that shows more, so many are followed; the others are background."""
@@ -92,7 +91,7 @@ class FeelvosTraining(Training):
 
     def __init__(self, data: Sequence[Path], embedder: Embedder, net: FeelvosNet, config: FeelvosTrainConfig):
         """Begin at step 0, see `train_feelvos`."""
-        super().__init__(data, config, net.to(embedder.device), {net: 1.0})
+        super().__init__(data, config, net.to(embedder.device), {net: 1.0}, embedder=embedder.fingerprint)
         self.embedder = embedder
         self.sampler = ClipSampler(
             [find_footage(folder) for folder in data],
@@ -266,13 +265,14 @@ def train_feelvos(
 
     Raises:
         DatasetError: a folder is not laid out as expected, or a file in it is damaged.
-        WeightsError: `start` or the checkpoint does not fit.
+        WeightsError: `start` or the checkpoint does not fit, or other weights in `out` would be lost.
     """
     torch.manual_seed(config.seed)
-    weights = start or bundled(CompactNet.name)
-    embedder = load_embedder(str(weights), device)
-    net = load_network(embedder) if network_beside(weights).exists() else FeelvosNet(embedder.dim)
-    training = FeelvosTraining(data, embedder, net, config)
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(weights, out / f"{CompactNet.name}.safetensors")
-    yield from run(training, out, FeelvosNet.name, embedder=embedder.fingerprint)
+    embedder = load_embedder(str(start or CompactNet.name), device)
+    if embedder.weights is None:
+        raise WeightsError(
+            f"FEELVOS cannot be trained on {embedder.name}. Give the .safetensors file of an embedder that "
+            "'napari-pml train' wrote, or nothing for the bundled one."
+        )
+    net = load_network(embedder) if network_beside(embedder.weights).exists() else FeelvosNet(embedder.dim)
+    yield from run(FeelvosTraining(data, embedder, net, config), out, FeelvosNet.name, embedder.weights)

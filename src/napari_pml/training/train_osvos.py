@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,9 +210,6 @@ def train_osvos(
 
     Raises:
         DatasetError: a folder is not laid out as expected, or a file in it is damaged.
-        WeightsError: `start` or the checkpoint does not fit.
+        WeightsError: `start` or the checkpoint does not fit, or other weights in `out` would be lost.
     """
-    training = OsvosTraining(data, start, config, device)
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(bundled(CompactNet.name), out / f"{CompactNet.name}.safetensors")
-    yield from run(training, out, SideNetwork.name)
+    yield from run(OsvosTraining(data, start, config, device), out, SideNetwork.name, bundled(CompactNet.name))

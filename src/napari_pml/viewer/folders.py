@@ -1,4 +1,4 @@
-"""Folders dropped into napari: images become a lazy video, indexed PNGs and DAVIS annotations lazy labels."""
+"""Folders dropped into napari: images become a lazy video, masks as PNGs and DAVIS annotations lazy labels."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerTuple]] | Non
 def read_folder(path: str) -> list[LayerTuple]:
     """Return the layers of a folder, which read only the frames that are looked at.
 
-    A folder of indexed PNGs, as DAVIS and this plugin write masks, is a Labels layer; any other folder of images is a
-    video. If it lies in the JPEGImages of a folder laid out like DAVIS, its Annotations come with it. The folder of a
-    whole dataset opens all its videos, of which the first is visible.
+    A folder of PNGs as DAVIS and this plugin write masks is a Labels layer, see `are_masks`; any other folder of images
+    is a video. If it lies in the JPEGImages of a folder laid out like DAVIS, its Annotations come with it. The folder
+    of a whole dataset opens all its videos, of which the first is visible.
 
     Raises:
         VideoError: the images have different sizes, or one cannot be read.
     """
+    from napari_pml.export import are_masks  # imports torch
+
     folder = Path(path)
     images = _images(folder)
-    if images and _is_indexed(images[0]):
+    if are_masks(images):
         return [(LabelFolder(images, _size(images[0])), {"name": folder.name, "colormap": object_colormap()}, "labels")]
     videos = [folder] if images else _sequences(folder)
     return [layer for video in videos for layer in _video(video, visible=video == videos[0])]
@@ -150,14 +152,6 @@ def _images(folder: Path) -> list[Path]:
     """Return the images in a folder, in the order in which a video shows them."""
     visible = (p for p in folder.iterdir() if not p.name.startswith("."))
     return sorted((p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
-
-
-def _is_indexed(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return image.format == "PNG" and image.mode == "P"
-    except OSError:  # `open_video` will say what is wrong with it
-        return False
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from PIL import Image
 import killed_work
 from drawn_video import ColourEmbedder, draw_video, jaccard, write_video
 from napari_pml import PmlConfig, Session, open_video
-from napari_pml.embedding.weights import bundled
+from napari_pml.embedding.weights import bundled, load_weights, save_weights
 from napari_pml.masks import MaskStore
 from napari_pml.project import Project
 from napari_pml.types import AnnotationError, ProjectError
@@ -385,26 +385,53 @@ def test_twenty_kills_at_any_moment_lose_nothing(path, tmp_path):
     np.testing.assert_array_equal(session.masks.labels[:], undisturbed.masks.labels[:])
 
 
-def test_a_project_goes_on_with_its_own_network(drawn, tmp_path):
-    """As long as that is there; without it, with the bundled one, and every mask is made again."""
+def test_a_project_goes_on_with_its_own_network(drawn, tmp_path, monkeypatch):
+    """Whatever folder it is opened from; and when the network comes back, as long as nothing was done without it."""
     frames, masks = drawn
-    weights = tmp_path / "own.safetensors"
-    copyfile(bundled("compact"), weights)
-    project = Project.create(tmp_path / "p.pml.zarr", open_video(frames))
-    session = Session(open_video(frames), embedder=str(weights), device="cpu", project=project)
+    state, _ = load_weights(bundled("compact"), "compact")
+    own = tmp_path / "own.safetensors"
+    save_weights({name: value * 1.01 for name, value in state.items()}, own, "compact")
+    monkeypatch.chdir(tmp_path)
+    project = Project.create("p.pml.zarr", open_video(frames))
+    session = Session(open_video(frames), embedder="own.safetensors", device="cpu", project=project)
     session.annotate(0, masks[0], complete=True)
     session.segment(0)
-    project.close()
-    project = Project.open(project.path)
-    again = Session(open_video(frames), device="cpu", project=project)
-    assert again.embedder.name == str(weights)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+
+    def begin(session):
+        session.project.close()
+        return Session(open_video(frames), device="cpu", project=Project.open(project.path))
+
+    def begin_without(session):
+        own.rename("gone")
+        with pytest.warns(UserWarning, match="own network is missing"):
+            alone = begin(session)
+        assert alone.embedder.name == "compact"
+        assert 0 in alone.stale_frames()
+        Path("gone").rename(own)
+        return alone
+
+    session = begin(begin_without(begin(session)))
+    assert session.embedder.name == str(own)
+    assert 0 not in session.stale_frames()
+    alone = begin_without(session)
+    alone.segment(0)
+    again = begin(alone)
+    assert again.embedder.name == "compact"
     assert 0 not in again.stale_frames()
-    project.close()
-    weights.unlink()
-    with pytest.warns(UserWarning, match="own network is missing"):
-        last = Session(open_video(frames), device="cpu", project=Project.open(project.path))
-    assert last.embedder.name == "compact"
-    assert 0 in last.stale_frames()
+
+
+def test_a_network_may_be_moved(drawn, tmp_path):
+    frames, masks = drawn
+    session = Session(open_video(frames), device="cpu", project=Project.create(tmp_path / "p", open_video(frames)))
+    session.annotate(0, masks[0], complete=True)
+    session.segment(0)
+    session.project.close()
+    copyfile(bundled("compact"), tmp_path / "moved.safetensors")
+    project = Project.open(tmp_path / "p")
+    moved = Session(open_video(frames), embedder=str(tmp_path / "moved.safetensors"), device="cpu", project=project)
+    assert 0 not in moved.stale_frames()
 
 
 def test_masks_of_other_weights_of_the_method_are_stale(path, drawn, monkeypatch):

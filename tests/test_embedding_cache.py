@@ -8,7 +8,10 @@ import warnings
 
 import numpy as np
 import pytest
+import tifffile
 import torch
+import zarr
+from PIL import Image
 
 from drawn_video import write_video
 from napari_pml import Session, open_video
@@ -68,6 +71,31 @@ def test_a_changed_video_is_another_one(folder, cache, colour_embedder, embedded
     path = sorted(folder.iterdir())[3]
     os.utime(path, (1, 1))
     assert 3 not in VideoEmbeddings(open_video(folder), colour_embedder, 0, cache)
+
+
+@pytest.mark.parametrize("kind", ["tiff", "folder", "zarr"])
+def test_another_video_of_equal_size_and_time_is_another_one(kind, tmp_path, drawn, cache, colour_embedder):
+    """As archives leave them: nothing is compressed, and all files have one date."""
+
+    def stored(frames, name):
+        path = tmp_path / (name if kind == "folder" else f"{name}.{kind}")
+        if kind == "tiff":
+            tifffile.imwrite(path, frames, photometric="rgb")
+        elif kind == "zarr":
+            zarr.create_array(str(path), data=frames, chunks=(1, *frames.shape[1:]), compressors=None)
+        else:
+            path.mkdir()
+            for t, frame in enumerate(frames):
+                Image.fromarray(frame).save(path / f"{t}.bmp")
+        for file in (path, *path.rglob("*")):
+            os.utime(file, (10**9, 10**9))
+        return open_video(path)
+
+    frames = drawn[0].copy()
+    frames[:, :40] = 0  # a border that says nothing
+    _ = VideoEmbeddings(stored(frames, "first"), colour_embedder, 0, cache)[3]
+    assert 3 not in VideoEmbeddings(stored(frames[::-1].copy(), "second"), colour_embedder, 0, cache)
+    assert 3 in VideoEmbeddings(stored(frames, "third"), colour_embedder, 0, cache)
 
 
 def test_another_network_finds_nothing(folder, cache, colour_embedder, embedded):
@@ -278,8 +306,6 @@ def test_a_frame_that_is_cut_off_counts_as_missing_at_once(folder, cache, colour
 
 
 def test_another_channel_axis_is_another_video(tmp_path, cache, colour_embedder):
-    import zarr
-
     rng = np.random.default_rng(0)
     zarr.create_array(str(tmp_path / "v.zarr"), data=rng.integers(0, 255, (3, 3, 32, 32), dtype=np.uint8))
     first, second = (

@@ -94,6 +94,8 @@ FIELDS = [
     "names",
     "basis",
     "drawings",
+    "later",
+    "channel_axis",
 ]
 BASIS = ["settings", "embedder", "fingerprint", "method", "references"]
 

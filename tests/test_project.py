@@ -5,15 +5,16 @@ import sys
 from pathlib import Path
 from shutil import copyfile
 
+import av
 import numpy as np
 import pytest
 import zarr
 from PIL import Image
 
 import killed_work
-from drawn_video import ColourEmbedder, jaccard
+from drawn_video import ColourEmbedder, draw_video, jaccard, write_video
 from napari_pml import PmlConfig, Session, open_video
-from napari_pml.embedding.weights import bundled
+from napari_pml.embedding.weights import bundled, load_weights, save_weights
 from napari_pml.masks import MaskStore
 from napari_pml.project import Project
 from napari_pml.types import AnnotationError, ProjectError
@@ -143,6 +144,73 @@ def test_another_video_is_recognised(session, drawn):
     session.project.close()
     with pytest.raises(ProjectError, match="another video"):
         Session(open_video(drawn[0][::-1]), embedder=ColourEmbedder(), project=Project.open(session.project.path))
+
+
+@pytest.fixture(params=["array", "folder", "mpeg4", "one group of frames"])
+def changing(request, tmp_path):
+    """Opens a video of 60 frames, of which the last may be others; what was there before is written over."""
+
+    def open_as(frames):
+        if request.param == "array":
+            return open_video(frames)
+        if request.param == "folder":
+            (tmp_path / "clip").mkdir(exist_ok=True)
+            for t, frame in enumerate(frames):
+                Image.fromarray(frame).save(tmp_path / f"clip/{t}.png")
+            return open_video(tmp_path / "clip")
+        with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+            options = {"g": "12" if request.param == "mpeg4" else "600"}
+            stream = container.add_stream("mpeg4", rate=10, options=options)
+            stream.height, stream.width, stream.pix_fmt, stream.bit_rate = *frames.shape[1:3], "yuv420p", 10**7
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+        return open_video(tmp_path / "clip.mp4")
+
+    return open_as
+
+
+def test_a_video_whose_later_frames_change_is_recognised(changing, path):
+    frames, _ = draw_video(60, 32, 48)
+    Project.create(path, changing(frames)).close()
+    project = Project.open(path)
+    project.check(changing(frames))
+    frames[40:] = frames[40:, ::-1].copy()
+    changed = changing(frames)
+    with pytest.raises(ProjectError, match="shows something else than when"):
+        project.check(changed)
+
+
+def test_a_project_of_an_earlier_version_opens(session, path):
+    """It knows nothing of later frames, nor of channels."""
+    list(session.propagate())
+    record = json.loads((path / "zarr.json").read_text())
+    for name in ("later", "channel_axis"):
+        del record["attributes"]["napari-pml"][name]
+    (path / "zarr.json").write_text(json.dumps(record))
+    assert reopened(session).stale_frames() == []
+
+
+def test_a_later_frame_that_cannot_be_read_does_not_shut_the_project(tmp_path):
+    write_video(tmp_path, "shapes", *draw_video(40, 32, 48))
+    frames = tmp_path / "JPEGImages/480p/shapes"
+    project = Project.create(tmp_path / "p.pml.zarr", open_video(frames))
+    last = frames / "00039.jpg"
+    last.write_bytes(last.read_bytes()[:-100])
+    project.open_video()
+    Project.create(tmp_path / "q.pml.zarr", open_video(frames)).open_video()
+
+
+def test_a_video_with_channels_on_an_axis_of_its_own_is_found_again(tmp_path, drawn):
+    frames, masks = drawn
+    zarr.create_array(str(tmp_path / "v.zarr"), data=np.ascontiguousarray(np.moveaxis(frames[..., :2], -1, 1)))
+    video = open_video(tmp_path / "v.zarr", channel_axis=1)
+    session = Session(video, embedder=ColourEmbedder(), project=Project.create(tmp_path / "p.pml.zarr", video))
+    session.annotate(0, masks[0], complete=True)
+    session.project.close()
+    project = Project.open(tmp_path / "p.pml.zarr")
+    np.testing.assert_array_equal(project.open_video().read(3), frames[3, ..., :2])
+    assert Session(open_video(frames), embedder=ColourEmbedder()).learn_from(project)
 
 
 def test_the_video_is_found_where_it_was_or_beside_the_project(tmp_path, drawn):
@@ -317,26 +385,53 @@ def test_twenty_kills_at_any_moment_lose_nothing(path, tmp_path):
     np.testing.assert_array_equal(session.masks.labels[:], undisturbed.masks.labels[:])
 
 
-def test_a_project_goes_on_with_its_own_network(drawn, tmp_path):
-    """As long as that is there; without it, with the bundled one, and every mask is made again."""
+def test_a_project_goes_on_with_its_own_network(drawn, tmp_path, monkeypatch):
+    """Whatever folder it is opened from; and when the network comes back, as long as nothing was done without it."""
     frames, masks = drawn
-    weights = tmp_path / "own.safetensors"
-    copyfile(bundled("compact"), weights)
-    project = Project.create(tmp_path / "p.pml.zarr", open_video(frames))
-    session = Session(open_video(frames), embedder=str(weights), device="cpu", project=project)
+    state, _ = load_weights(bundled("compact"), "compact")
+    own = tmp_path / "own.safetensors"
+    save_weights({name: value * 1.01 for name, value in state.items()}, own, "compact")
+    monkeypatch.chdir(tmp_path)
+    project = Project.create("p.pml.zarr", open_video(frames))
+    session = Session(open_video(frames), embedder="own.safetensors", device="cpu", project=project)
     session.annotate(0, masks[0], complete=True)
     session.segment(0)
-    project.close()
-    project = Project.open(project.path)
-    again = Session(open_video(frames), device="cpu", project=project)
-    assert again.embedder.name == str(weights)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+
+    def begin(session):
+        session.project.close()
+        return Session(open_video(frames), device="cpu", project=Project.open(project.path))
+
+    def begin_without(session):
+        own.rename("gone")
+        with pytest.warns(UserWarning, match="own network is missing"):
+            alone = begin(session)
+        assert alone.embedder.name == "compact"
+        assert 0 in alone.stale_frames()
+        Path("gone").rename(own)
+        return alone
+
+    session = begin(begin_without(begin(session)))
+    assert session.embedder.name == str(own)
+    assert 0 not in session.stale_frames()
+    alone = begin_without(session)
+    alone.segment(0)
+    again = begin(alone)
+    assert again.embedder.name == "compact"
     assert 0 not in again.stale_frames()
-    project.close()
-    weights.unlink()
-    with pytest.warns(UserWarning, match="own network is missing"):
-        last = Session(open_video(frames), device="cpu", project=Project.open(project.path))
-    assert last.embedder.name == "compact"
-    assert 0 in last.stale_frames()
+
+
+def test_a_network_may_be_moved(drawn, tmp_path):
+    frames, masks = drawn
+    session = Session(open_video(frames), device="cpu", project=Project.create(tmp_path / "p", open_video(frames)))
+    session.annotate(0, masks[0], complete=True)
+    session.segment(0)
+    session.project.close()
+    copyfile(bundled("compact"), tmp_path / "moved.safetensors")
+    project = Project.open(tmp_path / "p")
+    moved = Session(open_video(frames), embedder=str(tmp_path / "moved.safetensors"), device="cpu", project=project)
+    assert 0 not in moved.stale_frames()
 
 
 def test_masks_of_other_weights_of_the_method_are_stale(path, drawn, monkeypatch):

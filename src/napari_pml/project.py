@@ -14,6 +14,7 @@ import hashlib
 import os
 import shutil
 import threading
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,12 +30,16 @@ from zarr.storage import LocalStore
 
 from napari_pml.masks import CHECKED, MaskStore
 from napari_pml.project_record import Record
-from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectError
+from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectError, VideoError
 from napari_pml.video import Video, open_video
 
 FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
 """So many frames tell one video from another, spread over so many first ones: a compressed file gives these at once,
 but would have to be decoded up to any later one."""
+
+LATER_FRAMES, LATER_REACH = 8, 250
+"""So many frames, spread over the whole video, tell whether it has changed; so many at most are decoded to get at one
+of them, which is how far encoders put key frames apart by themselves."""
 
 
 class Project:
@@ -86,7 +91,14 @@ class Project:
         """
         path, source = Path(path).absolute(), source or video.path
         where = None if source is None else str(Path(source).absolute())
-        record = Record(video.name if source is None else Path(source).name, where, video.shape, fingerprint(video))
+        record = Record(
+            name=video.name if source is None else Path(source).name,
+            path=where,
+            shape=video.shape,
+            fingerprint=fingerprint(video),
+            later=later_frames(video),
+            channel_axis=video.channel_axis,
+        )
         unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")  # until all of it is there
         try:
             if path.exists() or path.is_symlink():
@@ -139,16 +151,21 @@ class Project:
                 f"The video of this project, {self._record.path or self._record.name}, is not there any more. "
                 f"Put it back, or beside {self.path}, or open it yourself."
             )
-        video = open_video(found)
+        video = open_video(found, channel_axis=self._record.channel_axis)
         self.check(video)
         return video
 
     def check(self, video: Video) -> None:
-        """Raise ProjectError if this is not the project's video."""
+        """Raise ProjectError if this is not the project's video, or not what it was any more."""
         if video.shape != self._record.shape or fingerprint(video) != self._record.fingerprint:
             raise ProjectError(
                 f"{self.path.name} belongs to another video: {self._record.name} with (frames, rows, columns) "
                 f"{self._record.shape}; {video.name} has {video.shape} or shows something else. Open that video."
+            )
+        if (t := changed_frame(video, self._record.later)) is not None:
+            raise ProjectError(
+                f"Frame {t} of {video.name} shows something else than when {self.path.name} was made, so what is saved "
+                "there does not belong to it. Open the video as it was, or begin a new project."
             )
 
     def masks(self, grid: tuple[int, int]) -> MaskStore:
@@ -286,6 +303,28 @@ def fingerprint(video: Video) -> str:
     for t in np.unique(np.linspace(0, last, FINGERPRINT_FRAMES).round().astype(int)).tolist():
         found.update(np.ascontiguousarray(video.read(t)).tobytes())
     return found.hexdigest()[:16]
+
+
+def later_frames(video: Video) -> dict[int, str]:
+    """Return what frames spread over a video show, as 16 characters that differ where they do; none of damaged ones."""
+    chosen = [0]
+    for t in np.linspace(0, len(video) - 1, LATER_FRAMES).round().astype(int).tolist():
+        key = video.key_frames[bisect_right(video.key_frames, t) - 1]
+        chosen.append(key if key > chosen[-1] else min(t, key + LATER_REACH))
+    shown = {t: _shown(video, t) for t in chosen}
+    return {t: digest for t, digest in shown.items() if digest is not None}
+
+
+def changed_frame(video: Video, later: Mapping[int, str]) -> int | None:
+    """Return a frame that shows something else than `later_frames` has seen, or None; a damaged one says nothing."""
+    return next((t for t, digest in later.items() if _shown(video, t) not in (digest, None)), None)
+
+
+def _shown(video: Video, t: int) -> str | None:
+    try:
+        return hashlib.sha256(np.ascontiguousarray(video.read(t)).tobytes()).hexdigest()[:16]
+    except VideoError:
+        return None
 
 
 def is_free(path: Path) -> bool:

@@ -37,6 +37,8 @@ class Record:
         basis: what masks depend on besides the annotations: "settings", "embedder", "fingerprint", "method" (weights
             of its own), "references".
         drawings: the points and shapes among the annotations, in the viewer's own words.
+        later: later frame of the video -> what it shows, see `later_frames`; projects of earlier versions have none.
+        channel_axis: which axis of the video's file holds channels, if that was said when it was opened.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Record:
     names: Mapping[int, str] = field(default_factory=dict)
     basis: Mapping[str, Any] = field(default_factory=dict)
     drawings: tuple[Mapping[str, Any], ...] = ()
+    later: Mapping[int, str] = field(default_factory=dict)
+    channel_axis: int | None = None
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -85,6 +89,7 @@ class Record:
                 complete=tuple(int(t) for t in found.pop("complete")),
                 names={int(label): str(name) for label, name in found.pop("names").items()},
                 drawings=tuple(found.pop("drawings")),
+                later={int(t): str(shown) for t, shown in found.pop("later", {}).items()},
                 **found,
             )
             record._check()
@@ -105,6 +110,8 @@ class Record:
             ),
             "name": isinstance(self.name, str),
             "path": isinstance(self.path, str | None),
+            "later": all(0 <= t < self.shape[0] for t in self.later),
+            "channel_axis": isinstance(self.channel_axis, int | None),
         }
         if wrong := [name for name, is_possible in possible.items() if not is_possible]:
             raise ValueError(f"{', '.join(wrong)} cannot be what it says")
@@ -112,6 +119,6 @@ class Record:
     def as_attributes(self) -> dict[str, Any]:
         """Return the attributes of the project's Zarr group, ready for JSON."""
         found = asdict(self)
-        for name in ("frames", "names"):
+        for name in ("frames", "names", "later"):
             found[name] = {str(key): value for key, value in found[name].items()}
         return {_KEY: {"format": FORMAT, **found}}

@@ -98,6 +98,7 @@ class Session:
         embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache)
         self.project: Project | None = None
         self._kept: Annotations | None = None  # of which the project has what was learned
+        self._to_settle = False  # whether the project is still as it was, but shall not stay so
         self._computing = threading.Lock()
         self._annotating = threading.Lock()
         if project is None:
@@ -120,9 +121,10 @@ class Session:
         self.project = project
         newest = int(self.masks.revisions.max())
         if newest > self.annotations.revision:  # of annotations that the disk refused
-            self._take(replace(self.annotations, revision=newest + 1))
-        elif basis != self._segmenter.basis:
-            self._take(self.annotations.renewed())
+            self.annotations = replace(self.annotations, revision=newest + 1)
+        elif {**basis, "embedder": self.embedder.name} != self._segmenter.basis:  # where it lies does not count
+            self.annotations = self.annotations.renewed()
+        self._to_settle = self.annotations is not project.annotations or basis != self._segmenter.basis
 
     def _take(self, annotations: Annotations) -> None:
         """Save annotations and work with them from now on, in this order: no mask on disk may be ahead of them.
@@ -134,7 +136,17 @@ class Session:
             if self.project is not None:
                 self.project.save(annotations, self._segmenter.basis)
         finally:
-            self.annotations = annotations
+            self.annotations, self._to_settle = annotations, False
+
+    def _settle(self) -> None:
+        """Save what the next mask will depend on. Until then a project is left as it was: its network may come back.
+
+        Raises:
+            ProjectError: it could not be saved, but counts.
+        """
+        with self._annotating:
+            if self._to_settle:
+                self._take(self.annotations)
 
     @property
     def _confidence_grid(self) -> tuple[int, int]:
@@ -296,6 +308,7 @@ class Session:
         annotations = self._annotated()
         while self.annotations is annotations:
             with self._computing:
+                self._settle()
                 progress = self._segmenter.learn(annotations)
                 self._keep_learned(annotations)
             if progress is None:
@@ -413,6 +426,7 @@ class Session:
     def _segment(self, annotations: Annotations, t: int, finished: Sequence[int], *, final: bool) -> FrameMask:
         """Segment frame t after `finished` and keep the mask, as stale if it is not `final`."""
         with self._computing:
+            self._settle()
             mask = self._segmenter.segment(annotations, t, FinishedMasks(self.masks, finished), self.masks.grid)
             self._keep_learned(annotations)
             if not final:

@@ -6,6 +6,7 @@ Nothing is ever loaded as a whole: one frame is read when it is asked for.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,6 +60,7 @@ class Video:
         n_channels: C of what `read` returns.
         fps: frames per second; 10 where the source does not say.
         is_timed: whether the source says.
+        key_frames: the frames that can be read without decoding others, in order; all, unless the file is compressed.
     """
 
     def __init__(self, name: str, frames: Frames, path: Path | None = None, channel_axis: int | None = None) -> None:
@@ -69,6 +71,7 @@ class Video:
         self.dtype = frames.dtype
         self.fps = frames.fps
         self.is_timed = isinstance(frames, VideoFile)
+        self.key_frames: Sequence[int] = frames.key_frames if isinstance(frames, VideoFile) else range(len(self))
         self.n_channels = frames.shape[3]
         self._read = lru_cache(RECENT_FRAMES)(frames.read)
         self._scale: IntensityScale | None = None

@@ -42,6 +42,7 @@ class VideoFile:
         shape: (T, H, W, C), turned upright if the file asks for it; C is 1 for grey, else 3.
         dtype: uint8, or uint16 where grey is stored with more than 8 bits.
         fps: frames per second, on average.
+        key_frames: frames that can be decoded without others, in order; 0 is always among them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -103,11 +104,11 @@ class VideoFile:
             )
         self._times = sorted({pts for pts, _ in shown})
         self._number = {pts: t for t, pts in enumerate(self._times)}
-        self._keys = sorted({0} | {self._number[pts] for pts, is_key in shown if is_key})
+        self.key_frames = sorted({0} | {self._number[pts] for pts, is_key in shown if is_key})
         # AVI has no time stamps, and FFmpeg guesses wrong ones for reordered H.264; it decodes in order.
         self._count_frames = in_avi and may_reorder and all(a < b for (a, _), (b, _) in pairwise(shown))
         if self._count_frames:
-            self._keys = [0]
+            self.key_frames = [0]
 
     def _decoder(self, *, afresh: bool = False) -> _Decoder:
         """Return the decoder of the calling thread, or a new one that stands at the first frame."""
@@ -119,7 +120,7 @@ class VideoFile:
     def _decode(self, t: int) -> VideoFrame:
         """Decode forward to frame `t`, keeping the frames on the way."""
         decoder = self._decoder()
-        keys = self._keys[: bisect_right(self._keys, t)]
+        keys = self.key_frames[: bisect_right(self.key_frames, t)]
         if decoder.next is not None and keys[-1] <= decoder.next <= t:
             frame = self._decode_forward(decoder, t)
             if frame is not None:

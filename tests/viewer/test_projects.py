@@ -152,6 +152,9 @@ def test_what_was_drawn_before_restoring_stays(crashed, viewer, movie):
 
 def test_another_video_of_the_same_size_is_not_offered_the_work(crashed, viewer, movie):
     assert after_a_crash(viewer, movie[::-1].copy()).offer is None
+    changed = movie.copy()
+    changed[4] = changed[3]
+    assert after_a_crash(viewer, changed).offer is None
 
 
 def test_work_that_is_open_elsewhere_is_not_offered(crashed, viewer, movie):

@@ -66,8 +66,8 @@ class Record:
 def origin(job: Job, embedder: Embedder) -> Origin:
     """Return what the masks of a job depend on, as JSON: as long as it stays the same, they need not be made again.
 
-    A video is known by the sizes and times of its files (see `identity`), since reading it would take long; annotations
-    and weights by what is in them.
+    A video is known by the sizes and times of its files and pieces of them (see `identity`), since reading it all would
+    take long; annotations and weights by what is in them.
 
     Raises:
         OSError: a file cannot be read.

@@ -135,11 +135,11 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
         return Enlarged(load_embedder(whole, device), ENLARGEMENTS[factor])
     if name in EMBEDDERS:
         return EMBEDDERS[name](device)
-    path = Path(name)
+    path = Path(name).absolute()  # a project has to find it again from any folder
     if path.suffix == ".safetensors":
-        return NetworkEmbedder(name, *CompactNet.from_file(path), device, path)
+        return NetworkEmbedder(str(path), *CompactNet.from_file(path), device, path)
     if (path / "config.json").exists():
-        return FoundationEmbedder(name, path, device)
+        return FoundationEmbedder(str(path), path, device)
     raise WeightsError(
         f"There is no embedder {name!r}. Choose one of {', '.join(EMBEDDERS)}, or give the path of a .safetensors file "
         "or of a folder with config.json and model.safetensors."

@@ -105,10 +105,12 @@ def _earlier_work(image: Image) -> Iterator[Saved]:
     if not saved:
         return
     from napari_pml import open_video  # imports torch
-    from napari_pml.project import fingerprint, is_free
+    from napari_pml.project import changed_frame, fingerprint, is_free
 
-    content = fingerprint(open_video(video_data(image), channel_axis=3 if image.rgb else None))
-    yield from [s for s in saved if s.record.fingerprint == content and is_free(s.path)][:1]
+    video = open_video(video_data(image), channel_axis=3 if image.rgb else None)
+    content = fingerprint(video)
+    of_this = (s for s in saved if s.record.fingerprint == content and changed_frame(video, s.record.later) is None)
+    yield from [s for s in of_this if is_free(s.path)][:1]
 
 
 def _read(offer: Saved) -> Iterator[tuple[Any, Any, Any]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from drawn_video import ColourEmbedder, jaccard
+from drawn_video import ColourEmbedder, draw_video, jaccard
 from napari_pml import BACKGROUND, METHODS, MaskStore, PmlConfig, PmlError, Session, open_video
 from napari_pml.certainty import certainty
 from napari_pml.embedding.enlarged import Enlarged
@@ -139,6 +139,30 @@ def test_a_correction_embeds_nothing_again(make, drawn, colour_embedder):
     session.annotate(5, stroke(drawn[1], 2, 5))
     list(session.propagate())
     assert colour_embedder.calls == 8
+
+
+def test_a_propagation_embeds_nothing_twice(colour_embedder, monkeypatch):
+    """Also where there is room for three masks and the embeddings of ten frames, as for a large video."""
+    n = 40
+    frames, masks = draw_video(n)
+    monkeypatch.setattr("napari_pml.masks.RECENT_BYTES", 3 * (96 * 128 * 2 + 12 * 16 * 4))
+    session = Session(open_video(frames), embedder=colour_embedder, embedding_bytes=10 * 12 * 16 * 4 * 2)
+    session.annotate(0, masks[0], complete=True)
+    list(session.propagate())
+    assert colour_embedder.calls == n
+
+
+def test_few_kept_references_change_no_mask(make, drawn, monkeypatch):
+    masks, found = drawn[1], []
+    for room in (2**27, 1):
+        monkeypatch.setattr("napari_pml.methods.adaptation.CELL_BYTES", room)
+        monkeypatch.setattr("napari_pml.methods.adaptation.SAMPLE_BYTES", room)
+        session = make()
+        session.annotate(0, masks[0], complete=True)
+        session.annotate(6, stroke(masks, 2, 6))  # a correction: there are provisional masks
+        list(session.propagate())
+        found.append(session.masks.labels[:])
+    assert (found[0] == found[1]).all()
 
 
 def test_other_settings_make_every_mask_stale(make, drawn):

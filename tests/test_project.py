@@ -139,6 +139,28 @@ def test_a_project_is_open_in_one_place_at_a_time(session, path):
     Project.open(path).close()
 
 
+def test_a_project_is_that_of_one_session_at_a_time(session, path, tmp_path):
+    project, video = session.project, session.video
+    with pytest.raises(ProjectError, match="Another session"):
+        Session(video, embedder=ColourEmbedder(), project=project)
+    other = Session(video, embedder=ColourEmbedder())
+    with pytest.raises(ProjectError, match="Another session"):
+        other.keep_in(project)
+    session.keep_in(Project.create(tmp_path / "elsewhere.pml.zarr", video))  # and so the first one is free
+    assert Session(video, embedder=ColourEmbedder(), project=project).annotations.frames.keys() == {0, 5}
+
+
+def test_nothing_is_saved_in_a_closed_project(session, path):
+    session.project.close()
+    again = Session(session.video, embedder=ColourEmbedder(), project=Project.open(path))
+    with pytest.raises(ProjectError, match="closed"):
+        session.annotate(3, stroke())
+    again.annotate(6, stroke())
+    assert reopened(again).annotations.frames.keys() == {0, 5, 6}
+    with pytest.raises(ProjectError, match="closed"):
+        Session(session.video, embedder=ColourEmbedder(), project=session.project)
+
+
 def test_another_video_is_recognised(session, drawn):
     session.project.close()
     with pytest.raises(ProjectError, match="another video"):

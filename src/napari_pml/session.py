@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from napari_pml.embedding.cache import EmbeddingCache
 from napari_pml.embedding.compact import CompactNet
@@ -88,7 +88,8 @@ class Session:
 
         Raises:
             WeightsError: the embedder, or a network that the method needs beside it, cannot be loaded.
-            ProjectError: the project is of another video, damaged, or cannot be written.
+            ProjectError: the project is of another video, damaged, closed, in use by another session, or cannot be
+                written.
         """
         self.video = video
         if embedder is None:
@@ -98,6 +99,7 @@ class Session:
         embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache)
         self.project: Project | None = None
         self._kept: Annotations | None = None  # of which the project has what was learned
+        self._states: Mapping[str, Mapping[str, NDArray[Any]]] = {}  # of the methods that were chosen before
         self._computing = threading.Lock()
         self._annotating = threading.Lock()
         if project is None:
@@ -116,7 +118,9 @@ class Session:
         basis = project.record.basis
         config = config or _known_config(basis.get("settings", {}))
         self._segmenter = Segmenter(config, embeddings, Borrowed.kept_in(project, embeddings.embedder))
-        self._segmenter.method.restore(project.learned())
+        self._states = project.learned()
+        self._segmenter.method.restore(self._states.get(config.method, {}))
+        project.claim(self)
         self.project = project
         newest = int(self.masks.revisions.max())
         if newest > self.annotations.revision:  # of annotations that the disk refused
@@ -199,8 +203,8 @@ class Session:
     def _begin_anew(self, config: MethodConfig, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> None:
         """Make every mask stale, since something else than annotations has changed; WeightsError changes nothing."""
         after = Segmenter(config, embeddings, borrowed)
-        if config.method == self.config.method:  # what was learned from the same need not be learned again
-            after.method.restore(self._segmenter.method.state())
+        self._states = self._all_states()
+        after.method.restore(self._states.get(config.method, {}))  # what was learned need not be learned again
         self._segmenter, self._kept = after, None
         self._take(self.annotations.renewed())
 
@@ -241,17 +245,20 @@ class Session:
             project: a new one, of this video. The project so far, if any, stays as it is and open.
 
         Raises:
-            ProjectError: it is of another video, or cannot be written; the work then goes on where it was.
+            ProjectError: it is of another video, closed, in use by another session, or cannot be written; the work
+                then goes on where it was.
             ExportError: the masks cannot be written.
         """
         project.check(self.video)
+        project.claim(self)
         with self._computing:
             masks = project.masks(self._confidence_grid)
             for t in np.flatnonzero(self.masks.revisions >= STALE).tolist():
                 masks.put(self.masks[t])
             if self.borrowed is not None:
                 project.save_references(self.borrowed.digest, self.borrowed.arrays)
-            project.save_learned(self._segmenter.method.state())
+            for method, state in self._all_states().items():
+                project.save_learned(method, state)
             project.save(self.annotations, self._segmenter.basis)
             with self._annotating:  # for a moment only: what has been painted meanwhile
                 if self.project is not None:
@@ -424,7 +431,11 @@ class Session:
         """Save what the method has learned from these annotations, once it has."""
         if self.project is not None and self._kept is not annotations and self._segmenter.learned is annotations:
             self._kept = annotations
-            self.project.save_learned(self._segmenter.method.state())
+            self.project.save_learned(self.config.method, self._segmenter.method.state())
+
+    def _all_states(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
+        """Return what every method has learned that was ever chosen, by the method's name."""
+        return {**self._states, self.config.method: self._segmenter.method.state()}
 
 
 def _known_embedder(project: Project | None, device: torch.device) -> Embedder:

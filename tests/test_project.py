@@ -2,6 +2,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from shutil import copyfile
 
@@ -13,6 +15,7 @@ from PIL import Image
 import killed_work
 from drawn_video import ColourEmbedder, jaccard
 from napari_pml import PmlConfig, Session, open_video
+from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.embedding.weights import bundled
 from napari_pml.masks import MaskStore
 from napari_pml.project import Project
@@ -275,6 +278,36 @@ def test_what_is_annotated_on_another_video_counts_here(drawn):
     assert set(np.unique(session.segment(5).labels)) >= {2, 7}
     session.learn_from()
     assert set(np.unique(session.segment(5).labels)) <= {0, 7}
+
+
+def test_another_network_waits_until_references_of_other_videos_are_taken_over(drawn):
+    session = Session(open_video(drawn[0]), embedder=ColourEmbedder())
+    other, after = other_video(drawn), Enlarged(ColourEmbedder(), 2)
+    choosing = threading.Thread(target=lambda: setattr(session, "embedder", after))
+    embedder, embed = session.embedder, session.embedder.embed
+
+    class Unfair:
+        """A lock after which whoever waits for it comes first."""
+
+        lock = threading.Lock()
+
+        def __enter__(self):
+            self.lock.acquire()
+
+        def __exit__(self, *_):
+            self.lock.release()
+            time.sleep(0.1)
+
+    def embed_and_choose(frames, t):
+        if choosing.ident is None:
+            choosing.start()
+        return embed(frames, t)
+
+    embedder.embed, session._computing = embed_and_choose, Unfair()
+    session.learn_from(other)
+    choosing.join()
+    assert session.embedder is after
+    assert session.borrowed is None
 
 
 def test_learned_references_are_part_of_the_project(drawn, path, tmp_path):

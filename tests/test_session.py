@@ -287,6 +287,31 @@ def test_an_object_that_was_away_is_found_again(colour_embedder):
         assert (jaccard(found == 1, masks[t] == 1) > 0.8) if masks[t].any() else not found.any(), t
 
 
+def test_a_propagation_that_comes_late_writes_over_nothing_newer(make, drawn):
+    """It looked whether the annotations have changed just before they did."""
+    masks, late, go_on = drawn[1], threading.Event(), threading.Event()
+
+    class SlowToSay(MaskStore):
+        @property
+        def revisions(self):
+            found = super().revisions
+            if threading.current_thread().name == "late" and len(seen) == 3:
+                late.set()
+                go_on.wait()
+            return found
+
+    session, seen = make(masks=SlowToSay((8, 96, 128), (12, 16))), []
+    thread = threading.Thread(name="late", target=lambda: [seen.append(mask) for mask in session.propagate()])
+    session.annotate(0, masks[0], complete=True)
+    thread.start()
+    late.wait()
+    session.annotate(7, masks[7], complete=True)
+    list(session.propagate())
+    go_on.set()
+    thread.join()
+    assert session.stale_frames() == []
+
+
 def test_looking_at_a_finished_frame_leaves_it_finished(make, drawn):
     session = make()
     session.annotate(0, drawn[1][0], complete=True)

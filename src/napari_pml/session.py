@@ -224,19 +224,19 @@ class Session:
             ProjectError: the video of a project is not to be found; or this session's project cannot be written.
         """
         sources = [(o.annotations, o.open_video() if isinstance(o, Project) else o.video) for o in others]
-        borrowed = None
-        if sources:
-            with self._computing:
+        with self._computing:  # until the end: another network could not match what this one has gathered
+            borrowed = None
+            if sources:
                 borrowed = self._segmenter.on_any_device(
                     lambda: Borrowed.gather(sources, self.embedder, len(self.video))
                 )
-        with self._computing, self._annotating:
-            if (borrowed and borrowed.digest) == (self.borrowed and self.borrowed.digest):
-                return False
-            if borrowed is not None and self.project is not None:
-                self.project.save_references(borrowed.digest, borrowed.arrays)
-            self._begin_anew(self.config, self.embeddings, borrowed)
-            return True
+            with self._annotating:
+                if (borrowed and borrowed.digest) == (self.borrowed and self.borrowed.digest):
+                    return False
+                if borrowed is not None and self.project is not None:
+                    self.project.save_references(borrowed.digest, borrowed.arrays)
+                self._begin_anew(self.config, self.embeddings, borrowed)
+                return True
 
     def keep_in(self, project: Project) -> None:
         """Copy everything there is to another project, and go on there; strokes may be added meanwhile.
@@ -317,11 +317,14 @@ class Session:
         Raises:
             AnnotationError: nothing is annotated, or there is no such frame.
         """
-        t, annotations = frame_number(t, len(self.video)), self._annotated()
-        if not self._is_stale(t, annotations):
-            return self.masks[t]
-        way = way_to(t, chains(annotations, t)) if self._segmenter.method.order == "outward" else range(0)
-        return self._segment(annotations, t, [s for s in way if s in self.masks], final=not way)
+        t, mask = frame_number(t, len(self.video)), None
+        while mask is None:  # annotations may change until it is this frame's turn
+            annotations = self._annotated()
+            if not self._is_stale(t, annotations):
+                return self.masks[t]
+            way = way_to(t, chains(annotations, t)) if self._segmenter.method.order == "outward" else range(0)
+            mask = self._segment(annotations, t, [s for s in way if s in self.masks], final=not way)
+        return mask
 
     def propagate(self, start: int = 0) -> Iterator[FrameMask]:
         """Segment every frame whose mask is stale, the frame in view first, then outward in time.
@@ -343,15 +346,17 @@ class Session:
             for t in outward_from(start, len(self.video)):
                 if self.annotations is not annotations:
                     return
-                if self._is_stale(t, annotations):
-                    yield self._segment(annotations, t, [], final=True)
+                if self._is_stale(t, annotations) and (mask := self._segment(annotations, t, [], final=True)):
+                    yield mask
             return
         for chain in chains(annotations, start):
             for i, t in enumerate(chain.frames):
                 if self.annotations is not annotations:
                     return
                 if self._is_due(t, chain, annotations):
-                    yield self._segment(annotations, t, chain.frames[:i], final=t not in chain.provisional)
+                    final = t not in chain.provisional
+                    if mask := self._segment(annotations, t, chain.frames[:i], final=final):
+                        yield mask
 
     def prepare(self, start: int = 0) -> Iterator[tuple[int, int]]:
         """Embed frames that nobody has asked for yet, the nearest to `start` first, while there is nothing else to do.
@@ -417,9 +422,17 @@ class Session:
         """Whether frame t has to be segmented in this chain; a provisional mask is due as long as its goal is."""
         return self._is_stale(chain.frames[-1] if t in chain.provisional else t, annotations)
 
-    def _segment(self, annotations: Annotations, t: int, finished: Sequence[int], *, final: bool) -> FrameMask:
-        """Segment frame t after `finished` and keep the mask, as stale if it is not `final`."""
+    def _segment(self, annotations: Annotations, t: int, finished: Sequence[int], *, final: bool) -> FrameMask | None:
+        """Segment frame t after `finished` and keep the mask, as stale if it is not `final`.
+
+        If the annotations have changed by the time it is this frame's turn, return None: there may be newer masks. If
+        another thread has finished the frame meanwhile, return that mask.
+        """
         with self._computing:
+            if self.annotations is not annotations:
+                return None
+            if not self._is_stale(t, annotations):
+                return self.masks[t]
             mask = self._segmenter.segment(annotations, t, FinishedMasks(self.masks, finished), self.masks.grid)
             self._keep_learned(annotations)
             if not final:

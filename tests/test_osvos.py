@@ -7,7 +7,7 @@ import torch
 import zarr
 
 from drawn_video import ColourEmbedder, jaccard
-from napari_pml import BACKGROUND, PmlError, Project, Session, open_video
+from napari_pml import BACKGROUND, METHODS, PmlError, Project, Session, open_video
 from napari_pml.embedding.side_network import OBJECT, SideNetwork, brought_up, class_balanced_cross_entropy
 from napari_pml.methods.fine_tuning import PATIENCE, FineTuning
 from napari_pml.methods.osvos import OsvosConfig
@@ -243,6 +243,41 @@ def test_what_was_learned_goes_along_to_another_project(make, drawn, tmp_path):
     project = Project.create(tmp_path / "a.pml.zarr", session.video)
     session.keep_in(project)
     project.close()
+    again = make(None, project=Project.open(project.path))
+    assert list(again.learn()) == []
+    again.project.close()
+
+
+def test_a_look_at_another_method_leaves_what_was_learned(make, drawn, tmp_path):
+    config = replace(QUICK, steps=3)
+    project = Project.create(tmp_path / "a.pml.zarr", open_video(drawn[0]))
+    session = make(config, project=project)
+    session.annotate(0, drawn[1][0], complete=True)
+    assert len(list(session.learn())) == 3
+    session.config = METHODS["pml"]
+    session.segment(3)
+    session.config = config
+    assert list(session.learn()) == []
+    session.config = METHODS["pml"]
+    session.segment(3)
+    project.close()
+    again = make(None, project=Project.open(project.path))
+    elsewhere = Project.create(tmp_path / "b.pml.zarr", again.video)
+    again.keep_in(elsewhere)
+    elsewhere.close()
+    again = make(config, project=Project.open(elsewhere.path))
+    assert list(again.learn()) == []
+    again.project.close()
+
+
+def test_what_was_learned_is_found_in_a_project_of_an_earlier_version(make, drawn, tmp_path):
+    project = Project.create(tmp_path / "a.pml.zarr", open_video(drawn[0]))
+    session = make(replace(QUICK, steps=3), project=project)
+    session.annotate(0, drawn[1][0], complete=True)
+    list(session.learn())
+    project.close()
+    learned = zarr.open_group(project.path / "learned", mode="r+")
+    learned.attrs["names"] = list(learned.attrs["names"])  # without their methods
     again = make(None, project=Project.open(project.path))
     assert list(again.learn()) == []
     again.project.close()

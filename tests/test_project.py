@@ -2,6 +2,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from shutil import copyfile
 
@@ -14,6 +16,7 @@ from PIL import Image
 import killed_work
 from drawn_video import ColourEmbedder, draw_video, jaccard, write_video
 from napari_pml import PmlConfig, Session, open_video
+from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
 from napari_pml.masks import MaskStore
 from napari_pml.project import Project
@@ -138,6 +141,28 @@ def test_a_project_is_open_in_one_place_at_a_time(session, path):
         Project.open(path)
     session.project.close()
     Project.open(path).close()
+
+
+def test_a_project_is_that_of_one_session_at_a_time(session, path, tmp_path):
+    project, video = session.project, session.video
+    with pytest.raises(ProjectError, match="Another session"):
+        Session(video, embedder=ColourEmbedder(), project=project)
+    other = Session(video, embedder=ColourEmbedder())
+    with pytest.raises(ProjectError, match="Another session"):
+        other.keep_in(project)
+    session.keep_in(Project.create(tmp_path / "elsewhere.pml.zarr", video))  # and so the first one is free
+    assert Session(video, embedder=ColourEmbedder(), project=project).annotations.frames.keys() == {0, 5}
+
+
+def test_nothing_is_saved_in_a_closed_project(session, path):
+    session.project.close()
+    again = Session(session.video, embedder=ColourEmbedder(), project=Project.open(path))
+    with pytest.raises(ProjectError, match="closed"):
+        session.annotate(3, stroke())
+    again.annotate(6, stroke())
+    assert reopened(again).annotations.frames.keys() == {0, 5, 6}
+    with pytest.raises(ProjectError, match="closed"):
+        Session(session.video, embedder=ColourEmbedder(), project=session.project)
 
 
 def test_another_video_is_recognised(session, drawn):
@@ -321,6 +346,36 @@ def test_what_is_annotated_on_another_video_counts_here(drawn):
     assert set(np.unique(session.segment(5).labels)) >= {2, 7}
     session.learn_from()
     assert set(np.unique(session.segment(5).labels)) <= {0, 7}
+
+
+def test_another_network_waits_until_references_of_other_videos_are_taken_over(drawn):
+    session = Session(open_video(drawn[0]), embedder=ColourEmbedder())
+    other, after = other_video(drawn), Enlarged(ColourEmbedder(), 2)
+    choosing = threading.Thread(target=lambda: setattr(session, "embedder", after))
+    embedder, embed = session.embedder, session.embedder.embed
+
+    class Unfair:
+        """A lock after which whoever waits for it comes first."""
+
+        lock = threading.Lock()
+
+        def __enter__(self):
+            self.lock.acquire()
+
+        def __exit__(self, *_):
+            self.lock.release()
+            time.sleep(0.1)
+
+    def embed_and_choose(frames, t):
+        if choosing.ident is None:
+            choosing.start()
+        return embed(frames, t)
+
+    embedder.embed, session._computing = embed_and_choose, Unfair()
+    session.learn_from(other)
+    choosing.join()
+    assert session.embedder is after
+    assert session.borrowed is None
 
 
 def test_learned_references_are_part_of_the_project(drawn, path, tmp_path):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from drawn_video import draw_video
 from napari_pml import BACKGROUND, Session, open_video
 from napari_pml.methods import reference_map as module
 from napari_pml.methods.reference_map import reference_map
@@ -21,7 +22,8 @@ def strokes() -> np.ndarray:
 
 
 def made(session):
-    return reference_map(session.reference_pixels(), session.embedder.stride, session.embeddings.grid[1])
+    columns, n_frames = session.embeddings.grid[1], len(session.video)
+    return reference_map(session.reference_pixels(), session.embedder.stride, columns, n_frames)
 
 
 def test_the_reference_pixels_are_those_of_the_present_annotations(session):
@@ -75,3 +77,17 @@ def test_a_complete_frame_is_sampled_and_strokes_are_kept(session, drawn, monkey
     assert points.frames[points.painted].tolist() == [5]
     assert points.painted[-1]
     assert set(points.labels.tolist()) == {1, 2, BACKGROUND}
+
+
+def test_pixels_of_another_video_belong_to_no_frame_of_this_one(session, colour_embedder):
+    frames, masks = draw_video(30, 192, 256)
+    other = Session(open_video(frames), embedder=colour_embedder)
+    other.annotate(20, masks[20], complete=True)
+    session.learn_from(other)
+    session.annotate(2, strokes())
+    session.segment(3)
+    points = made(session)
+    assert set(points.frames.tolist()) == {-1, 2}
+    here = points.frames == 2
+    assert (points.pixels[here] < (96, 128)).all()
+    assert np.isnan(points.pixels[~here]).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from drawn_video import ColourEmbedder, jaccard
+from drawn_video import ColourEmbedder, draw_video, jaccard
 from napari_pml import BACKGROUND, METHODS, MaskStore, PmlConfig, PmlError, Session, open_video
 from napari_pml.certainty import certainty
 from napari_pml.embedding.enlarged import Enlarged
@@ -141,6 +141,30 @@ def test_a_correction_embeds_nothing_again(make, drawn, colour_embedder):
     assert colour_embedder.calls == 8
 
 
+def test_a_propagation_embeds_nothing_twice(colour_embedder, monkeypatch):
+    """Also where there is room for three masks and the embeddings of ten frames, as for a large video."""
+    n = 40
+    frames, masks = draw_video(n)
+    monkeypatch.setattr("napari_pml.masks.RECENT_BYTES", 3 * (96 * 128 * 2 + 12 * 16 * 4))
+    session = Session(open_video(frames), embedder=colour_embedder, embedding_bytes=10 * 12 * 16 * 4 * 2)
+    session.annotate(0, masks[0], complete=True)
+    list(session.propagate())
+    assert colour_embedder.calls == n
+
+
+def test_few_kept_references_change_no_mask(make, drawn, monkeypatch):
+    masks, found = drawn[1], []
+    for room in (2**27, 1):
+        monkeypatch.setattr("napari_pml.methods.adaptation.CELL_BYTES", room)
+        monkeypatch.setattr("napari_pml.methods.adaptation.SAMPLE_BYTES", room)
+        session = make()
+        session.annotate(0, masks[0], complete=True)
+        session.annotate(6, stroke(masks, 2, 6))  # a correction: there are provisional masks
+        list(session.propagate())
+        found.append(session.masks.labels[:])
+    assert (found[0] == found[1]).all()
+
+
 def test_other_settings_make_every_mask_stale(make, drawn):
     session = make()
     session.annotate(0, drawn[1][0], complete=True)
@@ -261,6 +285,31 @@ def test_an_object_that_was_away_is_found_again(colour_embedder):
     for t in range(12):
         found = session.masks[t].labels
         assert (jaccard(found == 1, masks[t] == 1) > 0.8) if masks[t].any() else not found.any(), t
+
+
+def test_a_propagation_that_comes_late_writes_over_nothing_newer(make, drawn):
+    """It looked whether the annotations have changed just before they did."""
+    masks, late, go_on = drawn[1], threading.Event(), threading.Event()
+
+    class SlowToSay(MaskStore):
+        @property
+        def revisions(self):
+            found = super().revisions
+            if threading.current_thread().name == "late" and len(seen) == 3:
+                late.set()
+                go_on.wait()
+            return found
+
+    session, seen = make(masks=SlowToSay((8, 96, 128), (12, 16))), []
+    thread = threading.Thread(name="late", target=lambda: [seen.append(mask) for mask in session.propagate()])
+    session.annotate(0, masks[0], complete=True)
+    thread.start()
+    late.wait()
+    session.annotate(7, masks[7], complete=True)
+    list(session.propagate())
+    go_on.set()
+    thread.join()
+    assert session.stale_frames() == []
 
 
 def test_looking_at_a_finished_frame_leaves_it_finished(make, drawn):

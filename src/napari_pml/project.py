@@ -15,12 +15,13 @@ import os
 import shutil
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import zarr
@@ -63,6 +64,7 @@ class Project:
         self.path, self._lock, self._record = path, lock, record
         self._written = record
         self._writing = threading.RLock()
+        self._session: Callable[[], Any] = lambda: None  # the one that saves here, as long as there is one
         try:
             group: Any = zarr.open_group(LocalStore(path), mode="r+")
             self._group, self._places = group, group["annotations"]
@@ -129,8 +131,9 @@ class Project:
         return cls(path, lock, Record.read(path))
 
     def close(self) -> None:
-        """Let others open the project. Everything is saved already."""
-        self._lock.release()
+        """Let others open the project. Everything is saved already, and nothing is saved here any more."""
+        with self._writing:
+            self._lock.release()
 
     @property
     def record(self) -> Record:
@@ -168,6 +171,21 @@ class Project:
                 "there does not belong to it. Open the video as it was, or begin a new project."
             )
 
+    def claim(self, session: Any) -> None:
+        """Save what this session does from now on: its `project` is about to be this one.
+
+        Raises:
+            ProjectError: the project is that of another session, which would write over it; or it is closed.
+        """
+        with self._saving():
+            other = self._session()
+            if other is not None and other is not session and other.project is self:
+                raise ProjectError(
+                    f"Another session works in {self.path} already. Go on with that one, or close the project and "
+                    "open it again."
+                )
+            self._session = ref(session)
+
     def masks(self, grid: tuple[int, int]) -> MaskStore:
         """Return the masks, which are saved as they are made; ExportError if they are of another grid (h, w)."""
         return MaskStore(self._record.shape, grid, self.path / "masks")
@@ -184,16 +202,16 @@ class Project:
             basis: see `Record`.
 
         Raises:
-            ProjectError: the disk refuses. What was saved before stays, and the next call tries again.
+            ProjectError: the disk refuses: what was saved before stays, and the next call tries again. Or the project
+                is closed.
         """
-        with self._writing:
+        with self._saving():
             places = {}
             for t, labels in annotations.frames.items():
                 places[t] = self._record.frames.get(t, 1)
                 if labels is not self.annotations.frames.get(t):
                     places[t] = 1 - places[t]
-                    with _disk_errors(self.path):
-                        self._places[places[t], t] = labels
+                    self._places[places[t], t] = labels
             self._write(
                 replace(
                     self._record,
@@ -211,7 +229,7 @@ class Project:
             self._record = replace(self._record, **changes)
 
     def flush(self) -> None:
-        """Save what was noted; ProjectError if the disk refuses."""
+        """Save what was noted; ProjectError if the disk refuses, or the project is closed."""
         with self._writing:
             if self._record != self._written:
                 self._write(self._record)
@@ -234,41 +252,50 @@ class Project:
         """Save references from other videos; they count once `save` names `digest` in the basis.
 
         Raises:
-            ProjectError: the disk refuses.
+            ProjectError: the disk refuses, or the project is closed.
         """
-        with self._writing, _disk_errors(self.path):
+        with self._saving():
             group = self._group.require_group(f"references/{digest}")
             for name, array in arrays.items():
                 group.create_array(name, data=array, overwrite=True)
 
-    def learned(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays that were given to `save_learned` last, or none if they are damaged: all can be learned."""
+    def learned(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return the arrays that were given to `save_learned` last for each method, by the method's name.
+
+        None if they are damaged: all can be learned.
+        """
         if "learned" not in self._group:
             return {}
+        found: dict[str, dict[str, NDArray[Any]]] = {}
         try:
             group = self._group["learned"]
-            return {name: group[name][:] for name in group.attrs["names"]}
+            for name, method in _methods(group).items():
+                found.setdefault(method, {})[name] = group[name][:]
         except UNREADABLE:
             return {}
+        return found
 
-    def save_learned(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Save what a method has learned, in place of what it had learned before.
+    def save_learned(self, method: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Save what a method has learned, in place of what it had learned before; what others have learned stays.
 
         Args:
+            method: its name.
             arrays: those of a name that is there already are the same, and not written again.
 
         Raises:
-            ProjectError: the disk refuses. What was saved before stays.
+            ProjectError: the disk refuses, or the project is closed. What was saved before stays.
         """
-        with self._writing, _disk_errors(self.path):
-            if not arrays and "learned" not in self._group:
-                return
+        if not arrays:
+            return
+        with self._saving():
             group = self._group.require_group("learned")
-            known = set(group.attrs.get("names", ()))
-            for name in arrays.keys() - known:
+            known = _methods(group)
+            for name in arrays.keys() - known.keys():
                 group.create_array(name, data=arrays[name], overwrite=True)
-            group.attrs.put({"names": list(arrays)})  # from now on, in one piece
-            for name in set(group.array_keys()) - arrays.keys():
+            others = {name: other for name, other in known.items() if other != method}
+            kept = others | dict.fromkeys(arrays, method)
+            group.attrs.put({"names": kept})  # from now on, in one piece
+            for name in set(group.array_keys()) - kept.keys():
                 del group[name]
 
     def _read(self, t: int, place: int) -> Labels:
@@ -279,21 +306,31 @@ class Project:
         return labels
 
     def _write(self, record: Record) -> None:
-        with _disk_errors(self.path):
+        with self._saving():
             self._group.attrs.put(record.as_attributes())
-        self._record = self._written = record
+            self._record = self._written = record
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Let one thread at a time write to an open project; turn what the disk says into a ProjectError."""
+        with self._writing:
+            if not self._lock.is_locked:
+                raise ProjectError(
+                    f"{self.path} is closed, so nothing can be saved there. Open it again, with another session."
+                )
+            try:
+                yield
+            except OSError as error:
+                raise ProjectError(
+                    f"The work cannot be saved in {self.path}: {error}. It stays in memory: make room on the disk, or "
+                    "save the project elsewhere."
+                ) from error
 
 
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk says into a ProjectError."""
-    try:
-        yield
-    except OSError as error:
-        raise ProjectError(
-            f"The work cannot be saved in {path}: {error}. It stays in memory: make room on the disk, or save the "
-            "project elsewhere."
-        ) from error
+def _methods(group: Any) -> dict[str, str]:
+    """Return which method has learned each array of the group; before, OSVOS alone had anything to keep."""
+    names = group.attrs.get("names", {})
+    return names if isinstance(names, dict) else dict.fromkeys(names, "osvos")
 
 
 def fingerprint(video: Video) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from napari_pml.embedding.cache import EmbeddingCache
 from napari_pml.embedding.compact import CompactNet
@@ -88,7 +88,8 @@ class Session:
 
         Raises:
             WeightsError: the embedder, or a network that the method needs beside it, cannot be loaded.
-            ProjectError: the project is of another video, damaged, or cannot be written.
+            ProjectError: the project is of another video, damaged, closed, in use by another session, or cannot be
+                written.
         """
         self.video = video
         if embedder is None:
@@ -99,6 +100,7 @@ class Session:
         self.project: Project | None = None
         self._kept: Annotations | None = None  # of which the project has what was learned
         self._to_settle = False  # whether the project is still as it was, but shall not stay so
+        self._states: Mapping[str, Mapping[str, NDArray[Any]]] = {}  # of the methods that were chosen before
         self._computing = threading.Lock()
         self._annotating = threading.Lock()
         if project is None:
@@ -117,7 +119,9 @@ class Session:
         basis = project.record.basis
         config = config or _known_config(basis.get("settings", {}))
         self._segmenter = Segmenter(config, embeddings, Borrowed.kept_in(project, embeddings.embedder))
-        self._segmenter.method.restore(project.learned())
+        self._states = project.learned()
+        self._segmenter.method.restore(self._states.get(config.method, {}))
+        project.claim(self)
         self.project = project
         newest = int(self.masks.revisions.max())
         if newest > self.annotations.revision:  # of annotations that the disk refused
@@ -211,8 +215,8 @@ class Session:
     def _begin_anew(self, config: MethodConfig, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> None:
         """Make every mask stale, since something else than annotations has changed; WeightsError changes nothing."""
         after = Segmenter(config, embeddings, borrowed)
-        if config.method == self.config.method:  # what was learned from the same need not be learned again
-            after.method.restore(self._segmenter.method.state())
+        self._states = self._all_states()
+        after.method.restore(self._states.get(config.method, {}))  # what was learned need not be learned again
         self._segmenter, self._kept = after, None
         self._take(self.annotations.renewed())
 
@@ -232,19 +236,19 @@ class Session:
             ProjectError: the video of a project is not to be found; or this session's project cannot be written.
         """
         sources = [(o.annotations, o.open_video() if isinstance(o, Project) else o.video) for o in others]
-        borrowed = None
-        if sources:
-            with self._computing:
+        with self._computing:  # until the end: another network could not match what this one has gathered
+            borrowed = None
+            if sources:
                 borrowed = self._segmenter.on_any_device(
                     lambda: Borrowed.gather(sources, self.embedder, len(self.video))
                 )
-        with self._computing, self._annotating:
-            if (borrowed and borrowed.digest) == (self.borrowed and self.borrowed.digest):
-                return False
-            if borrowed is not None and self.project is not None:
-                self.project.save_references(borrowed.digest, borrowed.arrays)
-            self._begin_anew(self.config, self.embeddings, borrowed)
-            return True
+            with self._annotating:
+                if (borrowed and borrowed.digest) == (self.borrowed and self.borrowed.digest):
+                    return False
+                if borrowed is not None and self.project is not None:
+                    self.project.save_references(borrowed.digest, borrowed.arrays)
+                self._begin_anew(self.config, self.embeddings, borrowed)
+                return True
 
     def keep_in(self, project: Project) -> None:
         """Copy everything there is to another project, and go on there; strokes may be added meanwhile.
@@ -253,17 +257,20 @@ class Session:
             project: a new one, of this video. The project so far, if any, stays as it is and open.
 
         Raises:
-            ProjectError: it is of another video, or cannot be written; the work then goes on where it was.
+            ProjectError: it is of another video, closed, in use by another session, or cannot be written; the work
+                then goes on where it was.
             ExportError: the masks cannot be written.
         """
         project.check(self.video)
+        project.claim(self)
         with self._computing:
             masks = project.masks(self._confidence_grid)
             for t in np.flatnonzero(self.masks.revisions >= STALE).tolist():
                 masks.put(self.masks[t])
             if self.borrowed is not None:
                 project.save_references(self.borrowed.digest, self.borrowed.arrays)
-            project.save_learned(self._segmenter.method.state())
+            for method, state in self._all_states().items():
+                project.save_learned(method, state)
             project.save(self.annotations, self._segmenter.basis)
             with self._annotating:  # for a moment only: what has been painted meanwhile
                 if self.project is not None:
@@ -323,11 +330,14 @@ class Session:
         Raises:
             AnnotationError: nothing is annotated, or there is no such frame.
         """
-        t, annotations = frame_number(t, len(self.video)), self._annotated()
-        if not self._is_stale(t, annotations):
-            return self.masks[t]
-        way = way_to(t, chains(annotations, t)) if self._segmenter.method.order == "outward" else range(0)
-        return self._segment(annotations, t, [s for s in way if s in self.masks], final=not way)
+        t, mask = frame_number(t, len(self.video)), None
+        while mask is None:  # annotations may change until it is this frame's turn
+            annotations = self._annotated()
+            if not self._is_stale(t, annotations):
+                return self.masks[t]
+            way = way_to(t, chains(annotations, t)) if self._segmenter.method.order == "outward" else range(0)
+            mask = self._segment(annotations, t, [s for s in way if s in self.masks], final=not way)
+        return mask
 
     def propagate(self, start: int = 0) -> Iterator[FrameMask]:
         """Segment every frame whose mask is stale, the frame in view first, then outward in time.
@@ -349,15 +359,17 @@ class Session:
             for t in outward_from(start, len(self.video)):
                 if self.annotations is not annotations:
                     return
-                if self._is_stale(t, annotations):
-                    yield self._segment(annotations, t, [], final=True)
+                if self._is_stale(t, annotations) and (mask := self._segment(annotations, t, [], final=True)):
+                    yield mask
             return
         for chain in chains(annotations, start):
             for i, t in enumerate(chain.frames):
                 if self.annotations is not annotations:
                     return
                 if self._is_due(t, chain, annotations):
-                    yield self._segment(annotations, t, chain.frames[:i], final=t not in chain.provisional)
+                    final = t not in chain.provisional
+                    if mask := self._segment(annotations, t, chain.frames[:i], final=final):
+                        yield mask
 
     def prepare(self, start: int = 0) -> Iterator[tuple[int, int]]:
         """Embed frames that nobody has asked for yet, the nearest to `start` first, while there is nothing else to do.
@@ -423,9 +435,17 @@ class Session:
         """Whether frame t has to be segmented in this chain; a provisional mask is due as long as its goal is."""
         return self._is_stale(chain.frames[-1] if t in chain.provisional else t, annotations)
 
-    def _segment(self, annotations: Annotations, t: int, finished: Sequence[int], *, final: bool) -> FrameMask:
-        """Segment frame t after `finished` and keep the mask, as stale if it is not `final`."""
+    def _segment(self, annotations: Annotations, t: int, finished: Sequence[int], *, final: bool) -> FrameMask | None:
+        """Segment frame t after `finished` and keep the mask, as stale if it is not `final`.
+
+        If the annotations have changed by the time it is this frame's turn, return None: there may be newer masks. If
+        another thread has finished the frame meanwhile, return that mask.
+        """
         with self._computing:
+            if self.annotations is not annotations:
+                return None
+            if not self._is_stale(t, annotations):
+                return self.masks[t]
             self._settle()
             mask = self._segmenter.segment(annotations, t, FinishedMasks(self.masks, finished), self.masks.grid)
             self._keep_learned(annotations)
@@ -438,7 +458,11 @@ class Session:
         """Save what the method has learned from these annotations, once it has."""
         if self.project is not None and self._kept is not annotations and self._segmenter.learned is annotations:
             self._kept = annotations
-            self.project.save_learned(self._segmenter.method.state())
+            self.project.save_learned(self.config.method, self._segmenter.method.state())
+
+    def _all_states(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
+        """Return what every method has learned that was ever chosen, by the method's name."""
+        return {**self._states, self.config.method: self._segmenter.method.state()}
 
 
 def _known_embedder(project: Project | None, device: torch.device) -> Embedder:

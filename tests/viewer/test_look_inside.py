@@ -64,6 +64,24 @@ def test_a_click_on_a_point_shows_its_pixel(window, qtbot):
     qtbot.wait_until(lambda: "clip marker" not in viewer.layers, timeout=PATIENCE_MS)
 
 
+def test_a_click_on_a_point_of_another_video_does_nothing(window, qtbot, drawn):
+    viewer, panel = window
+    look, before = panel.look_inside, panel.look_inside.plot._map
+    other = napari_pml.Session(napari_pml.open_video(drawn[0]))
+    other.annotate(7, np.where(drawn[1][7] == 2, 3, 0), complete=True)
+    session = panel.controller.track.session
+    session.learn_from(other)
+    session.segment(0)
+    look.refresh()
+    qtbot.wait_until(lambda: look.plot._map is not before, timeout=PATIENCE_MS)
+    viewer.dims.set_point(0, 5)
+    borrowed = int(np.flatnonzero(look.plot._map.labels == 3)[0])
+    assert look.plot.describe(borrowed) == "Another video, object 3, not painted"
+    look.plot.chosen.emit(borrowed)
+    assert viewer.dims.point[0] == 5
+    assert "clip marker" not in viewer.layers
+
+
 def test_a_click_beside_the_points_does_nothing(window, qtbot):
     viewer, panel = window
     viewer.dims.set_point(0, 5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,28 +19,39 @@ ADAPTATION_PIXELS = 150
 all that there are: the pool stays bounded whatever the length of the video. (The paper's pool grows without end.)"""
 
 
-CONTEXT_FRAMES = 16
-"""So many frames' references are kept whole, the last used ones, at 2 MB for 854 x 480; of others, the sample stays."""
+CELL_BYTES = 32 * 1024**2
+SAMPLE_BYTES = 128 * 1024**2
+"""So much of the references of the frames used last is kept: whole, some 16 frames of 854 x 480, and their samples."""
+
+Key = tuple[int, str]
 
 
 class FinishedFrames:
-    """The references that the finished frames of one video offer, gathered when they are first asked for."""
+    """The references that the finished frames of one video offer, gathered when they are first asked for.
 
-    def __init__(self, embeddings: VideoEmbeddings, ids: Sequence[int], unanimous: float):
+    They are known by what a mask shows: the store may let go of it and read it again, and provisional masks of a frame
+    differ though they have the same revision.
+    """
+
+    def __init__(self, embeddings: VideoEmbeddings, ids: Sequence[int], unanimous: float, context_frames: int = 0):
         """Gather nothing yet.
 
         Args:
             embeddings: of the video.
             ids: object ids, `BACKGROUND` first; other objects are background.
             unanimous: a cell's confidence from which on it is sure enough to be matched with.
+            context_frames: so many frames are needed whole for the next one; they are kept, however large.
         """
         self.embeddings, self.ids, self.unanimous = embeddings, ids, unanimous
-        self._cells: OrderedDict[FrameMask, ReferencePixels] = OrderedDict()
-        self._samples: WeakKeyDictionary[FrameMask, ReferencePixels] = WeakKeyDictionary()
+        self._context_frames = context_frames
+        self._cells: OrderedDict[Key, ReferencePixels] = OrderedDict()
+        self._samples: OrderedDict[Key, ReferencePixels] = OrderedDict()
+        self._sample_bytes = 0
 
     def cells(self, mask: FrameMask) -> ReferencePixels:
         """Return all cells of a frame, row by row."""
-        cells = self._cells.pop(mask, None)
+        key = mask.t, mask.digest
+        cells = self._cells.pop(key, None)
         if cells is None:
             known = np.isin(mask.labels, self.ids)  # an object that has been deleted since is background now
             labels = np.where(known & (mask.labels != 0), mask.labels, np.uint16(BACKGROUND))
@@ -49,19 +59,25 @@ class FinishedFrames:
             stride = self.embeddings.embedder.stride
             every = dense_references(mask.t, labels, embeddings, self.ids, stride, painted=False)
             cells = every.select(slice(embeddings.shape[0] * embeddings.shape[1]))
-        self._cells[mask] = cells
-        if len(self._cells) > CONTEXT_FRAMES:
+        self._cells[key] = cells
+        if len(self._cells) > max(self._context_frames, CELL_BYTES // cells.nbytes):
             self._cells.popitem(last=False)
         return cells
 
     def sample(self, mask: FrameMask) -> ReferencePixels:
         """Return a sample of the cells that are sure enough."""
-        if mask not in self._samples:
+        key = mask.t, mask.digest
+        sample = self._samples.pop(key, None)
+        if sample is None:
             cells = self.cells(mask)
             confidence = resize_cells(torch.tensor(mask.confidence), self.embeddings.grid)
             agreed = (confidence.flatten() >= self.unanimous).to(cells.embeddings.device)
-            self._samples[mask] = cells.select(agreed).thinned(ADAPTATION_PIXELS)
-        return self._samples[mask]
+            sample = cells.select(agreed).thinned(ADAPTATION_PIXELS)
+            self._sample_bytes += sample.nbytes
+        self._samples[key] = sample
+        while self._sample_bytes > SAMPLE_BYTES:
+            self._sample_bytes -= self._samples.popitem(last=False)[1].nbytes
+        return sample
 
     def adaptation(self, finished: Sequence[FrameMask], annotated: Collection[int]) -> list[ReferencePixels]:
         """Return the cells of finished frames that join the pool.
@@ -72,6 +88,8 @@ class FinishedFrames:
         """
         if not finished:
             return []
+        if finished[-1].t not in annotated:  # which may be asked for when its embedding is no longer in memory
+            self.sample(finished[-1])
         step = 1 << max(0, len(finished).bit_length() - 7)  # of a long video, not other ones after every frame
         last = (len(finished) - 1) // step * step
         pick = np.unique(np.linspace(0, last, ADAPTATION_FRAMES).round().astype(int))

@@ -113,7 +113,7 @@ class Pml:
         self._annotated: Collection[int] = ()
         self._votes = config.votes
         self._begin(config.k)
-        self._finished = FinishedFrames(embeddings, self._ids, UNANIMOUS)
+        self._finished = FinishedFrames(embeddings, self._ids, UNANIMOUS, config.context_frames)
         self._context: tuple[Any, ...] = ()  # what the last call of `_context_votes` was about, and its result
 
     @property
@@ -126,7 +126,7 @@ class Pml:
         borrowed = self.borrowed
         ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
         if ids != self._ids:
-            self._finished = FinishedFrames(self.embeddings, ids, UNANIMOUS)
+            self._finished = FinishedFrames(self.embeddings, ids, UNANIMOUS, self.config.context_frames)
         self._ids = ids
         self._annotated = annotations.frames.keys()
         config = self.config

@@ -28,8 +28,8 @@ class ReferenceMap:
         positions: (N, 2) float32, along the two directions in which they differ most if each label counts the same.
         labels: (N,) uint16, `BACKGROUND` or the object.
         painted: (N,) bool, whether under a stroke; the others are of complete frames, or implied background.
-        frames: (N,) int64 frame numbers.
-        pixels: (N, 2) float32, row and column of each cell's centre in the frame, in pixels.
+        frames: (N,) int64 frame numbers; -1 for those of other videos.
+        pixels: (N, 2) float32, row and column of each cell's centre in the frame, in pixels; NaN for those.
     """
 
     positions: NDArray[np.float32]
@@ -42,13 +42,14 @@ class ReferenceMap:
         return len(self.labels)
 
 
-def reference_map(references: ReferencePixels, stride: int, columns: int) -> ReferenceMap:
+def reference_map(references: ReferencePixels, stride: int, columns: int, n_frames: int) -> ReferenceMap:
     """Lay out all painted references and an even sample of the others, `MAX_POINTS` at most.
 
     Args:
         references: at least one.
         stride: side of a cell, in pixels.
         columns: cells in a row of a frame.
+        n_frames: of the video; references of later frames are those of other videos, see `Borrowed`.
     """
     references = references.select((-references.objects).argsort(stable=True))
     painted = references.kinds == PAINTED
@@ -60,12 +61,14 @@ def reference_map(references: ReferencePixels, stride: int, columns: int) -> Ref
     )
     examples = [embeddings[labels == label] for label in np.unique(labels)]
     balanced = [part[np.arange(FIT_POINTS) * len(part) // FIT_POINTS] for part in examples]
+    here = frames < n_frames
+    pixels = stride * np.stack(np.divmod(cells, columns), 1) + (stride - 1) / 2
     return ReferenceMap(
         positions=PrincipalComponents.fit(balanced).positions(embeddings)[:, :2],
         labels=labels.astype(np.uint16),
         painted=np.arange(len(chosen)) >= len(others),
-        frames=frames,
-        pixels=(stride * np.stack(np.divmod(cells, columns), 1) + (stride - 1) / 2).astype(np.float32),
+        frames=np.where(here, frames, -1),
+        pixels=np.where(here[:, None], pixels, np.nan).astype(np.float32),
     )
 
 

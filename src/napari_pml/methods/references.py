@@ -75,6 +75,11 @@ class ReferencePixels:
         """(N,) float32, taken off the similarity of each in the search."""
         return (self.kinds == GIVEN) * CORRECTION_ADVANTAGE
 
+    @property
+    def nbytes(self) -> int:
+        """How much memory they take."""
+        return sum(getattr(self, name).nbytes for name in self.__dataclass_fields__)
+
     def at(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return labels and shares, both (..., 2), of the references numbered `index` (...)."""
         return self.labels[index], self.shares[index]

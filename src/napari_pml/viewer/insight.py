@@ -133,7 +133,8 @@ class Insight:
         def job() -> Iterator[tuple[ReferencePixels, ReferenceMap]]:
             from napari_pml.methods.reference_map import reference_map  # imports torch: not when the viewer starts
 
-            yield references, reference_map(references, session.embedder.stride, session.embeddings.grid[1])
+            columns, n_frames = session.embeddings.grid[1], len(session.video)
+            yield references, reference_map(references, session.embedder.stride, columns, n_frames)
 
         self._map_runner.start(job, self._map_arrived, lambda: None)
 

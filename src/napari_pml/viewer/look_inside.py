@@ -67,8 +67,10 @@ class LookInside(QCollapsible):
 
     def _go_to(self, number: int) -> None:
         points = self._insight.map
-        self._marker.show(self._controller.track.image, int(points.frames[number]), *points.pixels[number].tolist())
-        self._unmark.start()
+        t = int(points.frames[number])
+        if t >= 0:  # and not of another video
+            self._marker.show(self._controller.track.image, t, *points.pixels[number].tolist())
+            self._unmark.start()
 
 
 def _drain(backgrounds: tuple[Background, ...]) -> None:

@@ -98,4 +98,6 @@ class ScatterPlot(QWidget):
         label = int(self._map.labels[number])
         name = "background" if label == BACKGROUND else f"object {label}"
         how = "painted" if self._map.painted[number] else "not painted"
-        return f"Frame {self._map.frames[number]}, {name}, {how}"
+        t = int(self._map.frames[number])
+        where = "Another video" if t < 0 else f"Frame {t}"
+        return f"{where}, {name}, {how}"

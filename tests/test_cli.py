@@ -266,6 +266,29 @@ def test_what_is_read_is_not_written_over(run, clip, tmp_path, option):
     assert len(list(clip.iterdir())) == 8
 
 
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        ["--out", "masks", "--coco", "first.json"],
+        ["--out", "clip/3.tif"],  # would be a frame
+        ["--out", "masks", "--project", "masks"],
+        ["--out", "masks", "--references", "other.pml.zarr", "--coco", "other.pml.zarr/zarr.json"],
+    ],
+)
+def test_no_result_is_written_over_what_is_read_or_another_result(run, clip, tmp_path, monkeypatch, outputs):
+    monkeypatch.chdir(tmp_path)
+    outline = {"label": "cell", "shape_type": "rectangle", "points": [[20, 30], [60, 70]]}
+    content = json.dumps({"shapes": [outline], "imageWidth": 128, "imageHeight": 96})
+    (tmp_path / "first.json").write_text(content)
+    zarr.open_group(tmp_path / "other.pml.zarr", mode="w")
+    before = sorted(tmp_path.rglob("*"))
+    result = run("segment", clip, "--annotations", "first.json", *outputs)
+    assert result.exit_code == 1
+    assert "would be overwritten" in result.output
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "first.json").read_text() == content
+
+
 def test_an_overlay_is_not_written_over_the_video(run, tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"a video")
     (tmp_path / "first.png").write_bytes(b"")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, MethodName, app, clear_errors
-from napari_pml.cli.numbers import check_numbers, export_numbers
+from napari_pml.cli.numbers import export_numbers
 from napari_pml.types import BACKGROUND, AnnotationError
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def segment(
         if not files and not references and not (project and project.exists()):
             raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
         settings = parse_config(METHODS[method], config or [])
-        check_destination(out, overlay, inputs=[Path(video), *files.masks.values(), *files.strokes.values()])
-        check_numbers(table, coco)
+        inputs = [Path(video), *files.paths, *(references or []), *([project] if project else [])]
+        check_destination(out, overlay, table, coco, inputs)
         source = open_video(video)
         kept = None
         if project is not None:

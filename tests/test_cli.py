@@ -67,6 +67,24 @@ def test_a_run_is_saved_as_a_project_and_continued(run, clip, tmp_path, drawn):
     assert set(np.unique(read_labels(tmp_path / "learned/00004.png"))) == {0, 1, 2}
 
 
+def test_a_project_keeps_its_method_and_settings_unless_others_are_given(run, clip, tmp_path):
+    project = tmp_path / "clip.pml.zarr"
+
+    def settings(*args):
+        result = run("segment", clip, "--out", tmp_path / "masks", "--project", project, *args)
+        assert result.exit_code == 0, result.output
+        record = Record.read(project)
+        return record.revision, {name: record.basis["settings"].get(name) for name in ("method", "window", "k")}
+
+    first = ("--annotations", tmp_path / "first.png", "--method", "feelvos", "--config", "window=7")
+    revision, known = settings(*first)
+    assert known == {"method": "feelvos", "window": 7, "k": None}
+    assert settings() == settings(*first) == (revision, known)  # nothing is stale
+    assert settings("--config", "refine=none")[1] == known
+    assert settings("--method", "pml", "--config", "k=3")[1] == {"method": "pml", "window": 12, "k": 3}
+    assert settings("--method", "pml-paper")[1]["k"] == 5
+
+
 def test_outlines_of_other_programs_bring_names_that_hold_on_every_frame(run, clip, tmp_path, drawn):
     def labelme(t, *order):
         shapes = []

@@ -6,6 +6,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from PIL import Image
@@ -15,6 +16,7 @@ from napari_pml import open_video
 from napari_pml.cli import app
 from napari_pml.export import read_labels, write_mask_png
 from napari_pml.project_record import Record
+from napari_pml.session import Session
 
 
 @pytest.fixture
@@ -167,6 +169,53 @@ def test_ctrl_c_leaves_the_finished_frames(tmp_path, drawn):
     finished = list(out.iterdir())
     assert 4 <= len(finished) < len(frames)
     assert all(read_labels(path).shape == (288, 384) for path in finished)
+
+
+@pytest.fixture
+def corrected(run, clip, tmp_path, monkeypatch):
+    """Segments a clip into masks/, then gives another frame and is stopped after so many new masks."""
+    whole = Session.propagate
+    project = ("--project", tmp_path / "clip.pml.zarr")
+
+    def corrected(n, *outputs):
+        def propagate(session, start):
+            masks = whole(session, start)
+            while len(session.video) - len(session.stale_frames()) < n:
+                yield next(masks)
+            raise KeyboardInterrupt
+
+        assert run("segment", clip, "--annotations", tmp_path / "first.png", "--out", "masks", *project).exit_code == 0
+        monkeypatch.setattr(Session, "propagate", propagate)
+        result = run("segment", clip, "--annotations", f"7={tmp_path / 'last.png'}", *outputs, *project)
+        assert result.exit_code == 130
+        return result.stdout.splitlines()[1:]
+
+    monkeypatch.chdir(tmp_path)
+    return corrected
+
+
+def test_after_ctrl_c_results_hold_masks_of_the_present_annotations_alone(corrected, tmp_path):
+    outputs = ("--out", "new.tif", "--table", "new.csv", "--coco", "new.json", "--overlay", "new.mp4")
+    said = corrected(3, *outputs)[-1]
+    images = json.loads((tmp_path / "new.json").read_text())["images"]
+    assert said == "3 masks in new.tif, overlay in new.mp4"
+    assert len(images) == 3
+    frames = {image["frame"] for image in images}
+    assert set(pd.read_csv(tmp_path / "new.csv")["frame"]) == frames
+    assert {t for t in range(8) if open_video(tmp_path / "new.tif").read(t).any()} == frames
+
+
+def test_after_ctrl_c_masks_of_an_earlier_run_are_counted_and_stay(corrected, tmp_path):
+    said = ["3 masks in masks", "5 masks of other frames in masks are from an earlier run."]
+    assert corrected(3, "--out", "masks")[-2:] == said
+    assert len(list((tmp_path / "masks").iterdir())) == 8
+
+
+def test_without_any_new_mask_no_result_is_written(corrected, tmp_path):
+    (tmp_path / "new.tif").write_bytes(b"an earlier result")
+    assert corrected(0, "--out", "new.tif", "--table", "new.csv")[-1] == "0 masks in new.tif"
+    assert (tmp_path / "new.tif").read_bytes() == b"an earlier result"
+    assert not (tmp_path / "new.csv").exists()
 
 
 def test_demo_prints_how_good_it_was(run, tmp_path):

@@ -62,7 +62,7 @@ def segment(
     with clear_errors():
         from napari_pml.annotation_files import AnnotationFiles
         from napari_pml.embedding.cache import users_cache
-        from napari_pml.export import check_destination, export_masks, export_overlay
+        from napari_pml.export import check_destination, export_masks, export_overlay, png_name
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.table import DEFAULT, METHODS
         from napari_pml.project import Project
@@ -87,13 +87,17 @@ def segment(
             session.learn_from(*map(Project.open, references))
         files.annotate(session)
         finished = segment_with_progress(session, out)
-        if out.suffix:
-            export_masks(session.masks, out)
-        if overlay is not None:
-            export_overlay(source, session.masks, overlay)
-        export_numbers(source, session.masks, table, coco)
-        typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay else ""))
-        if session.stale_frames():
+        if finished:
+            masks = session.masks.since(session.annotations.revision)
+            if out.suffix:
+                export_masks(masks, out)
+            if overlay is not None:
+                export_overlay(source, masks, overlay)
+            export_numbers(source, masks, table, coco)
+        typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay and finished else ""))
+        if stale := session.stale_frames():
+            if earlier := sum((out / png_name(t)).exists() for t in stale):
+                typer.echo(f"{earlier} masks of other frames in {out} are from an earlier run.")
             raise typer.Exit(130)
 
 

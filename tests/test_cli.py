@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from PIL import Image
@@ -16,6 +17,7 @@ from napari_pml import open_video
 from napari_pml.cli import app
 from napari_pml.export import read_labels, write_mask_png
 from napari_pml.project_record import Record
+from napari_pml.session import Session
 
 
 @pytest.fixture
@@ -66,6 +68,24 @@ def test_a_run_is_saved_as_a_project_and_continued(run, clip, tmp_path, drawn):
     result = run("segment", tmp_path / "mirrored", "--references", project, "--out", tmp_path / "learned")
     assert result.exit_code == 0, result.output
     assert set(np.unique(read_labels(tmp_path / "learned/00004.png"))) == {0, 1, 2}
+
+
+def test_a_project_keeps_its_method_and_settings_unless_others_are_given(run, clip, tmp_path):
+    project = tmp_path / "clip.pml.zarr"
+
+    def settings(*args):
+        result = run("segment", clip, "--out", tmp_path / "masks", "--project", project, *args)
+        assert result.exit_code == 0, result.output
+        record = Record.read(project)
+        return record.revision, {name: record.basis["settings"].get(name) for name in ("method", "window", "k")}
+
+    first = ("--annotations", tmp_path / "first.png", "--method", "feelvos", "--config", "window=7")
+    revision, known = settings(*first)
+    assert known == {"method": "feelvos", "window": 7, "k": None}
+    assert settings() == settings(*first) == (revision, known)  # nothing is stale
+    assert settings("--config", "refine=none")[1] == known
+    assert settings("--method", "pml", "--config", "k=3")[1] == {"method": "pml", "window": 12, "k": 3}
+    assert settings("--method", "pml-paper")[1]["k"] == 5
 
 
 def test_outlines_of_other_programs_bring_names_that_hold_on_every_frame(run, clip, tmp_path, drawn):
@@ -150,6 +170,53 @@ def test_ctrl_c_leaves_the_finished_frames(tmp_path, drawn):
     finished = list(out.iterdir())
     assert 4 <= len(finished) < len(frames)
     assert all(read_labels(path).shape == (288, 384) for path in finished)
+
+
+@pytest.fixture
+def corrected(run, clip, tmp_path, monkeypatch):
+    """Segments a clip into masks/, then gives another frame and is stopped after so many new masks."""
+    whole = Session.propagate
+    project = ("--project", tmp_path / "clip.pml.zarr")
+
+    def corrected(n, *outputs):
+        def propagate(session, start):
+            masks = whole(session, start)
+            while len(session.video) - len(session.stale_frames()) < n:
+                yield next(masks)
+            raise KeyboardInterrupt
+
+        assert run("segment", clip, "--annotations", tmp_path / "first.png", "--out", "masks", *project).exit_code == 0
+        monkeypatch.setattr(Session, "propagate", propagate)
+        result = run("segment", clip, "--annotations", f"7={tmp_path / 'last.png'}", *outputs, *project)
+        assert result.exit_code == 130
+        return result.stdout.splitlines()[1:]
+
+    monkeypatch.chdir(tmp_path)
+    return corrected
+
+
+def test_after_ctrl_c_results_hold_masks_of_the_present_annotations_alone(corrected, tmp_path):
+    outputs = ("--out", "new.tif", "--table", "new.csv", "--coco", "new.json", "--overlay", "new.mp4")
+    said = corrected(3, *outputs)[-1]
+    images = json.loads((tmp_path / "new.json").read_text())["images"]
+    assert said == "3 masks in new.tif, overlay in new.mp4"
+    assert len(images) == 3
+    frames = {image["frame"] for image in images}
+    assert set(pd.read_csv(tmp_path / "new.csv")["frame"]) == frames
+    assert {t for t in range(8) if open_video(tmp_path / "new.tif").read(t).any()} == frames
+
+
+def test_after_ctrl_c_masks_of_an_earlier_run_are_counted_and_stay(corrected, tmp_path):
+    said = ["3 masks in masks", "5 masks of other frames in masks are from an earlier run."]
+    assert corrected(3, "--out", "masks")[-2:] == said
+    assert len(list((tmp_path / "masks").iterdir())) == 8
+
+
+def test_without_any_new_mask_no_result_is_written(corrected, tmp_path):
+    (tmp_path / "new.tif").write_bytes(b"an earlier result")
+    assert corrected(0, "--out", "new.tif", "--table", "new.csv")[-1] == "0 masks in new.tif"
+    assert (tmp_path / "new.tif").read_bytes() == b"an earlier result"
+    assert not (tmp_path / "new.csv").exists()
 
 
 def test_demo_prints_how_good_it_was(run, tmp_path):
@@ -283,6 +350,29 @@ def test_what_is_read_is_not_written_over(run, clip, tmp_path, option):
     assert run("segment", clip, option, first, "--out", clip).exit_code == 1
     assert first.read_bytes() == before
     assert len(list(clip.iterdir())) == 8
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        ["--out", "masks", "--coco", "first.json"],
+        ["--out", "clip/3.tif"],  # would be a frame
+        ["--out", "masks", "--project", "masks"],
+        ["--out", "masks", "--references", "other.pml.zarr", "--coco", "other.pml.zarr/zarr.json"],
+    ],
+)
+def test_no_result_is_written_over_what_is_read_or_another_result(run, clip, tmp_path, monkeypatch, outputs):
+    monkeypatch.chdir(tmp_path)
+    outline = {"label": "cell", "shape_type": "rectangle", "points": [[20, 30], [60, 70]]}
+    content = json.dumps({"shapes": [outline], "imageWidth": 128, "imageHeight": 96})
+    (tmp_path / "first.json").write_text(content)
+    zarr.open_group(tmp_path / "other.pml.zarr", mode="w")
+    before = sorted(tmp_path.rglob("*"))
+    result = run("segment", clip, "--annotations", "first.json", *outputs)
+    assert result.exit_code == 1
+    assert "would be overwritten" in result.output
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "first.json").read_text() == content
 
 
 def test_an_overlay_is_not_written_over_the_video(run, tmp_path):

@@ -114,7 +114,7 @@ def test_every_command_would_run(page, call):
     context = typer.main.get_command(app).commands[name].make_context(name, arguments)
     given = context.params
     if "config" in given:
-        parse_config(METHODS[given["method"]], given["config"] or [])
+        parse_config(METHODS[given["method"] or "pml"], given["config"] or [])
     embedder = given.get("embedder") or given.get("name") or "compact"
     known = {name + size for name in EMBEDDERS for size in ("", *(f"@{x}" for x in ENLARGEMENTS))}
     assert embedder in known or embedder.endswith(".safetensors")

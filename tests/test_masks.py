@@ -57,6 +57,18 @@ def test_a_guess_is_not_finished(store):
     assert store.finished == [0, 4]
 
 
+def test_masks_of_earlier_annotations_may_be_left_out(store):
+    for t, revision in ((4, 1), (2, STALE), (0, 3)):
+        store.put(some_mask(t, revision))
+    later = store.since(3)
+    assert later.finished == [0]
+    assert later[0].revision == 3
+    assert np.flatnonzero(~np.isnan(later.certainties)).tolist() == [0]
+    with pytest.raises(KeyError):
+        later[4]
+    assert store.finished == [0, 4]
+
+
 def test_clear_forgets_everything(store):
     for t in (0, 5):
         store.put(some_mask(t))

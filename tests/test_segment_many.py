@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import zarr
 from distributed import Client, LocalCluster
 from PIL import Image
 from typer.testing import CliRunner
@@ -135,7 +136,11 @@ def finish(job):
         (["video,out,strokes", "a,./old/,1=a/../old/00003.png"], r"row 2 \(a\): the masks would overwrite .*00003.png"),
         (["video,out,annotations", "a,out,line.json"], r"row 2 \(a\): .*line.json: 'dog' is a line"),
         (["video,out,strokes", "a,out,line.json"], r"row 2 \(a\): .*cannot be read as a label image"),
-        (["video,out,annotations", "a,a,a.png"], r"row 2 \(a\): `out` is the video"),
+        (["video,out,annotations", "a,a,a.png"], r"row 2 \(a\): the masks would overwrite .*a, which row 2 reads"),
+        (["video,out,annotations", "a,out,a.png", "b,a/,a.png"], r"row 3 \(b\): .* overwrite .*a, which row 2 reads"),
+        (["video,out,annotations", "a,b,a.png", "b,out,a.png"], r"row 2 \(a\): .* overwrite .*b, which row 3 reads"),
+        (["video,out,annotations", "a,old,a.png", "a,out,1=old/00003.png"], r"row 2 .*00003.png, which row 3 reads"),
+        (["video,out,annotations", "a,c.zarr/out,a.png", "c.zarr,out,a.png"], r"row 2 .*c.zarr, which row 3 reads"),
         (["video,out,annotations,method", "a,out,a.png,vos"], r"row 2 \(a\): there is no method 'vos'"),
         (["video,out,annotations,config", "a,out,a.png,k=5;k=x"], r"row 2 \(a\): The setting k cannot be"),
         (['video,out,annotations', '"a,out,a.png'], "cannot be read as a CSV"),
@@ -144,6 +149,8 @@ def finish(job):
 )  # fmt: skip
 def test_a_wrong_table_names_the_row(clip, tmp_path, rows, says):
     clip("a")
+    clip("b")
+    zarr.save_array(tmp_path / "c.zarr", np.zeros((2, 8, 8), np.uint8))
     (tmp_path / "old").mkdir()
     (tmp_path / "old/00003.png").write_bytes((tmp_path / "a.png").read_bytes())
     (tmp_path / "line.json").write_text('{"shapes": [{"label": "dog", "shape_type": "line", "points": []}]}')
@@ -466,6 +473,7 @@ def test_mistakes_are_explained(run, clip, table, tmp_path, monkeypatch):
         (["--scheduler", "nowhere"], "No scheduler answers at 'nowhere'"),
         (["--scheduler", "tcp://127.0.0.1:9", "--workers", "2"], "--workers is for this computer"),
         (["--report", jobs], "would overwrite"),
+        (["--report", tmp_path / "a.png"], "would overwrite"),
     ):
         result = run("segment-many", jobs, *args)
         assert result.exit_code == 1

@@ -41,6 +41,11 @@ class AnnotationFiles:
             raise AnnotationError(f"Frame {both[0]} has both annotations and strokes; give one of them.")
         return found
 
+    @property
+    def paths(self) -> list[Path]:
+        """All of the files."""
+        return [*self.masks.values(), *self.strokes.values()]
+
     def __bool__(self) -> bool:
         """Whether there is any."""
         return bool(self.masks or self.strokes)

@@ -5,9 +5,8 @@ Every file is written under another name first and renamed when it is complete.
 
 from __future__ import annotations
 
-import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 from napari_pml.masks import MaskStore
 from napari_pml.types import BACKGROUND, STALE, AnnotationError, ExportError, Labels
 from napari_pml.video import Video
-from napari_pml.video_arrays import MAX_PIXELS, TIFF_SUFFIXES
+from napari_pml.video_arrays import IMAGE_SUFFIXES, MAX_PIXELS, TIFF_SUFFIXES, is_zarr
 
 OPACITY = 0.45
 """Of an object's colour in an overlay; its outline is opaque."""
@@ -135,29 +134,61 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
     return labels
 
 
-def check_destination(masks: Path, overlay: Path | None = None, inputs: Sequence[Path] = ()) -> None:
+class Inputs:
+    """Videos, annotations and projects, which nothing may be written over; thousands are no more work than one."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        """Note files and folders that are read."""
+        self._paths = {path.resolve(): path for path in paths}
+        self._folders = {place.parent: path for place, path in self._paths.items() if _is_png_name(place.name)}
+
+    def overwritten_by(self, output: Path) -> Path | None:
+        """Return the input that would be lost or changed, if any, if a result were written to `output`.
+
+        It is at the same place, or is named like a mask and lies in `output`; or it is a Zarr group in which `output`
+        lies, or a folder of images of which `output` would be one.
+        """
+        place = output.resolve()
+        if found := self._paths.get(place) or self._folders.get(place):
+            return found
+        if place.suffix.lower() in IMAGE_SUFFIXES and place.parent in self._paths:
+            return self._paths[place.parent]
+        return next(
+            (self._paths[folder] for folder in place.parents if folder in self._paths and is_zarr(folder)), None
+        )
+
+
+def check_destination(
+    masks: Path,
+    overlay: Path | None = None,
+    table: Path | None = None,
+    coco: Path | None = None,
+    inputs: Iterable[Path] = (),
+) -> None:
     """Refuse places that could not be written, or from which something is read, before any work is done.
 
     Args:
         masks: as for `export_masks`.
         overlay: as for `export_overlay`.
-        inputs: the video and files with annotations.
+        table: for measurements.
+        coco: as for `export_coco`.
+        inputs: the video, files with annotations, and projects.
 
     Raises:
         ExportError: a suffix is not understood, a `.zarr` exists already, or an input would be overwritten.
     """
-    for path in inputs:
-        is_mask = path.parent.resolve() == masks.resolve() and re.fullmatch(r"\d+\.png", path.name)
-        if is_mask or path.resolve() in (masks.resolve(), overlay and overlay.resolve()):
-            raise ExportError(
-                f"{path} is read, and would be overwritten. Choose another place for the masks or the overlay."
-            )
+    known = Inputs(inputs)
+    for output in filter(None, (masks, overlay, table, coco)):
+        if (path := known.overwritten_by(output)) is not None:
+            raise ExportError(f"{path} would be overwritten: choose another place than {output} to write to.")
     if masks.suffix.lower() not in ("", *TIFF_SUFFIXES, ".zarr"):
         raise ExportError(f"Masks are written as .tif, .zarr or a folder of PNGs (no suffix), not {masks.suffix}.")
     if masks.suffix.lower() == ".zarr" and masks.exists():
         raise ExportError(f"{masks} exists already. Choose another name, or remove it first.")
-    if overlay is not None and overlay.suffix.lower() != ".mp4":
-        raise ExportError(f"An overlay video is written as .mp4, not {overlay.suffix or 'without a suffix'}.")
+    others = ((overlay, ".mp4", "An overlay video"), (table, ".csv", "A table"), (coco, ".json", "COCO's format"))
+    for path, suffix, what in others:
+        if path is not None and path.suffix.lower() != suffix:
+            raise ExportError(f"{what} is written as {suffix}, not {path.suffix or 'without a suffix'}.")
 
 
 def export_masks(masks: MaskStore, path: Path) -> None:
@@ -250,6 +281,12 @@ def written(path: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         with suppress(OSError):
             unfinished.unlink()
+
+
+def _is_png_name(name: str) -> bool:
+    """Whether it is what `png_name` returns for some frame, on a disk to which capitals may be the same."""
+    stem = name[:-4]
+    return stem.isascii() and stem.isdecimal() and name.lower() == png_name(int(stem))
 
 
 def _export_tiff(masks: MaskStore, path: Path) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,17 @@ class MaskStore:
 
     @property
     def finished(self) -> list[int]:
-        """The frames whose mask is not a mere guess, in order."""
+        """The frames whose mask is not a mere guess, in order; it may be of annotations that have changed since."""
         return np.flatnonzero(self.revisions > STALE).tolist()
+
+    def since(self, revision: int) -> MaskStore:
+        """Return the same masks, to be read, as if those of an earlier revision were not there."""
+        later = copy(self)
+        earlier = self._revisions < revision
+        later._revisions = np.where(earlier, NO_MASK, self._revisions)
+        later._certainties = np.where(earlier, np.nan, self._certainties)
+        later._recent = OrderedDict()
+        return later
 
     def __contains__(self, t: int) -> bool:
         """Whether frame `t` has a mask."""

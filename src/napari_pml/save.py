@@ -17,7 +17,9 @@ from napari_pml.video import Video
 
 
 def save(path: Path, masks: MaskStore, video: Video | None, calibration: Calibration) -> None:
-    """Write all finished masks as what the suffix of `path` says.
+    """Write all finished masks as what the suffix of `path` says, also those of annotations that have changed since.
+
+    (`masks.since(session.annotations.revision)` has those of the present annotations alone.)
 
     Args:
         path: no suffix for a folder of PNGs, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -116,8 +116,7 @@ class Session:
         project.check(self.video)
         self.masks = project.masks(self._confidence_grid)
         self.annotations = project.annotations
-        basis = project.record.basis
-        config = config or _known_config(basis.get("settings", {}))
+        basis, config = project.record.basis, config or known_config(project)
         self._segmenter = Segmenter(config, embeddings, Borrowed.kept_in(project, embeddings.embedder))
         self._states = project.learned()
         self._segmenter.method.restore(self._states.get(config.method, {}))
@@ -465,6 +464,14 @@ class Session:
         return {**self._states, self.config.method: self._segmenter.method.state()}
 
 
+def known_config(project: Project) -> MethodConfig:
+    """Return a project's method and settings; the default if it is new, or knows settings of another version only."""
+    try:
+        return config_from(project.record.basis.get("settings", {}))
+    except SettingsError:
+        return DEFAULT
+
+
 def _known_embedder(project: Project | None, device: torch.device) -> Embedder:
     """Return a project's embedder, or the default one if that is not to be had."""
     name = (project and project.record.basis.get("embedder")) or CompactNet.name
@@ -475,11 +482,3 @@ def _known_embedder(project: Project | None, device: torch.device) -> Embedder:
             f"Going on with {CompactNet.name!r}, since the project's own network is missing. {error}", stacklevel=3
         )
         return load_embedder(CompactNet.name, device)
-
-
-def _known_config(settings: Mapping[str, Any]) -> MethodConfig:
-    """Return a project's settings; the default if it is new, or knows settings of another version only."""
-    try:
-        return config_from(settings)
-    except SettingsError:
-        return DEFAULT

@@ -139,6 +139,19 @@ def test_the_save_button_writes_and_says_so(box, qtbot, tmp_path, monkeypatch):
     assert box.save.isEnabled()
 
 
+def test_results_say_how_many_masks_are_from_before_the_last_change(box, viewer, qtbot, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(results_box, "show_info", said.append)
+    monkeypatch.setattr(results_box, "ask_where", lambda *_: tmp_path / "masks.csv")
+    session = box._controller.track.session
+    session.annotations = session.annotations.renewed()
+    for button in (box.save, box.tracks):
+        button.click()
+        qtbot.wait_until(button.isEnabled, timeout=PATIENCE_MS)
+        assert said.pop().endswith("; 1 of 1 masks are from before the last change")
+    assert pd.read_csv(tmp_path / "masks.csv")["area_px"].tolist() == [80]
+
+
 def test_a_place_that_cannot_be_written_is_reported_and_nothing_is_lost(box, qtbot, tmp_path, monkeypatch):
     errors = []
     monkeypatch.setattr("napari_pml.viewer.background.show_error", errors.append)

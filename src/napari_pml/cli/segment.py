@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, MethodName, app, clear_errors
-from napari_pml.cli.numbers import check_numbers, export_numbers
+from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, app, clear_errors
+from napari_pml.cli.numbers import export_numbers
 from napari_pml.types import BACKGROUND, AnnotationError
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def segment(
         Path | None,
         typer.Option(help="Save the run as a project (.pml.zarr), to go on in napari; one that is there is continued."),
     ] = None,
-    method: MethodName = Method.pml,
+    method: Annotated[
+        Method | None,
+        typer.Option(help="How to segment; if not given, as --project was, with its settings, otherwise pml."),
+    ] = None,
     config: Config = None,
     overlay: Annotated[
         Path | None, typer.Option(help="Also write the video with the masks drawn over it (.mp4).")
@@ -59,23 +62,24 @@ def segment(
     with clear_errors():
         from napari_pml.annotation_files import AnnotationFiles
         from napari_pml.embedding.cache import users_cache
-        from napari_pml.export import check_destination, export_masks, export_overlay
+        from napari_pml.export import check_destination, export_masks, export_overlay, png_name
         from napari_pml.methods.config import parse_config
-        from napari_pml.methods.table import METHODS
+        from napari_pml.methods.table import DEFAULT, METHODS
         from napari_pml.project import Project
-        from napari_pml.session import Session
+        from napari_pml.session import Session, known_config
         from napari_pml.video import open_video
 
         files = AnnotationFiles.parse(annotations or [], strokes or [])
         if not files and not references and not (project and project.exists()):
             raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
-        settings = parse_config(METHODS[method], config or [])
-        check_destination(out, overlay, inputs=[Path(video), *files.masks.values(), *files.strokes.values()])
-        check_numbers(table, coco)
+        inputs = [Path(video), *files.paths, *(references or []), *([project] if project else [])]
+        check_destination(out, overlay, table, coco, inputs)
+        kept = Project.open(project) if project and project.exists() else None
+        begun = METHODS[method] if method else known_config(kept) if kept else DEFAULT
+        settings = parse_config(begun, config or [])
         source = open_video(video)
-        kept = None
-        if project is not None:
-            kept = Project.open(project) if project.exists() else Project.create(project, source)
+        if project and not kept:
+            kept = Project.create(project, source)
         session = Session(
             source, settings, embedder=embedder, device=device, project=kept, embedding_cache=users_cache()
         )
@@ -83,13 +87,17 @@ def segment(
             session.learn_from(*map(Project.open, references))
         files.annotate(session)
         finished = segment_with_progress(session, out)
-        if out.suffix:
-            export_masks(session.masks, out)
-        if overlay is not None:
-            export_overlay(source, session.masks, overlay)
-        export_numbers(source, session.masks, table, coco)
-        typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay else ""))
-        if session.stale_frames():
+        if finished:
+            masks = session.masks.since(session.annotations.revision)
+            if out.suffix:
+                export_masks(masks, out)
+            if overlay is not None:
+                export_overlay(source, masks, overlay)
+            export_numbers(source, masks, table, coco)
+        typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay and finished else ""))
+        if stale := session.stale_frames():
+            if earlier := sum((out / png_name(t)).exists() for t in stale):
+                typer.echo(f"{earlier} masks of other frames in {out} are from an earlier run.")
             raise typer.Exit(130)
 
 

@@ -49,8 +49,6 @@ def segment_many(
         if scheduler is not None and workers is not None:
             raise ClusterError("--workers is for this computer; a running cluster (--scheduler) has its own.")
         report = report or table.with_suffix(".report.csv")
-        if report.resolve() == table.resolve():
-            raise ExportError(f"The report would overwrite {table}. Give another place with --report.")
 
         from dask.system import CPU_COUNT
         from tqdm import tqdm
@@ -58,8 +56,12 @@ def segment_many(
         from napari_pml.cluster.batch import Network, local_workers, run_jobs, running_cluster
         from napari_pml.cluster.jobs import read_jobs
         from napari_pml.cluster.report import Outcome, State, write_report
+        from napari_pml.export import Inputs
 
         jobs = read_jobs(table)
+        lost = Inputs([table, *(path for job in jobs for path in job.inputs)]).overwritten_by(report)
+        if lost is not None:
+            raise ExportError(f"The report would overwrite {lost}. Give another place with --report.")
         n = min(len(jobs), workers or max(1, CPU_COUNT // 2))
         ended: dict[Path, Outcome | None] = dict.fromkeys(job.out for job in jobs)  # in the order of the rows
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_pml.annotation_files import AnnotationFiles
-from napari_pml.export import png_name, read_labels
+from napari_pml.export import Inputs, read_labels
 from napari_pml.label_files import read_annotation
 from napari_pml.methods.config import MethodConfig, parse_config
 from napari_pml.methods.table import METHODS
@@ -37,6 +38,11 @@ class Job:
     config: MethodConfig
     out: Path
 
+    @property
+    def inputs(self) -> list[Path]:
+        """All that is read."""
+        return [self.video, *self.files.paths]
+
 
 def read_jobs(table: Path) -> list[Job]:
     """Read a CSV of jobs; docs/cluster.md describes its columns.
@@ -49,26 +55,39 @@ def read_jobs(table: Path) -> list[Job]:
 
     Raises:
         JobsError: the file cannot be read, lacks a column or has an unknown one; or a row is incomplete, names a file
-            that does not exist, holds no labels or would be overwritten, a setting that there is not, or the same `out`
-            as another row.
+            that does not exist or holds no labels, a setting that there is not, the same `out` as another row, or an
+            `out` that would overwrite what a row reads.
     """
     folder = table.absolute().parent
+    rows = _read_rows(table)
     jobs: list[Job] = []
-    rows: dict[Path, int] = {}
-    for row, entries in _read_rows(table):
-        try:
-            job = _parse(entries, folder)
-            if job.out.resolve() in rows:
-                raise ExportError(
-                    f"{entries['out']} is where row {rows[job.out.resolve()]} writes. Give another `out`."
-                )
-        except PmlError as error:
-            raise JobsError(f"{table.name}, row {row} ({entries['video']}): {error}") from error
-        rows[job.out.resolve()] = row
-        jobs.append(job)
+    readers: dict[Path, int] = {}
+    for row, entries in rows:
+        with _naming(table, row, entries):
+            jobs.append(_parse(entries, folder))
+        for path in jobs[-1].inputs:
+            readers.setdefault(path, row)
     if not jobs:
         raise JobsError(f"{table} has no rows. Give one for every video, below the names of the columns.")
+    inputs, writers = Inputs(readers), dict[Path, int]()
+    for (row, entries), job in zip(rows, jobs, strict=True):
+        with _naming(table, row, entries):
+            if (lost := inputs.overwritten_by(job.out)) is not None:
+                raise ExportError(
+                    f"the masks would overwrite {lost}, which row {readers[lost]} reads. Give another `out`."
+                )
+            if (writer := writers.setdefault(job.out.resolve(), row)) != row:
+                raise ExportError(f"{entries['out']} is where row {writer} writes. Give another `out`.")
     return jobs
+
+
+@contextmanager
+def _naming(table: Path, row: int, entries: Mapping[str, str]) -> Iterator[None]:
+    """Say in which row of the table there is something wrong."""
+    try:
+        yield
+    except PmlError as error:
+        raise JobsError(f"{table.name}, row {row} ({entries['video']}): {error}") from error
 
 
 def _read_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
@@ -108,14 +127,9 @@ def _parse(entries: Mapping[str, str], folder: Path) -> Job:
         raise JobsError(f"there is no file or folder {video}.")
     if out.suffix.lower() in FILE_SUFFIXES:
         raise ExportError(f"`out` is a folder for PNG masks, so it has no suffix {out.suffix} as {out.name} has.")
-    if out.resolve() == video.resolve():
-        raise ExportError("`out` is the video itself. Give another folder.")
     files = AnnotationFiles.parse(_list(entries["annotations"]), _list(entries["strokes"]), folder)
     if not files:
         raise JobsError("nothing is annotated: give a mask in `annotations`, or strokes in `strokes`.")
-    for path in (*files.masks.values(), *files.strokes.values()):
-        if _is_mask_in(out, path):
-            raise ExportError(f"the masks would overwrite {path}. Give another `out`, or move the file.")
     for t, path in files.masks.items():
         read_annotation(path, t)
     for path in files.strokes.values():
@@ -124,13 +138,6 @@ def _parse(entries: Mapping[str, str], folder: Path) -> Job:
     if method not in METHODS:
         raise SettingsError(f"there is no method {method!r}. There are {', '.join(METHODS)}.")
     return Job(video, files, parse_config(METHODS[method], _list(entries["config"])), out)
-
-
-def _is_mask_in(folder: Path, path: Path) -> bool:
-    """Whether a file lies where a mask is written to."""
-    path = path.resolve()
-    is_number = path.stem.isascii() and path.stem.isdecimal()
-    return path.parent == folder.resolve() and is_number and path.name.lower() == png_name(int(path.stem))
 
 
 def _list(text: str) -> list[str]:

@@ -60,6 +60,7 @@ class ResultsBox(QCollapsible):
 
     def _table(self) -> None:
         track = self._controller.track
+        said = f"For every frame: Save masks... as .csv{_earlier(track)}"
 
         def done(table: pd.DataFrame) -> None:
             if track.masks is None:  # taken away in the meantime
@@ -67,15 +68,20 @@ class ResultsBox(QCollapsible):
             show_summary(table, track.masks)
             self._viewer.layers.selection.active = track.masks  # whose features napari's table shows
             _open_table(self._viewer)
-            show_info("For every frame: Save masks... as .csv")
+            show_info(said)
 
         self._run("measuring", self._measurement(track), done)
 
     def _tracks(self) -> None:
         track = self._controller.track
-        self._run(
-            "tracks", self._measurement(track), lambda table: show_tracks(table, track.image, self._viewer.layers)
-        )
+        earlier = _earlier(track)
+
+        def done(table: pd.DataFrame) -> None:
+            show_tracks(table, track.image, self._viewer.layers)
+            if earlier:
+                show_info(f"Tracks of all masks{earlier}")
+
+        self._run("tracks", self._measurement(track), done)
 
     def _save(self) -> None:
         track = self._controller.track
@@ -89,7 +95,8 @@ class ResultsBox(QCollapsible):
 
             save(path, session.masks, session.video, calibration)
 
-        self._run("saving masks", work, lambda _: show_info(f"Saved {path}"))
+        said = f"Saved {path}{_earlier(track)}"
+        self._run("saving masks", work, lambda _: show_info(said))
 
     def _measurement(self, track: Track) -> Callable[[], pd.DataFrame]:
         masks, calibration = track.session.masks, _calibration(track)
@@ -111,6 +118,13 @@ def _open_table(viewer: ViewerModel) -> None:
     dock, _ = viewer.window.add_plugin_dock_widget("napari", _TABLE)
     if is_new:
         dock.parent().addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+
+
+def _earlier(track: Track) -> str:
+    """Return how many of the finished masks are no longer those of what is annotated, to be said with a result."""
+    finished = track.session.masks.finished
+    n = len(set(finished).intersection(track.session.stale_frames()))
+    return f"; {n} of {len(finished)} masks are from before the last change" if n else ""
 
 
 def _calibration(track: Track) -> Calibration:

@@ -302,7 +302,8 @@ def test_a_mistake_is_reported_in_plain_words_and_work_goes_on(open_panel, fake_
     panel.objects.select(1)
     qtbot.wait_until(lambda: messages == ["no video"], timeout=PATIENCE_MS)
     drag(viewer, (6, 4), (9, 9))
-    qtbot.wait_until(lambda: len(messages) == 2, timeout=PATIENCE_MS)
+    qtbot.wait_until(lambda: len(messages) > 1, timeout=PATIENCE_MS)  # pressing and releasing may each try again
+    assert set(messages) == {"no video"}
 
 
 def test_an_unexpected_error_in_the_worker_is_shown_with_its_traceback(annotated, qtbot, monkeypatch):

@@ -20,7 +20,7 @@ all that there are: the pool stays bounded whatever the length of the video. (Th
 
 
 CELL_BYTES = 32 * 1024**2
-SAMPLE_BYTES = 128 * 1024**2
+SAMPLE_BYTES = 64 * 1024**2
 """So much of the references of the frames used last is kept: whole, some 16 frames of 854 x 480, and their samples."""
 
 Key = tuple[int, str]

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -210,15 +211,12 @@ def retrieval_watched() -> Iterator[list[float]]:
 
     def watched(self: Retrieval, *args: object) -> object:
         began = time.perf_counter()
-        found = call(self, *args)  # type: ignore[arg-type]
+        found = call(self, *args)
         times.append(time.perf_counter() - began)
         return found
 
-    Retrieval.__call__ = watched  # type: ignore[assignment, method-assign]
-    try:
+    with patch.object(Retrieval, "__call__", watched):
         yield times
-    finally:
-        Retrieval.__call__ = call  # type: ignore[method-assign]
 
 
 def measure_correction(report: Report, embedder: Embedder) -> None:

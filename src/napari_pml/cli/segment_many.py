@@ -43,7 +43,7 @@ def segment_many(
     """
     with clear_errors():
         try:
-            import distributed  # noqa: F401
+            import distributed  # noqa: F401 (whether it is there)
         except ImportError as error:
             raise ClusterError("segment-many needs dask.distributed: pip install 'napari-pml[cluster]'.") from error
         if scheduler is not None and workers is not None:

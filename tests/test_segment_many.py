@@ -11,11 +11,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import dask
 import numpy as np
 import psutil
 import pytest
 import zarr
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, default_client
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -23,7 +24,7 @@ from drawn_video import ColourEmbedder
 from killed_worker import Deadly
 from napari_pml.cli import app
 from napari_pml.cluster import batch
-from napari_pml.cluster.batch import Network, local_workers, run_jobs
+from napari_pml.cluster.batch import Network, local_workers, run_jobs, running_cluster
 from napari_pml.cluster.jobs import read_jobs
 from napari_pml.cluster.record import RECORD
 from napari_pml.cluster.report import Outcome, State
@@ -82,7 +83,7 @@ def three(clip, table):
 @pytest.fixture(scope="module")
 def client():
     """A cluster in this process: one worker that takes two jobs at a time."""
-    with in_process() as cluster, Client(cluster) as client:
+    with in_process() as cluster, Client(cluster, set_as_default=False) as client:
         yield client
 
 
@@ -433,6 +434,18 @@ def test_workers_share_the_cores(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with local_workers(1) as client:
         assert list(client.run(os.getenv, "OMP_NUM_THREADS").values()) == ["1"]
+
+
+def test_dask_of_others_does_not_notice(monkeypatch):
+    monkeypatch.setattr(batch, "CONNECT_SECONDS", 0.3)
+    for address in ("nowhere", "tcp://127.0.0.1:9"):
+        with pytest.raises(ClusterError), running_cluster(address):
+            pass
+    with local_workers(1):
+        assert dask.config.get("scheduler", None) is None
+        with pytest.raises(ValueError, match="No clients found"):
+            default_client()
+    assert dask.config.get("scheduler", None) is None
 
 
 def test_ctrl_c_keeps_what_is_finished(table, tmp_path, drawn):

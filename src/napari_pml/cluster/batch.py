@@ -95,7 +95,7 @@ def local_workers(n: int) -> Iterator[Client]:
                 preload=[IGNORE_CTRL_C],
                 scheduler_kwargs={"allowed_failures": 0},  # so that we hear of every death, and decide
             ) as cluster,
-            Client(cluster) as client,
+            Client(cluster, set_as_default=False) as client,  # dask's own work stays where it was
         ):
             yield client
     finally:  # dask sets what workers shall inherit in this process
@@ -111,7 +111,7 @@ def running_cluster(address: str) -> Iterator[Client]:
         ClusterError: no scheduler answers at `address`.
     """
     try:
-        client = Client(address, timeout=CONNECT_SECONDS)
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"No scheduler answers at {address!r} ({error}). Start one with `dask scheduler`, and give the address "
@@ -171,7 +171,7 @@ def _outcomes(
     """Do jobs on workers that can run them."""
     waiting = [(job, retries) for job in reversed(jobs)]
     running: dict[Future[Outcome], tuple[Job, int]] = {}
-    ended = as_completed()
+    ended = as_completed(loop=client.loop)
 
     def give_out() -> None:
         job, left = waiting.pop()

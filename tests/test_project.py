@@ -159,8 +159,14 @@ def test_nothing_is_saved_in_a_closed_project(session, path):
     again = Session(session.video, embedder=ColourEmbedder(), project=Project.open(path))
     with pytest.raises(ProjectError, match="closed"):
         session.annotate(3, stroke())
+    for write in (lambda: session.segment(0), session.masks.clear, lambda: session.project.masks((12, 16))):
+        with pytest.raises(ProjectError, match="closed"):
+            write()
+    assert not session.masks.finished
     again.annotate(6, stroke())
-    assert reopened(again).annotations.frames.keys() == {0, 5, 6}
+    again = reopened(again)
+    assert again.annotations.frames.keys() == {0, 5, 6}
+    assert again.stale_frames() == list(range(8))
     with pytest.raises(ProjectError, match="closed"):
         Session(session.video, embedder=ColourEmbedder(), project=session.project)
 

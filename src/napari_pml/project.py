@@ -18,6 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,7 +32,7 @@ from zarr.storage import LocalStore
 
 from napari_pml.masks import CHECKED, MaskStore
 from napari_pml.project_record import Record
-from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectError, VideoError
+from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectClosedError, ProjectError, VideoError
 from napari_pml.video import Video, open_video
 
 FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
@@ -64,6 +65,7 @@ class Project:
         self.path, self._lock, self._record = path, lock, record
         self._written = record
         self._writing = threading.RLock()
+        self._writing_masks = threading.RLock()  # of its own: a stroke does not wait for a mask
         self._session: Callable[[], Any] = lambda: None  # the one that saves here, as long as there is one
         try:
             group: Any = zarr.open_group(LocalStore(path), mode="r+")
@@ -131,8 +133,8 @@ class Project:
         return cls(path, lock, Record.read(path))
 
     def close(self) -> None:
-        """Let others open the project. Everything is saved already, and nothing is saved here any more."""
-        with self._writing:
+        """Let others open the project. Everything is saved already; what is saved from now on ends in an error."""
+        with self._writing, self._writing_masks:
             self._lock.release()
 
     @property
@@ -187,8 +189,15 @@ class Project:
             self._session = ref(session)
 
     def masks(self, grid: tuple[int, int]) -> MaskStore:
-        """Return the masks, which are saved as they are made; ExportError if they are of another grid (h, w)."""
-        return MaskStore(self._record.shape, grid, self.path / "masks")
+        """Return the masks, which are saved as they are made, until the project is closed.
+
+        Raises:
+            ExportError: they are of another grid (h, w).
+            ProjectClosedError: the project is closed already.
+        """
+        saving = partial(self._saving, self._writing_masks)
+        with saving():
+            return MaskStore(self._record.shape, grid, self.path / "masks", saving)
 
     def shown_masks(self) -> Any:
         """Return the (T, H, W) uint16 array of the masks to look at, or None if none were ever made."""
@@ -311,11 +320,11 @@ class Project:
             self._record = self._written = record
 
     @contextmanager
-    def _saving(self) -> Iterator[None]:
+    def _saving(self, lock: threading.RLock | None = None) -> Iterator[None]:
         """Let one thread at a time write to an open project; turn what the disk says into a ProjectError."""
-        with self._writing:
+        with lock or self._writing:
             if not self._lock.is_locked:
-                raise ProjectError(
+                raise ProjectClosedError(
                     f"{self.path} is closed, so nothing can be saved there. Open it again, with another session."
                 )
             try:

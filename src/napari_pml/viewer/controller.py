@@ -98,6 +98,8 @@ class Controller:
     def forget(self, track: Track) -> None:
         """Let go of a video; chosen again, it begins anew with its layers and its project."""
         self.work.cancel()
+        if track.session is not None:
+            self._tell(track)  # so that the last stroke is saved
         track.forget_session()
         self._tracks.forget(track)
         self.track = None

@@ -121,6 +121,18 @@ def test_everything_comes_back_as_it_was_drawn(crashed, viewer, movie):
     assert session.project.path == crashed.project.path
 
 
+def test_earlier_work_on_a_video_that_cannot_be_read_is_not_looked_for(crashed, viewer, movie):
+    class Unreadable:
+        shape, dtype, ndim = movie.shape, movie.dtype, 3
+
+        def __getitem__(self, key):
+            if np.size(np.arange(6)[key[0] if isinstance(key, tuple) else key]) != 1 or np.ravel(key)[0] == 2:
+                raise OSError("the disk is gone")
+            return movie[key]
+
+    assert after_a_crash(viewer, Unreadable()).offer is None
+
+
 def test_complete_frames_come_back(quick_engine, controller, viewer, movie):
     begin(controller)
     controller.mark_complete(True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from napari.layers import Image
 
+from napari_pml.types import VideoError
 from napari_pml.viewer import autosave, layers
 from napari_pml.viewer.autosave import Saved
 from napari_pml.viewer.controller import Controller
@@ -109,8 +110,11 @@ def _earlier_work(image: Image) -> Iterator[Saved]:
     from napari_pml import open_video  # imports torch
     from napari_pml.project import changed_frame, fingerprint, is_free
 
-    video = open_video(video_data(image), channel_axis=3 if image.rgb else None)
-    content = fingerprint(video)
+    try:
+        video = open_video(video_data(image), channel_axis=3 if image.rgb else None)
+        content = fingerprint(video)
+    except VideoError:
+        return  # who begins to work on it will be told
     of_this = (s for s in saved if s.record.fingerprint == content and changed_frame(video, s.record.later) is None)
     yield from [s for s in of_this if is_free(s.path)][:1]
 

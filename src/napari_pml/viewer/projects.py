@@ -115,7 +115,7 @@ def _earlier_work(image: Image) -> Iterator[Saved]:
         content = fingerprint(video)
     except VideoError:
         return  # who begins to work on it will be told
-    of_this = (s for s in saved if s.record.fingerprint == content and changed_frame(video, s.record.later) is None)
+    of_this = (s for s in saved if s.record.fingerprint == content and changed_frame(video, s.record) is None)
     yield from [s for s in of_this if is_free(s.path)][:1]
 
 

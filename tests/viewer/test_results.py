@@ -9,7 +9,7 @@ import tifffile
 import zarr
 from napari.layers import Image, Labels
 from PIL import Image as PilImage
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from actions import begin
 from drawn_video import ColourEmbedder
@@ -109,6 +109,18 @@ def test_the_kind_of_file_is_what_was_typed_or_else_what_was_chosen(typed, kind,
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *asked: (asked[2], "Folder of PNG masks (*)"))
     assert str(ask_where(None, "mouse.2 masks")) == "mouse_2 masks"
     assert set(SUFFIXES.values()) == {"", ".tif", ".zarr", ".mp4", ".csv", ".json"}
+
+
+@pytest.mark.parametrize("answer", [QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No])
+def test_a_file_whose_suffix_was_not_typed_is_replaced_only_if_the_person_says_so(answer, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "a"), "TIFF stack (*.tif)"))
+    monkeypatch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or answer)
+    assert ask_where(None, "masks") == tmp_path / "a.tif"
+    assert asked == []
+    (tmp_path / "a.tif").touch()
+    assert ask_where(None, "masks") == (tmp_path / "a.tif" if answer == QMessageBox.StandardButton.Yes else None)
+    assert asked == ["a.tif exists already. Do you want to replace it?"]
 
 
 @pytest.fixture

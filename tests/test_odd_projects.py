@@ -95,6 +95,7 @@ FIELDS = [
     "basis",
     "drawings",
     "later",
+    "sizes",
     "channel_axis",
 ]
 BASIS = ["settings", "embedder", "fingerprint", "method", "references"]

@@ -159,8 +159,14 @@ def test_nothing_is_saved_in_a_closed_project(session, path):
     again = Session(session.video, embedder=ColourEmbedder(), project=Project.open(path))
     with pytest.raises(ProjectError, match="closed"):
         session.annotate(3, stroke())
+    for write in (lambda: session.segment(0), session.masks.clear, lambda: session.project.masks((12, 16))):
+        with pytest.raises(ProjectError, match="closed"):
+            write()
+    assert not session.masks.finished
     again.annotate(6, stroke())
-    assert reopened(again).annotations.frames.keys() == {0, 5, 6}
+    again = reopened(again)
+    assert again.annotations.frames.keys() == {0, 5, 6}
+    assert again.stale_frames() == list(range(8))
     with pytest.raises(ProjectError, match="closed"):
         Session(session.video, embedder=ColourEmbedder(), project=session.project)
 
@@ -206,11 +212,57 @@ def test_a_video_whose_later_frames_change_is_recognised(changing, path):
         project.check(changed)
 
 
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_a_change_far_behind_the_only_key_frame_is_recognised(codec, tmp_path):
+    """And the same frames in another kind of file are the same video."""
+    if codec not in av.codecs_available:
+        pytest.skip(f"FFmpeg has no {codec} here")
+    frames = np.tile(draw_video(4, 32, 48)[0], (100, 1, 1, 1))
+    before = encoded(frames, tmp_path / "before.mp4", codec)
+    Project.create(tmp_path / "p.pml.zarr", before).close()
+    project = Project.open(tmp_path / "p.pml.zarr")
+    project.check(before)
+    project.check(repacked(before.path, tmp_path / "same.mkv"))
+    if codec == "libx264":
+        other_kind = repacked(before.path, tmp_path / "same.ts")
+        assert other_kind.sizes != before.sizes
+        project.check(other_kind)
+    frames[360:] = frames[360:, ::-1].copy()
+    after = encoded(frames, tmp_path / "after.mp4", codec)
+    assert after.key_frames == [0]
+    np.testing.assert_array_equal(after.read(250), before.read(250))
+    with pytest.raises(ProjectError, match="shows something else than when"):
+        project.check(after)
+
+
+def encoded(frames, path, codec):
+    """Open frames as a file with a single key frame."""
+    with av.open(str(path), "w") as container:
+        options = {"g": "600", "sc_threshold": "1000000000" if codec == "mpeg4" else "0"}
+        stream = container.add_stream(codec, rate=10, options=options)
+        stream.height, stream.width, stream.pix_fmt, stream.bit_rate = *frames.shape[1:3], "yuv420p", 10**7
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return open_video(path)
+
+
+def repacked(path, to):
+    """Open the same compressed frames in another kind of file."""
+    with av.open(str(path)) as source, av.open(str(to), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    return open_video(to)
+
+
 def test_a_project_of_an_earlier_version_opens(session, path):
     """It knows nothing of later frames, nor of channels."""
     list(session.propagate())
     record = json.loads((path / "zarr.json").read_text())
-    for name in ("later", "channel_axis"):
+    for name in ("later", "channel_axis", "sizes"):
         del record["attributes"]["napari-pml"][name]
     (path / "zarr.json").write_text(json.dumps(record))
     assert reopened(session).stale_frames() == []

@@ -135,12 +135,17 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
 
 
 class Inputs:
-    """Videos, annotations and projects, which nothing may be written over; thousands are no more work than one."""
+    """Videos, masks, annotations and projects, which nothing may be written over; thousands take no longer than one."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         """Note files and folders that are read."""
         self._paths = {path.resolve(): path for path in paths}
         self._folders = {place.parent: path for place, path in self._paths.items() if _is_png_name(place.name)}
+
+    def check(self, output: Path) -> None:
+        """Raise ExportError if one would be lost or changed by writing to `output`, see `overwritten_by`."""
+        if (path := self.overwritten_by(output)) is not None:
+            raise ExportError(f"{path} would be overwritten: choose another place than {output} to write to.")
 
     def overwritten_by(self, output: Path) -> Path | None:
         """Return the input that would be lost or changed, if any, if a result were written to `output`.
@@ -179,8 +184,7 @@ def check_destination(
     """
     known = Inputs(inputs)
     for output in filter(None, (masks, overlay, table, coco)):
-        if (path := known.overwritten_by(output)) is not None:
-            raise ExportError(f"{path} would be overwritten: choose another place than {output} to write to.")
+        known.check(output)
     if masks.suffix.lower() not in ("", *TIFF_SUFFIXES, ".zarr"):
         raise ExportError(f"Masks are written as .tif, .zarr or a folder of PNGs (no suffix), not {masks.suffix}.")
     if masks.suffix.lower() == ".zarr" and masks.exists():

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -49,18 +49,25 @@ class MaskStore:
         grid: (h, w) of the cells of confidence.
     """
 
-    def __init__(self, shape: tuple[int, int, int], grid: tuple[int, int], path: Path | None = None) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        grid: tuple[int, int],
+        path: Path | None = None,
+        writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         """Make an empty store, or open the one at `path` again.
 
         Args:
             shape: (T, H, W) of the video.
             grid: (h, w) of its cells.
             path: of the Zarr group; None keeps it in memory.
+            writing: is entered whenever something is written, and may refuse that.
 
         Raises:
             ExportError: `path` holds something else, or masks of another shape, or cannot be written.
         """
-        self.shape, self.grid = shape, grid
+        self.shape, self.grid, self._writing = shape, grid, writing
         self._lock = threading.RLock()
         n_frames = shape[0]
         wanted = {
@@ -152,8 +159,13 @@ class MaskStore:
                 return _as_confidence(self._confidence[t])
 
     def put(self, mask: FrameMask) -> None:
-        """Keep a mask instead of the frame's earlier one, if any; ExportError if the disk refuses."""
-        with self._lock:
+        """Keep a mask instead of the frame's earlier one, if any.
+
+        Raises:
+            ExportError: the disk refuses.
+            ProjectClosedError: the masks are those of a project that was closed; they stay as they are.
+        """
+        with self._lock, self._writing():
             self._recent.pop(mask.t, None)
             stored = np.rint(mask.confidence * 255).astype(np.uint8)
             before, after, certainties = self.revisions, self.revisions, self.certainties
@@ -172,8 +184,8 @@ class MaskStore:
             self._remember(replace(mask, confidence=_as_confidence(stored)))
 
     def clear(self) -> None:
-        """Forget all masks."""
-        with self._lock:
+        """Forget all masks; ProjectClosedError if they are those of a project that was closed."""
+        with self._lock, self._writing():
             finished = np.flatnonzero(self._revisions != NO_MASK)
             self._revisions = np.full_like(self._revisions, NO_MASK)
             self._revision[:] = self._revisions

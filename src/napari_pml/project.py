@@ -18,6 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,7 +32,7 @@ from zarr.storage import LocalStore
 
 from napari_pml.masks import CHECKED, MaskStore
 from napari_pml.project_record import Record
-from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectError, VideoError
+from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectClosedError, ProjectError, VideoError
 from napari_pml.video import Video, open_video
 
 FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
@@ -40,7 +41,8 @@ but would have to be decoded up to any later one."""
 
 LATER_FRAMES, LATER_REACH = 8, 250
 """So many frames, spread over the whole video, tell whether it has changed; so many at most are decoded to get at one
-of them, which is how far encoders put key frames apart by themselves."""
+of them, which is how far encoders put key frames apart by themselves. Where they are farther apart, decoding up to the
+last frame could take as long as the video itself, and stored sizes must do: see `far_sizes`."""
 
 
 class Project:
@@ -64,6 +66,7 @@ class Project:
         self.path, self._lock, self._record = path, lock, record
         self._written = record
         self._writing = threading.RLock()
+        self._writing_masks = threading.RLock()  # of its own: a stroke does not wait for a mask
         self._session: Callable[[], Any] = lambda: None  # the one that saves here, as long as there is one
         try:
             group: Any = zarr.open_group(LocalStore(path), mode="r+")
@@ -99,6 +102,7 @@ class Project:
             shape=video.shape,
             fingerprint=fingerprint(video),
             later=later_frames(video),
+            sizes=far_sizes(video),
             channel_axis=video.channel_axis,
         )
         unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")  # until all of it is there
@@ -131,8 +135,8 @@ class Project:
         return cls(path, lock, Record.read(path))
 
     def close(self) -> None:
-        """Let others open the project. Everything is saved already, and nothing is saved here any more."""
-        with self._writing:
+        """Let others open the project. Everything is saved already; what is saved from now on ends in an error."""
+        with self._writing, self._writing_masks:
             self._lock.release()
 
     @property
@@ -165,10 +169,10 @@ class Project:
                 f"{self.path.name} belongs to another video: {self._record.name} with (frames, rows, columns) "
                 f"{self._record.shape}; {video.name} has {video.shape} or shows something else. Open that video."
             )
-        if (t := changed_frame(video, self._record.later)) is not None:
+        if (t := changed_frame(video, self._record)) is not None:
             raise ProjectError(
-                f"Frame {t} of {video.name} shows something else than when {self.path.name} was made, so what is saved "
-                "there does not belong to it. Open the video as it was, or begin a new project."
+                f"From frame {t} on, {video.name} shows something else than when {self.path.name} was made, so what is "
+                "saved there does not belong to it. Open the video as it was, or begin a new project."
             )
 
     def claim(self, session: Any) -> None:
@@ -187,8 +191,15 @@ class Project:
             self._session = ref(session)
 
     def masks(self, grid: tuple[int, int]) -> MaskStore:
-        """Return the masks, which are saved as they are made; ExportError if they are of another grid (h, w)."""
-        return MaskStore(self._record.shape, grid, self.path / "masks")
+        """Return the masks, which are saved as they are made, until the project is closed.
+
+        Raises:
+            ExportError: they are of another grid (h, w).
+            ProjectClosedError: the project is closed already.
+        """
+        saving = partial(self._saving, self._writing_masks)
+        with saving():
+            return MaskStore(self._record.shape, grid, self.path / "masks", saving)
 
     def shown_masks(self) -> Any:
         """Return the (T, H, W) uint16 array of the masks to look at, or None if none were ever made."""
@@ -311,11 +322,11 @@ class Project:
             self._record = self._written = record
 
     @contextmanager
-    def _saving(self) -> Iterator[None]:
+    def _saving(self, lock: threading.RLock | None = None) -> Iterator[None]:
         """Let one thread at a time write to an open project; turn what the disk says into a ProjectError."""
-        with self._writing:
+        with lock or self._writing:
             if not self._lock.is_locked:
-                raise ProjectError(
+                raise ProjectClosedError(
                     f"{self.path} is closed, so nothing can be saved there. Open it again, with another session."
                 )
             try:
@@ -352,9 +363,38 @@ def later_frames(video: Video) -> dict[int, str]:
     return {t: digest for t, digest in shown.items() if digest is not None}
 
 
-def changed_frame(video: Video, later: Mapping[int, str]) -> int | None:
-    """Return a frame that shows something else than `later_frames` has seen, or None; a damaged one says nothing."""
-    return next((t for t, digest in later.items() if _shown(video, t) not in (digest, None)), None)
+def far_sizes(video: Video) -> dict[int, str]:
+    """Return what tells changes of frames that are too far behind a key frame for `later_frames`; nothing is decoded.
+
+    A compressed frame that shows something else has another size, and so have those after it: an edit that leaves all
+    of them as they are is next to impossible. Sizes are known since the file was opened, so this takes no time.
+
+    Returns:
+        0 -> 16 characters for the sizes of all frames that are near enough; then, for up to eight stretches of the
+        others, the first frame of each -> the same for its sizes. Empty if there are no others.
+    """
+    times, keys = np.arange(len(video)), np.asarray(video.key_frames)
+    is_far = times - keys[np.searchsorted(keys, times, side="right") - 1] > LATER_REACH
+    if not is_far.any():
+        return {}
+    sizes = np.asarray(video.sizes, np.int64)
+    parts = [times[~is_far], *np.array_split(times[is_far], LATER_FRAMES)]
+    return {int(part[0]): hashlib.sha256(sizes[part].tobytes()).hexdigest()[:16] for part in parts if part.size}
+
+
+def changed_frame(video: Video, record: Record) -> int | None:
+    """Return the first of some frames that are not what they were when a project was made, or None.
+
+    A damaged frame says nothing. Neither do sizes where those of frames that show the same are others, too: then the
+    same frames are in another kind of file.
+    """
+    for t, digest in record.later.items():
+        if _shown(video, t) not in (digest, None):
+            return t
+    sizes = far_sizes(video) if record.sizes else {}
+    if sizes.get(0) != record.sizes.get(0):
+        return None
+    return next((t for t, digest in record.sizes.items() if sizes.get(t) != digest), None)
 
 
 def _shown(video: Video, t: int) -> str | None:

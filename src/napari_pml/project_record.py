@@ -39,6 +39,8 @@ class Record:
         drawings: the points and shapes among the annotations, in the viewer's own words.
         later: later frame of the video -> what it shows, see `later_frames`; projects of earlier versions have none.
         channel_axis: which axis of the video's file holds channels, if that was said when it was opened.
+        sizes: first frame of a stretch -> what its stored sizes are, see `far_sizes`; projects of earlier versions have
+            none.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Record:
     drawings: tuple[Mapping[str, Any], ...] = ()
     later: Mapping[int, str] = field(default_factory=dict)
     channel_axis: int | None = None
+    sizes: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -90,6 +93,7 @@ class Record:
                 names={int(label): str(name) for label, name in found.pop("names").items()},
                 drawings=tuple(found.pop("drawings")),
                 later={int(t): str(shown) for t, shown in found.pop("later", {}).items()},
+                sizes={int(t): str(stored) for t, stored in found.pop("sizes", {}).items()},
                 **found,
             )
             record._check()
@@ -111,6 +115,7 @@ class Record:
             "name": isinstance(self.name, str),
             "path": isinstance(self.path, str | None),
             "later": all(0 <= t < self.shape[0] for t in self.later),
+            "sizes": not self.sizes or min(self.sizes) == 0,
             "channel_axis": isinstance(self.channel_axis, int | None),
         }
         if wrong := [name for name, is_possible in possible.items() if not is_possible]:
@@ -119,6 +124,6 @@ class Record:
     def as_attributes(self) -> dict[str, Any]:
         """Return the attributes of the project's Zarr group, ready for JSON."""
         found = asdict(self)
-        for name in ("frames", "names", "later"):
+        for name in ("frames", "names", "later", "sizes"):
             found[name] = {str(key): value for key, value in found[name].items()}
         return {_KEY: {"format": FORMAT, **found}}

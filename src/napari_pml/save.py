@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,16 @@ import numpy as np
 
 from napari_pml.calibration import Calibration
 from napari_pml.coco import export_coco
-from napari_pml.export import export_masks, export_overlay
+from napari_pml.export import Inputs, export_masks, export_overlay
 from napari_pml.masks import MaskStore
 from napari_pml.measure import export_table, measure
 from napari_pml.types import BACKGROUND, ExportError, FrameMask
 from napari_pml.video import Video
 
 
-def save(path: Path, masks: MaskStore, video: Video | None, calibration: Calibration) -> None:
+def save(
+    path: Path, masks: MaskStore, video: Video | None, calibration: Calibration, inputs: Iterable[Path] = ()
+) -> None:
     """Write all finished masks as what the suffix of `path` says, also those of annotations that have changed since.
 
     (`masks.since(session.annotations.revision)` has those of the present annotations alone.)
@@ -27,11 +30,14 @@ def save(path: Path, masks: MaskStore, video: Video | None, calibration: Calibra
         masks: of a video.
         video: the video itself, which only an .mp4 needs.
         calibration: what is known of its frames and pixels, for a .csv.
+        inputs: files and folders that nothing may be written over, such as those of the video.
 
     Raises:
-        ExportError: no mask is finished, there is no video, the suffix is another one, or the place cannot be written.
+        ExportError: an input would be overwritten, no mask is finished, there is no video, the suffix is another one,
+            or the place cannot be written.
         VideoError: a frame cannot be decoded.
     """
+    Inputs(inputs).check(path)
     suffix = path.suffix.lower()
     if not masks.finished:
         raise ExportError("There are no masks to save yet. Paint a stroke, and propagate.")

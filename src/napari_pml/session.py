@@ -345,6 +345,7 @@ class Session:
 
         Raises:
             AnnotationError: nothing is annotated, or there is no such frame.
+            ProjectClosedError: the session's project was closed, so masks cannot be kept any more.
         """
         t, mask = frame_number(t, len(self.video)), None
         while mask is None:  # annotations may change until it is this frame's turn
@@ -367,6 +368,7 @@ class Session:
 
         Raises:
             AnnotationError: nothing is annotated, or there is no frame `start`.
+            ProjectClosedError: the session's project was closed, so masks cannot be kept any more.
         """
         start, annotations = frame_number(start, len(self.video)), self._annotated()
         if self._is_stale(start, annotations):

@@ -63,6 +63,10 @@ class ProjectError(PmlError):
     """A project is missing, damaged, in use, of another video, or cannot be saved."""
 
 
+class ProjectClosedError(ProjectError):
+    """A project was closed, so nothing can be saved there any more."""
+
+
 class DatasetError(PmlError):
     """A folder of training or evaluation videos is not laid out as expected."""
 

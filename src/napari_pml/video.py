@@ -61,6 +61,7 @@ class Video:
         fps: frames per second; 10 where the source does not say.
         is_timed: whether the source says.
         key_frames: the frames that can be read without decoding others, in order; all, unless the file is compressed.
+        sizes: of every frame of a video file as it is stored there, in bytes; empty for other sources.
     """
 
     def __init__(self, name: str, frames: Frames, path: Path | None = None, channel_axis: int | None = None) -> None:
@@ -72,6 +73,7 @@ class Video:
         self.fps = frames.fps
         self.is_timed = isinstance(frames, VideoFile)
         self.key_frames: Sequence[int] = frames.key_frames if isinstance(frames, VideoFile) else range(len(self))
+        self.sizes: Sequence[int] = frames.sizes if isinstance(frames, VideoFile) else ()
         self.n_channels = frames.shape[3]
         self._read = lru_cache(RECENT_FRAMES)(frames.read)
         self._scale: IntensityScale | None = None

@@ -43,6 +43,7 @@ class VideoFile:
         dtype: uint8, or uint16 where grey is stored with more than 8 bits.
         fps: frames per second, on average.
         key_frames: frames that can be decoded without others, in order; 0 is always among them.
+        sizes: of every frame as it is stored, in bytes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,12 +79,12 @@ class VideoFile:
         return np.ascontiguousarray(np.rot90(array, self._turns))
 
     def _read_index(self) -> None:
-        """Set the time stamp of every frame, which of them are key frames, and the frame rate."""
+        """Set the time stamp and the stored size of every frame, which are key frames, and the frame rate."""
         container = _open(self._path)
         try:
             stream = container.streams.video[0]
             packets = [
-                (packet.pts, packet.is_keyframe, packet.is_discard)
+                (packet.pts, packet.is_keyframe, packet.size, packet.is_discard)
                 for packet in container.demux(stream)
                 if packet.pts is not None
             ]
@@ -94,7 +95,7 @@ class VideoFile:
             raise VideoError(f"{self._path.name} is damaged: {error.strerror}. Copy it again.") from error
         finally:
             container.close()
-        shown = [(pts, is_key) for pts, is_key, is_discard in packets if not is_discard]
+        shown = [(pts, is_key, size) for pts, is_key, size, is_discard in packets if not is_discard]
         if not shown:
             raise VideoError(f"{self._path.name} holds no frames. Is the recording or the copy complete?")
         if len(packets) < promised:
@@ -102,11 +103,13 @@ class VideoFile:
                 f"{self._path.name} ends early: it should have {promised} frames, {len(packets)} are there.",
                 stacklevel=5,
             )
-        self._times = sorted({pts for pts, _ in shown})
+        stored = {pts: size for pts, _, size in shown}
+        self._times = sorted(stored)
+        self.sizes = [stored[pts] for pts in self._times]
         self._number = {pts: t for t, pts in enumerate(self._times)}
-        self.key_frames = sorted({0} | {self._number[pts] for pts, is_key in shown if is_key})
+        self.key_frames = sorted({0} | {self._number[pts] for pts, is_key, _ in shown if is_key})
         # AVI has no time stamps, and FFmpeg guesses wrong ones for reordered H.264; it decodes in order.
-        self._count_frames = in_avi and may_reorder and all(a < b for (a, _), (b, _) in pairwise(shown))
+        self._count_frames = in_avi and may_reorder and all(a < b for (a, *_), (b, *_) in pairwise(shown))
         if self._count_frames:
             self.key_frames = [0]
 

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import wait
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import killed_window
 from actions import begin, finished, stroke
 from drawn_video import ColourEmbedder
 from napari_pml import Project, Session, open_video
+from napari_pml.masks import MaskStore
 from napari_pml.types import BACKGROUND
 from napari_pml.viewer import autosave, objects
 from napari_pml.viewer.colours import colour_of
@@ -116,6 +119,18 @@ def test_everything_comes_back_as_it_was_drawn(crashed, viewer, movie):
     viewer.layers["clip points"].data = []
     assert not (session.annotations.frames[0] == 2).any()
     assert session.project.path == crashed.project.path
+
+
+def test_earlier_work_on_a_video_that_cannot_be_read_is_not_looked_for(crashed, viewer, movie):
+    class Unreadable:
+        shape, dtype, ndim = movie.shape, movie.dtype, 3
+
+        def __getitem__(self, key):
+            if np.size(np.arange(6)[key[0] if isinstance(key, tuple) else key]) != 1 or np.ravel(key)[0] == 2:
+                raise OSError("the disk is gone")
+            return movie[key]
+
+    assert after_a_crash(viewer, Unreadable()).offer is None
 
 
 def test_complete_frames_come_back(quick_engine, controller, viewer, movie):
@@ -308,3 +323,40 @@ def test_the_button_saves_where_the_person_says(quick_engine, make_napari_viewer
     panel.save.save.click()
     qtbot.wait_until(lambda: "mine.pml.zarr" in panel.save.place.text(), timeout=PATIENCE_MS)
     assert Path(tmp_path / "mine.pml.zarr").is_dir()
+
+
+def test_work_that_is_under_way_when_other_work_is_restored_ends_in_silence(
+    quick_engine, make_napari_viewer, movie, tmp_path, qtbot, monkeypatch
+):
+    """Its project is closed then; and what was drawn last is saved there."""
+    errors, computing, closed = [], threading.Event(), threading.Event()
+    monkeypatch.setattr("napari_pml.viewer.background.show_error", errors.append)
+    viewer = make_napari_viewer()
+    viewer.add_image(movie, name="clip")
+    viewer.dims.set_point(0, 0)
+    _, panel = viewer.window.add_plugin_dock_widget("napari-pml")
+    controller = panel.controller
+    begin(controller)
+    qtbot.wait_until(lambda: controller.track.masks is not None, timeout=PATIENCE_MS)
+    put = MaskStore.put
+
+    def put_late(store, mask):
+        computing.set()
+        assert closed.wait(PATIENCE_MS / 1000)
+        put(store, mask)
+
+    monkeypatch.setattr(MaskStore, "put", put_late)
+    session = controller.track.session
+    controller.go_to(3)
+    qtbot.wait_until(computing.is_set, timeout=PATIENCE_MS)
+    controller.draw_with("points")
+    viewer.layers["clip points"].add([[4, 19, 25]])
+    controller.forget(controller.track)
+    Project.open(session.project.path).close()  # nobody has it any more
+    closed.set()
+    wait([panel.background._future])
+    qtbot.wait(100)
+    assert errors == []
+    project = Project.open(session.project.path)
+    assert project.annotations.frames.keys() == {0, 4}
+    assert project.masks(session.masks.grid).finished == [0]

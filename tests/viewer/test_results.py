@@ -1,19 +1,28 @@
 """What is made of finished masks: tables, tracks, files."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
+import zarr
 from napari.layers import Image, Labels
-from qtpy.QtWidgets import QFileDialog
+from PIL import Image as PilImage
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from actions import begin
-from napari_pml import open_video
+from drawn_video import ColourEmbedder
+from napari_pml import Session, open_video
 from napari_pml.calibration import Calibration
 from napari_pml.save import as_masks
 from napari_pml.types import ExportError
 from napari_pml.viewer import results_box
+from napari_pml.viewer.channels import combined, layer_of, planes_of
 from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.inputs import inputs_of, read_from
+from napari_pml.viewer.mask_dialog import MaskDialog
 from napari_pml.viewer.results import calibration_of, image_below, measured, new_tracks, show_summary
 from napari_pml.viewer.results_box import ResultsBox
 from napari_pml.viewer.save_dialog import SUFFIXES, ask_where
@@ -102,6 +111,18 @@ def test_the_kind_of_file_is_what_was_typed_or_else_what_was_chosen(typed, kind,
     assert set(SUFFIXES.values()) == {"", ".tif", ".zarr", ".mp4", ".csv", ".json"}
 
 
+@pytest.mark.parametrize("answer", [QMessageBox.StandardButton.Yes, QMessageBox.StandardButton.No])
+def test_a_file_whose_suffix_was_not_typed_is_replaced_only_if_the_person_says_so(answer, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "a"), "TIFF stack (*.tif)"))
+    monkeypatch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or answer)
+    assert ask_where(None, "masks") == tmp_path / "a.tif"
+    assert asked == []
+    (tmp_path / "a.tif").touch()
+    assert ask_where(None, "masks") == (tmp_path / "a.tif" if answer == QMessageBox.StandardButton.Yes else None)
+    assert asked == ["a.tif exists already. Do you want to replace it?"]
+
+
 @pytest.fixture
 def box(viewer, runner, fake_engine, qtbot) -> ResultsBox:
     """The buttons for a clip of which one frame is segmented."""
@@ -168,3 +189,66 @@ def test_without_masks_there_is_nothing_to_measure(labels):
 
     with pytest.raises(ExportError, match="no masks"):
         measured(MaskStore((1, 2, 2), (1, 1)), Calibration())
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "frames", "frames/7.tif", "first.npy", "masks.tif"])
+def test_nothing_is_saved_over_what_an_open_layer_is_read_from(
+    name, box, viewer, data_folder, qtbot, tmp_path, monkeypatch
+):
+    shutil.copy(data_folder / "clips/flies-sleap.mp4", tmp_path / "clip.mp4")
+    write_frames(tmp_path / "frames")
+    for file in ("clip.mp4", "frames"):
+        viewer.add_image(open_video(tmp_path / file).as_layer_data())
+    tifffile.imwrite(tmp_path / "masks.tif", np.ones((2, 8, 8), np.uint8))
+    viewer.add_labels(tifffile.memmap(tmp_path / "masks.tif"))
+    np.save(tmp_path / "first.npy", np.ones((24, 40), np.uint8))
+    dialog = MaskDialog(box._controller, box)
+    with qtbot.wait_signal(dialog.accepted, timeout=PATIENCE_MS):
+        dialog.take_file(tmp_path / "first.npy")
+    before = contents(tmp_path)
+    errors = []
+    monkeypatch.setattr("napari_pml.viewer.background.show_error", errors.append)
+    monkeypatch.setattr(results_box, "ask_where", lambda *_: tmp_path / name)
+    box.save.click()
+    qtbot.wait_until(box.save.isEnabled, timeout=PATIENCE_MS)
+    (error,) = errors
+    assert "would be overwritten: choose another place" in error
+    assert contents(tmp_path) == before
+
+
+def test_nothing_is_saved_into_a_project_that_is_open(viewer, runner, qtbot, tmp_path, data_home, monkeypatch):
+    monkeypatch.setattr(
+        "napari_pml.Session", lambda video, **options: Session(video, embedder=ColourEmbedder(), **options)
+    )
+    controller = Controller(viewer, runner, lambda: None)
+    controller.choose_image(viewer.layers["clip"])
+    begin(controller)
+    (project,) = data_home.iterdir()
+    assert inputs_of([]) == [project]
+    errors = []
+    monkeypatch.setattr("napari_pml.viewer.background.show_error", errors.append)
+    monkeypatch.setattr(results_box, "ask_where", lambda *_: project / "masks")
+    box = ResultsBox(viewer, controller)
+    qtbot.addWidget(box)
+    box.refresh()
+    box.save.click()
+    qtbot.wait_until(box.save.isEnabled, timeout=PATIENCE_MS)
+    assert "would be overwritten" in errors[0]
+
+
+def test_channels_chosen_from_a_file_are_still_read_from_it(tmp_path):
+    path = tmp_path / "stack.zarr"
+    zarr.create_array(path, data=np.zeros((2, 3, 8, 8), np.uint8))
+    planes = planes_of(Image(zarr.open_array(path)), time=0, across=1)
+    assert read_from(layer_of(combined(planes, 0), planes)) == [path]
+
+
+def write_frames(folder) -> None:
+    folder.mkdir()
+    for t in range(2):
+        PilImage.new("L", (8, 8)).save(folder / f"{t}.tif")
+
+
+def contents(folder) -> dict:
+    files = (path for path in folder.rglob("*") if path.is_file() and "data" not in path.parts)
+    return {path: path.read_bytes() for path in files}

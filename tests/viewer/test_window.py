@@ -12,12 +12,13 @@ from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
+import napari_pml
 from actions import begin
 from napari_pml import METHODS
 from napari_pml.demo import make_clip
 from napari_pml.types import BACKGROUND, VideoError
 from napari_pml.viewer.widget import SegmentationWidget
-from stand_ins import FakeSession
+from stand_ins import FakeSession, FakeVideo
 
 PATIENCE_MS = 60_000
 
@@ -294,16 +295,76 @@ def test_a_network_that_is_not_there_is_explained_and_the_one_before_goes_on(ope
     qtbot.wait_until(lambda: panel.settings._network.value == "compact", timeout=PATIENCE_MS)
 
 
-def test_a_mistake_is_reported_in_plain_words_and_work_goes_on(open_panel, fake_engine, movie, qtbot, monkeypatch):
+@pytest.fixture
+def told(monkeypatch):
+    """What the person is told of in notifications."""
     messages = []
     monkeypatch.setattr("napari_pml.viewer.background.show_error", messages.append)
-    monkeypatch.setattr("napari_pml.open_video", lambda *_, **__: (_ for _ in ()).throw(VideoError("no video")))
+    return messages
+
+
+def test_what_is_in_the_way_is_told_once_stays_in_view_and_work_goes_on_when_it_is_over(
+    open_panel, fake_engine, movie, qtbot, told, monkeypatch
+):
+    wrong = ["no video"]
+
+    def unreadable(array, channel_axis):
+        if wrong:
+            raise VideoError(wrong[0])
+        return FakeVideo(array)
+
+    monkeypatch.setitem(vars(napari_pml), "open_video", unreadable)
     viewer, panel = open_panel(movie)
+    assert not panel.try_again.isVisible()
     panel.objects.select(1)
-    qtbot.wait_until(lambda: messages == ["no video"], timeout=PATIENCE_MS)
-    drag(viewer, (6, 4), (9, 9))
-    qtbot.wait_until(lambda: len(messages) > 1, timeout=PATIENCE_MS)  # pressing and releasing may each try again
-    assert set(messages) == {"no video"}
+    qtbot.wait_until(lambda: told == ["no video"], timeout=PATIENCE_MS)
+    for column in (4, 6, 8):
+        drag(viewer, (6, column), (9, column))
+        qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
+    assert told == ["no video"]
+    assert panel.problem.text() == "no video"
+    assert "your strokes stay" in panel.hint.text()
+    assert panel.problem.isVisible()
+    panel.try_again.click()
+    qtbot.wait_until(lambda: told == ["no video"] * 2 and idle(panel), timeout=PATIENCE_MS)
+    wrong[0] = "no disk"
+    drag(viewer, (6, 14), (9, 14))
+    qtbot.wait_until(lambda: told[2:] == ["no disk"] and idle(panel), timeout=PATIENCE_MS)
+    assert panel.problem.text() == "no disk"
+    wrong.clear()
+    drag(viewer, (6, 20), (9, 20))
+    qtbot.wait_until(lambda: "clip masks" in viewer.layers and idle(panel), timeout=PATIENCE_MS)
+    assert panel.problem.text() == ""
+    assert not panel.try_again.isVisible()
+    assert (panel.controller.track.session.annotations.frames[0][6:9, 4:8] == 1).all()  # no stroke was lost
+    assert len(told) == 3
+
+
+def test_a_frame_that_cannot_be_read_is_told_once_whatever_wants_it(annotated, told, qtbot, monkeypatch):
+    viewer, panel = annotated
+    segment = FakeSession.segment
+
+    def unreadable(session, t):
+        if t == 3:
+            raise VideoError("frame 3 is damaged")
+        return segment(session, t)
+
+    monkeypatch.setattr(FakeSession, "segment", unreadable)
+    monkeypatch.setattr(FakeSession, "prepare", lambda session, start: (unreadable(session, 3) for _ in range(1)))
+    panel.background._quiet.setInterval(1)
+    for t in (3, 0, 3, 0):
+        viewer.dims.set_point(0, t)
+        drag(viewer, (19, 22), (19, 28))
+        qtbot.wait(100)
+        qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
+        assert panel.problem.text() == "frame 3 is damaged"  # of the preparation, where frame 0 is in view
+    assert told == ["frame 3 is damaged"]
+    panel.propagate.click()
+    qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
+    assert told == ["frame 3 is damaged"] * 2
+    viewer.add_image(np.zeros((2, 24, 40), np.uint8), name="other")
+    panel.images.setCurrentIndex(1)
+    assert panel.problem.text() == ""
 
 
 def test_an_unexpected_error_in_the_worker_is_shown_with_its_traceback(annotated, qtbot, monkeypatch):

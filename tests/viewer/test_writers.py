@@ -10,7 +10,8 @@ from napari.components import ViewerModel
 from napari.layers import Tracks
 
 from napari_pml import open_video
-from napari_pml.export import read_labels
+from napari_pml.export import export_overlay, read_labels
+from napari_pml.save import as_masks
 from napari_pml.types import ExportError
 from napari_pml.viewer.writers import write_tracks
 
@@ -100,3 +101,20 @@ def test_layers_of_all_kinds_go_into_one_folder(viewer, drawn, tmp_path, plugin)
 def test_tracks_in_space_have_a_z(tmp_path):
     write_tracks(str(tmp_path / "ways.csv"), np.array([[1, 0, 7, 3, 4], [1, 1, 7, 3, 5]]), {"features": {}})
     assert list(pd.read_csv(tmp_path / "ways.csv")) == ["track_id", "t", "z", "y", "x"]
+
+
+def test_nothing_is_written_over_what_a_layer_is_read_from(viewer, drawn, tmp_path, monkeypatch):
+    path = tmp_path / "clip.mp4"
+    export_overlay(open_video(drawn[0]), as_masks(drawn[1]), path)
+    before = path.read_bytes()
+    viewer.add_image(open_video(path).as_layer_data(), rgb=True, name="file")
+    viewer.layers.move(len(viewer.layers) - 1, 0)
+    with pytest.raises(ExportError, match="would be overwritten"):
+        save(viewer, path, "file", "masks")
+    tifffile.imwrite(tmp_path / "clip.tif", drawn[0])
+    viewer.open(str(tmp_path / "clip.tif"), plugin="napari", name="tiff")
+    monkeypatch.setattr("napari_pml.viewer.writers.current_viewer", lambda: viewer)  # as there is in a window
+    with pytest.raises(ExportError, match="would be overwritten"):
+        viewer.layers.save(str(tmp_path), plugin="napari-pml")
+    assert path.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == {"clip.mp4", "clip.tif"}

@@ -20,7 +20,7 @@ from napari.utils.notifications import notification_manager, show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication
 
-from napari_pml.types import PmlError
+from napari_pml.types import PmlError, ProjectClosedError
 
 Job = Callable[[], Iterator[Any]]
 
@@ -116,7 +116,9 @@ class Background(QObject):
                         if task.stopped:
                             break
         except Exception as error:
-            self._arrived.emit(task, _Failure(error))
+            let_go = task.stopped and isinstance(error, ProjectClosedError)  # by the person, who wants other work back
+            if not let_go:
+                self._arrived.emit(task, _Failure(error))
         finally:
             self._arrived.emit(task, _END)
 

@@ -14,6 +14,7 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
+from napari_pml.viewer.inputs import READ_FROM, read_from
 from napari_pml.viewer.prompts import video_data
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def layer_of(data: LayerData, planes: Sequence[Plane | None]) -> Image:
         data,
         name=names if first.index is None else f"{first.layer.name} {names}",
         rgb=data.ndim == 4,
+        metadata={READ_FROM: sorted({str(path) for plane in chosen for path in read_from(plane.layer)})},
         **_placed(first.layer, list(first.axes)),
     )
 

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_pml.calibration import Calibration
 from napari_pml.viewer.errands import run_errand
+from napari_pml.viewer.inputs import inputs_of
 from napari_pml.viewer.preferences import PLUGIN
 from napari_pml.viewer.results import calibration_of, image_below, measured, show_tracks, video_of
 from napari_pml.viewer.save_dialog import ask_where
@@ -50,12 +51,12 @@ def save_selected(viewer: Viewer) -> None:
     if path is None:
         return
     image = image_below(labels, viewer.layers)
-    data, calibration = labels.data, _calibration(labels, image)
+    data, calibration, inputs = labels.data, _calibration(labels, image), inputs_of(viewer.layers)
 
     def work() -> None:
         from napari_pml.save import as_masks, save
 
-        save(path, as_masks(data), None if image is None else video_of(image), calibration)
+        save(path, as_masks(data), None if image is None else video_of(image), calibration, inputs)
 
     run_errand("saving masks", work, lambda _: show_info(f"Saved {path}"))
 

@@ -45,7 +45,7 @@ class Controller:
             changed: called whenever something the widget shows may have changed.
         """
         self.viewer, self.changed = viewer, changed
-        self.work = Work(runner, self._show, changed, self.propagate, self._in_view)
+        self.work = Work(runner, self._show, changed, self._go_on, self._in_view)
         self._soon = self.tell_soon = partial(self.work.soon, self._sync)
         self.track: Track | None = None
         self.label = 1
@@ -86,6 +86,7 @@ class Controller:
             return
         self.work.cancel()
         self.work.progress = None
+        self.work.forget_problems()
         self.problem = why_unsuitable(image) if image is not None else None
         if image is None or self.problem:
             self.track = None
@@ -98,6 +99,8 @@ class Controller:
     def forget(self, track: Track) -> None:
         """Let go of a video; chosen again, it begins anew with its layers and its project."""
         self.work.cancel()
+        if track.session is not None:
+            self._tell(track)  # so that the last stroke is saved
         track.forget_session()
         self._tracks.forget(track)
         self.track = None
@@ -169,6 +172,7 @@ class Controller:
         track = self.track
         if track is None:
             return
+        self.work.forget_problems()
 
         def learned(names: Mapping[int, str]) -> None:
             track.names.update({label: name for label, name in names.items() if label not in track.names})
@@ -193,6 +197,7 @@ class Controller:
     def configure(self, config: MethodConfig) -> None:
         """Segment with other settings from now on."""
         self.work.config = config
+        self.work.forget_problems()
         if self.track is not None and self.track.is_annotated:
             self.work.segment(self.track, self.frame)
 
@@ -201,6 +206,7 @@ class Controller:
         track = self.track
         if track is None:
             return
+        self.work.forget_problems()
 
         def use() -> None:
             self.work.use_network(track, name, self.frame, partial(self._sync, work=True))
@@ -212,9 +218,15 @@ class Controller:
 
     def propagate(self) -> None:
         """Segment the whole video, from the frame in view outward."""
-        if self.track is not None:
-            self.work.propagating = True
-            self._sync(work=True)
+        self.work.forget_problems()
+        self._go_on()
+
+    def try_again(self) -> None:
+        """Do again what failed, and say so if it fails again."""
+        self.work.forget_problems()
+        self.work.preparation.postpone()
+        self._sync(work=True)
+        self.changed()
 
     def go_to_suggestion(self) -> None:
         """Show the frame where an annotation would help most."""
@@ -318,6 +330,11 @@ class Controller:
             self.choose_image(image)
 
     # Annotations, session, jobs
+
+    def _go_on(self) -> None:
+        if self.track is not None:
+            self.work.propagating = True
+            self._sync(work=True)
 
     def _in_view(self) -> tuple[Session, int] | None:
         return (self.track.session, self.frame) if self.track is not None and self.track.session is not None else None

@@ -54,6 +54,7 @@ class LabelFolder:
         shape: (T, H, W).
         dtype: uint16.
         ndim: 3.
+        folder: in which the images lie; None if there are none.
     """
 
     dtype, ndim = np.dtype(np.uint16), 3
@@ -66,6 +67,7 @@ class LabelFolder:
             size: (H, W) of each.
         """
         self.shape = (len(paths), *size)
+        self.folder = next((path.parent for path in paths if path is not None), None)
         self._paths = list(paths)
         self._unread = {t for t, path in enumerate(paths) if path is not None}
         self._lock = threading.Lock()

@@ -15,6 +15,8 @@ def hint(controller: Controller) -> str:
         )
     if not track.is_drawn_on:
         return "Choose an object and paint a stroke on it. A few pixels are enough."
+    if track.session is None and str(controller.work.problems):
+        return "This is in the way; your strokes stay, and count as soon as it is mended:"
     if track.session is None:
         return "Getting ready: loading the network..."
     if controller.work.propagating:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QDialog, QDialogButtonBox, QFil
 from napari_pml.types import AnnotationError
 from napari_pml.viewer.background import Background
 from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.inputs import note_input
 from napari_pml.viewer.mask_import import can_take_all, mask_in_view, take_mask, usable_layers
 
 if TYPE_CHECKING:
@@ -78,15 +79,16 @@ class MaskDialog(QDialog):
             yield read_annotation(path, t)
 
         self.setEnabled(False)
-        self._reader.start(read, self._take_named, partial(self.setEnabled, True))
+        self._reader.start(read, partial(self._take_named, path), partial(self.setEnabled, True))
 
     def done(self, result: int) -> None:
         """Close, and read no more."""
         self._reader.drain()
         super().done(result)
 
-    def _take_named(self, found: NamedLabels) -> None:
+    def _take_named(self, path: Path, found: NamedLabels) -> None:
         track = self._controller.track
+        note_input(track.image, path)
         taken = track.objects if track.is_drawn_on else ()  # object 1 is there from the beginning, for the first stroke
         try:
             named = found.renumbered(dict.fromkeys(taken, "") | track.names)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari_pml.viewer.problems import Job
+
 if TYPE_CHECKING:
     from napari_pml import Session
     from napari_pml.viewer.work import Runner
@@ -19,7 +21,11 @@ class Preparation:
     """
 
     def __init__(
-        self, runner: Runner, in_view: Callable[[], tuple[Session, int] | None], changed: Callable[[], None]
+        self,
+        runner: Runner,
+        in_view: Callable[[], tuple[Session, int] | None],
+        changed: Callable[[], None],
+        watched: Callable[[Job], Job],
     ) -> None:
         """Begin idle.
 
@@ -27,8 +33,9 @@ class Preparation:
             runner: runs the job.
             in_view: returns the session and the frame that are looked at, if there is one.
             changed: called when `progress` has changed.
+            watched: notes of a job what is in its way.
         """
-        self._runner, self._in_view, self._changed = runner, in_view, changed
+        self._runner, self._in_view, self._changed, self._watched = runner, in_view, changed, watched
         self.progress: tuple[int, int] | None = None
         self._running = False
 
@@ -47,7 +54,7 @@ class Preparation:
         if found is not None:
             session, t = found
             self._running = True
-            self._runner.start(partial(session.prepare, t), self._show, self._ended)
+            self._runner.start(self._watched(partial(session.prepare, t)), self._show, self._ended)
 
     def _show(self, progress: tuple[int, int]) -> None:
         self.progress = progress

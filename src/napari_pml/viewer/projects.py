@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from napari.layers import Image
 
+from napari_pml.types import VideoError
 from napari_pml.viewer import autosave, layers
 from napari_pml.viewer.autosave import Saved
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.drawings import restored_layers
+from napari_pml.viewer.inputs import inputs_of
 from napari_pml.viewer.prompts import video_data, video_shape
 from napari_pml.viewer.track import Track
 from napari_pml.viewer.work import Runner
@@ -56,7 +58,8 @@ class Projects:
         track = self._controller.track
         if track is not None and track.session is not None:
             self.saving = True
-            self._runner.start(partial(_move, track, path), partial(self._moved, track), self._ended)
+            inputs = inputs_of(self._controller.viewer.layers)
+            self._runner.start(partial(_move, track, path, inputs), partial(self._moved, track), self._ended)
             self._changed()
 
     def _found(self, image: Image, saved: Saved | None) -> None:
@@ -107,9 +110,12 @@ def _earlier_work(image: Image) -> Iterator[Saved]:
     from napari_pml import open_video  # imports torch
     from napari_pml.project import changed_frame, fingerprint, is_free
 
-    video = open_video(video_data(image), channel_axis=3 if image.rgb else None)
-    content = fingerprint(video)
-    of_this = (s for s in saved if s.record.fingerprint == content and changed_frame(video, s.record.later) is None)
+    try:
+        video = open_video(video_data(image), channel_axis=3 if image.rgb else None)
+        content = fingerprint(video)
+    except VideoError:
+        return  # who begins to work on it will be told
+    of_this = (s for s in saved if s.record.fingerprint == content and changed_frame(video, s.record) is None)
     yield from [s for s in of_this if is_free(s.path)][:1]
 
 
@@ -121,9 +127,11 @@ def _read(offer: Saved) -> Iterator[tuple[Any, Any, Any]]:
     yield project.annotations, project.record.drawings, project.shown_masks()
 
 
-def _move(track: Track, path: Path) -> Iterator[Any]:
+def _move(track: Track, path: Path, inputs: Iterable[Path]) -> Iterator[Any]:
+    from napari_pml.export import Inputs
     from napari_pml.project import Project
 
+    Inputs(inputs).check(path)
     session = track.session
     old = session.project
     new = Project.create(path, session.video, track.image.source.path or (old and old.record.path))

@@ -15,6 +15,7 @@ from superqt import QCollapsible
 from napari_pml.calibration import Calibration
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.errands import run_errand
+from napari_pml.viewer.inputs import inputs_of
 from napari_pml.viewer.results import calibration_of, measured, show_summary, show_tracks
 from napari_pml.viewer.save_dialog import ask_where
 from napari_pml.viewer.track import Track
@@ -88,12 +89,12 @@ class ResultsBox(QCollapsible):
         path = ask_where(self, f"{track.image.name} masks")
         if path is None:
             return
-        session, calibration = track.session, _calibration(track)
+        session, calibration, inputs = track.session, _calibration(track), inputs_of(self._viewer.layers)
 
         def work() -> None:
             from napari_pml.save import save
 
-            save(path, session.masks, session.video, calibration)
+            save(path, session.masks, session.video, calibration, inputs)
 
         said = f"Saved {path}{_earlier(track)}"
         self._run("saving masks", work, lambda _: show_info(said))

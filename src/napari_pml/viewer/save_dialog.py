@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 SUFFIXES = {
     "Folder of PNG masks (*)": "",
@@ -20,7 +20,8 @@ SUFFIXES = {
 def ask_where(parent: QWidget | None, name: str) -> Path | None:
     """Let the person choose a file or folder to save masks in; None if they change their mind.
 
-    A suffix that they type counts; if they type none, or another one, that of the kind they chose is added.
+    A suffix that they type counts; if they type none, or another one, that of the kind they chose is added. Whether to
+    replace a file of that name is asked then: the dialog has asked for the name as it was typed.
 
     Args:
         parent: of the dialog.
@@ -32,4 +33,9 @@ def ask_where(parent: QWidget | None, name: str) -> Path | None:
         return None
     if Path(path).suffix.lower() in set(SUFFIXES.values()) - {""}:
         return Path(path)
-    return Path(path + SUFFIXES[kind])
+    place = Path(path + SUFFIXES[kind])
+    replaces = str(place) != path and place.is_file()
+    question = f"{place.name} exists already. Do you want to replace it?"
+    if replaces and QMessageBox.question(parent, "Save masks", question) != QMessageBox.StandardButton.Yes:
+        return None
+    return place

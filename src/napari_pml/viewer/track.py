@@ -247,8 +247,16 @@ class Track:
 
 def session_in(path: Path) -> Session | None:
     """Return the session that has the project at `path` open in this process."""
-    sessions = (session for _, session in _SESSIONS.values() if session.project is not None)
-    return next((session for session in sessions if session.project.path == path.absolute()), None)
+    return next((session for session in _saved_sessions() if session.project.path == path.absolute()), None)
+
+
+def open_projects() -> list[Path]:
+    """Return the paths of the projects that are open in this process."""
+    return [session.project.path for session in _saved_sessions()]
+
+
+def _saved_sessions() -> list[Session]:
+    return [session for _, session in _SESSIONS.values() if session.project is not None]
 
 
 def _known_session(image: Image) -> Session | None:

@@ -82,7 +82,10 @@ class SegmentationWidget(QWidget):
         self.channels.clicked.connect(self._choose_channels)
 
         self.help, self.first_hint = HelpButton(), FirstHint()
-        self.hint = QLabel(wordWrap=True)
+        self.hint, self.problem = QLabel(wordWrap=True), QLabel(wordWrap=True)
+        self.problem.setTextFormat(Qt.TextFormat.PlainText)
+        self.try_again = QPushButton("Try again", toolTip="Do what failed once more, now that its cause is mended")
+        self.try_again.clicked.connect(controller.try_again)
         self.first_steps = FirstSteps(self._viewer)
         self.objects = ObjectBar(controller)
         self.tools = QWidget()
@@ -146,9 +149,8 @@ class SegmentationWidget(QWidget):
         top.addWidget(self.images, stretch=1)
         top.addWidget(self.help)
         content = QWidget()
-        layout = _stack(
-            content, self.first_hint, self.channels, self.restore, self.hint, self.first_steps, self.work_area
-        )
+        above = self.first_hint, self.channels, self.restore, self.hint, self.problem, self.try_again, self.first_steps
+        layout = _stack(content, *above, self.work_area)
         layout.insertLayout(0, top)
         layout.addStretch()
         scroll = QScrollArea(widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
@@ -199,6 +201,9 @@ class SegmentationWidget(QWidget):
         self.channels.setVisible(has_choice(self.images.currentData(), self._viewer))
         self.hint.setText(hint(controller))
         self.status.setText(status(controller))
+        self.problem.setText(str(controller.work.problems))
+        for shown in (self.problem, self.try_again):
+            shown.setVisible(bool(self.problem.text()))
         self.first_steps.setVisible(self.images.count() == 0)
         self.work_area.setVisible(track is not None)
         self.objects.show_objects()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_pml.viewer.preparation import Preparation
+from napari_pml.viewer.problems import Problems
 from napari_pml.viewer.progress import Learning, Progress
 from napari_pml.viewer.track import Track, session_in
 
@@ -45,6 +46,7 @@ class Work:
         learning: of what is annotated, as long as the method has to; None otherwise.
         preparation: what is done when nobody wants anything.
         config: the settings that were chosen, or None for the session's own.
+        problems: what is in the way.
     """
 
     def __init__(
@@ -68,7 +70,8 @@ class Work:
         self.propagating = self.paused = False
         self.progress: Progress | None = None
         self.learning: Learning | None = None
-        self.preparation = Preparation(runner, in_view, changed)
+        self.preparation = Preparation(runner, in_view, changed, lambda job: self.problems.watched("preparation", job))
+        self.problems = Problems()
         self.config: MethodConfig | None = None
         self._opening: Track | None = None
 
@@ -170,6 +173,10 @@ class Work:
         self.preparation.postpone()
         self._runner.soon(callback)
 
+    def forget_problems(self) -> None:
+        """Tell the person of everything that is in the way from now on, as if they had never heard of it."""
+        self.problems = Problems()
+
     def pause(self) -> None:
         """Stop a propagation that will be resumed; finished frames stay."""
         self.cancel()
@@ -196,7 +203,7 @@ class Work:
     ) -> None:
         self._opening, self.learning = opening, None
         self.preparation.replaced()
-        self._runner.start(job, receive, ended)
+        self._runner.start(self.problems.watched("work", job), receive, ended)
         self._changed()
 
     def _received(self, track: Track, result: LearningProgress | FrameMask) -> None:

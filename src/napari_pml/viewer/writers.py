@@ -6,15 +6,20 @@ napari calls these in the main thread and takes their errors for notifications.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari import current_viewer
 from napari.layers import Layer
 
 from napari_pml.types import ExportError
+from napari_pml.viewer.inputs import inputs_of, read_from_array
 from napari_pml.viewer.readers import LayerTuple
 from napari_pml.viewer.results import as_video, calibration_of
+
+_SUFFIXES = {"labels": ".png", "image": ".tif", "tracks": ".csv", "points": ".csv", "shapes": ".csv"}
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -23,20 +28,22 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Several frames as .png become a folder of that name without the suffix, one PNG for each.
 
     Raises:
-        ExportError: these are no masks, or the place cannot be written.
+        ExportError: these are no masks, an open layer is read from there, or the place cannot be written.
     """
     from napari_pml.export import write_mask_png
     from napari_pml.save import as_masks, save
 
-    target, labels = Path(path), _full(data, meta)
+    labels = _full(data, meta)
+    as_png, is_single = Path(path).suffix.lower() == ".png", len(labels.shape) == 2
+    target = _mask_place(path, labels)
+    _check([target], [(data, meta, "labels")])
     masks = as_masks(labels)
-    if target.suffix.lower() != ".png":
+    if not as_png:
         # a single image has no axis of time; of three axes and one more, the last three count
         save(target, masks, None, calibration_of((1, *meta["scale"]), (meta["units"][0], *meta["units"]), labels))
-    elif len(labels.shape) == 2:
+    elif is_single:
         write_mask_png(masks[0].labels, target)
     else:
-        target = target.with_suffix("")
         for t in masks.finished:
             write_mask_png(masks[t].labels, target / f"{t:05d}.png")
     return [str(target)]
@@ -46,11 +53,12 @@ def write_overlay(path: str, layers: list[LayerTuple]) -> list[str]:
     """Write an image layer with a Labels layer drawn over it as .mp4; return its path.
 
     Raises:
-        ExportError: the two are not of one size, or the place cannot be written.
+        ExportError: the two are not of one size, an open layer is read from there, or the place cannot be written.
     """
     from napari_pml.export import export_overlay
     from napari_pml.save import as_masks
 
+    _check([Path(path)], layers)
     (image, of_image, _), (labels, of_labels, _) = sorted(layers, key=lambda layer: layer[2])
     video = as_video(_full(image, of_image), of_image["rgb"])
     masks = as_masks(_full(labels, of_labels))
@@ -69,12 +77,13 @@ def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     These columns, without the features, are the data of a Tracks layer again, as other trackers write them too.
 
     Raises:
-        ExportError: the place cannot be written.
+        ExportError: an open layer is read from there, or the place cannot be written.
     """
     import pandas as pd
 
     from napari_pml.export import written
 
+    _check([Path(path)], [(data, meta, "tracks")])
     columns = ["track_id", "t", *"zyx"[5 - np.shape(data)[1] :]]
     table = pd.DataFrame(data, columns=columns).assign(**dict(meta["features"]))
     with written(Path(path)) as unfinished:
@@ -88,21 +97,47 @@ def write_folder(path: str, layers: list[LayerTuple]) -> list[str]:
     Labels become folders of PNGs, images TIFFs, points, shapes and tracks tables.
 
     Raises:
-        ExportError: there are labels that are no masks, or the place cannot be written.
+        ExportError: there are labels that are no masks, or the place cannot be written; or an open layer is read from
+            one of these files, and then none is written.
     """
-    folder, paths = Path(path), []
+    folder, paths = Path(path), list[str]()
+    names = (re.sub(r"[^\w .-]+", "_", meta["name"]) + _SUFFIXES[kind] for _, meta, kind in layers)
+    targets = [str(folder / name) for name in names]
+    places = (
+        _mask_place(target, _full(data, meta)) if kind == "labels" else Path(target)
+        for (data, meta, kind), target in zip(layers, targets, strict=True)
+    )
+    _check(places, layers)
     folder.mkdir(parents=True, exist_ok=True)
-    for data, meta, kind in layers:
-        target = folder / re.sub(r"[^\w .-]+", "_", meta["name"])
+    for (data, meta, kind), target in zip(layers, targets, strict=True):
         if kind == "labels":
-            paths += write_labels(f"{target}.png", data, meta)
+            paths += write_labels(target, data, meta)
         elif kind == "tracks":
-            paths += write_tracks(f"{target}.csv", data, meta)
+            paths += write_tracks(target, data, meta)
         elif kind == "image":
-            paths += _write_image(Path(f"{target}.tif"), _full(data, meta), meta["rgb"])
+            paths += _write_image(Path(target), _full(data, meta), meta["rgb"])
         else:
-            paths += Layer.create(data, meta, kind).save(f"{target}.csv")
+            paths += Layer.create(data, meta, kind).save(target)
     return paths
+
+
+def _mask_place(path: str, labels: Any) -> Path:
+    """Return where labels are written: as a .png, several frames become a folder."""
+    place = Path(path)
+    return place.with_suffix("") if place.suffix.lower() == ".png" and len(labels.shape) > 2 else place
+
+
+def _check(targets: Iterable[Path], layers: Iterable[LayerTuple]) -> None:
+    """Raise ExportError if one of `layers`, or one that is shown, is read from a place that would be written."""
+    from napari_pml.export import Inputs
+
+    viewer = current_viewer()
+    read = inputs_of(viewer.layers) if viewer is not None else []
+    for data, meta, _ in layers:
+        read += read_from_array(_full(data, meta), meta.get("metadata", {}))
+    known = Inputs(read)
+    for target in targets:
+        known.check(target)
 
 
 def _write_image(path: Path, data: Any, rgb: bool) -> list[str]:

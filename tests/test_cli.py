@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from napari_pml import open_video
 from napari_pml.cli import app
 from napari_pml.export import read_labels, write_mask_png
+from napari_pml.project import Project
 from napari_pml.project_record import Record
 from napari_pml.session import Session
 
@@ -68,6 +69,22 @@ def test_a_run_is_saved_as_a_project_and_continued(run, clip, tmp_path, drawn):
     result = run("segment", tmp_path / "mirrored", "--references", project, "--out", tmp_path / "learned")
     assert result.exit_code == 0, result.output
     assert set(np.unique(read_labels(tmp_path / "learned/00004.png"))) == {0, 1, 2}
+
+
+def test_the_overlay_has_the_colours_of_the_project(run, clip, tmp_path, drawn):
+    project, overlay = tmp_path / "clip.pml.zarr", tmp_path / "overlay.mp4"
+    first = ("--annotations", tmp_path / "first.png", "--out", tmp_path / "masks")
+    assert run("segment", clip, *first, "--project", project).exit_code == 0
+    kept = Project.open(project)
+    kept.note(colours={2: (255, 0, 255)})
+    kept.flush()
+    kept.close()
+    result = run("segment", clip, "--out", tmp_path / "masks", "--project", project, "--overlay", overlay)
+    assert result.exit_code == 0, result.output
+    inside = drawn[1][0] == 2
+    change = open_video(overlay).read(0)[inside].mean(axis=0) - drawn[0][0][inside].mean(axis=0)
+    assert change[0] > 20
+    assert change[1] < 0
 
 
 def test_a_project_keeps_its_method_and_settings_unless_others_are_given(run, clip, tmp_path):

@@ -11,6 +11,7 @@ from napari_pml.export import (
     export_masks,
     export_overlay,
     overlay_frame,
+    overlay_palette,
     read_labels,
     write_mask_png,
 )
@@ -187,6 +188,12 @@ def test_overlay_separates_objects_that_touch_and_knows_many():
     painted = overlay_frame(np.zeros((10, 10, 3), np.float32), labels)
     assert (painted[:, 4] != painted[:, 5]).any(axis=1).all()
     assert painted[5, 0].any()
+
+
+def test_overlay_has_the_colours_that_objects_have_of_their_own():
+    labels = np.array([[1, 1, 1, 2, 2, 2, 300, 300, 300]], np.uint16)
+    painted = overlay_frame(np.zeros((1, 9, 3), np.float32), labels, overlay_palette({2: (9, 200, 7), 300: (1, 2, 3)}))
+    assert painted[0, [2, 3, 6]].tolist() == [[128, 0, 0], [9, 200, 7], [1, 2, 3]]
 
 
 def test_overlay_video_has_all_frames_in_even_size(masks, drawn, tmp_path):

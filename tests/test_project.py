@@ -54,7 +54,7 @@ def reopened(session, config=None, embedder=None):
 def test_everything_is_found_again(session):
     session.config = PmlConfig(k=3)
     list(session.propagate())
-    session.project.note(names={1: "disc"})
+    session.project.note(names={1: "disc"}, colours={1: (0, 128, 255)})
     session.project.flush()
     again = reopened(session)
     assert again.annotations.frames.keys() == {0, 5}
@@ -62,6 +62,7 @@ def test_everything_is_found_again(session):
         np.testing.assert_array_equal(again.annotations.frames[t], labels)
     assert again.annotations.complete == {0}
     assert again.project.record.names == {1: "disc"}
+    assert again.project.record.colours == {1: (0, 128, 255)}
     assert again.config == PmlConfig(k=3)
     assert again.stale_frames() == []
     assert list(again.propagate()) == []
@@ -259,10 +260,10 @@ def repacked(path, to):
 
 
 def test_a_project_of_an_earlier_version_opens(session, path):
-    """It knows nothing of later frames, nor of channels."""
+    """It knows nothing of later frames, channels and colours."""
     list(session.propagate())
     record = json.loads((path / "zarr.json").read_text())
-    for name in ("later", "channel_axis", "sizes"):
+    for name in ("later", "channel_axis", "sizes", "colours"):
         del record["attributes"]["napari-pml"][name]
     (path / "zarr.json").write_text(json.dumps(record))
     assert reopened(session).stale_frames() == []
@@ -359,7 +360,7 @@ def test_other_folders_are_refused_and_left_alone(tmp_path, drawn):
 
 def test_work_moves_to_another_project(session, tmp_path, drawn):
     list(session.propagate())
-    session.project.note(names={2: "square"})
+    session.project.note(names={2: "square"}, colours={2: (9, 8, 7)})
     first = session.project
     session.keep_in(Project.create(tmp_path / "elsewhere.pml.zarr", session.video))
     session.annotate(7, stroke(2))
@@ -369,6 +370,7 @@ def test_work_moves_to_another_project(session, tmp_path, drawn):
     assert again.stale_frames() == []
     assert again.annotations.frames.keys() == {0, 5, 7}
     assert again.project.record.names == {2: "square"}
+    assert again.project.record.colours == {2: (9, 8, 7)}
     assert first.annotations.frames.keys() == {0, 5}
 
 

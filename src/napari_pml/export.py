@@ -6,10 +6,11 @@ Every file is written under another name first and renamed when it is complete.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import av
@@ -216,25 +217,47 @@ def export_masks(masks: MaskStore, path: Path) -> None:
             write_mask_png(masks[t].labels, path / png_name(t))
 
 
-def overlay_frame(rgb: NDArray[np.float32], labels: Labels) -> NDArray[np.uint8]:
+def overlay_palette(own: Mapping[int, Sequence[int]] = MappingProxyType({})) -> NDArray[np.uint8]:
+    """Return the colour of every label in an overlay, as (65536, 3) RGB.
+
+    Args:
+        own: object -> the RGB, 0..255, that it has instead of its colour in the DAVIS palette.
+    """
+    davis = davis_palette()
+    palette = np.concatenate([davis[:1], np.tile(davis[1:], (BACKGROUND // 255, 1))])
+    for label, colour in own.items():
+        palette[label] = colour
+    return palette
+
+
+def overlay_frame(
+    rgb: NDArray[np.float32], labels: Labels, palette: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Paint objects over a frame, translucent with an opaque outline.
 
     Args:
         rgb: (H, W, 3) in 0..1.
         labels: (H, W), 0 = background.
+        palette: as `overlay_palette` returns it, which is what None stands for.
 
     Returns:
         (H, W, 3) uint8.
     """
-    colours = davis_palette()[np.where(labels > 0, (labels - 1) % 255 + 1, 0)] / np.float32(255)
+    colours = (overlay_palette() if palette is None else palette)[labels] / np.float32(255)
     inside = (labels > 0)[..., None]
     outline = (_outline(labels) & (labels > 0))[..., None]
     opacity = np.where(outline, 1, np.where(inside, OPACITY, 0)).astype(np.float32)
     return np.rint((rgb * (1 - opacity) + colours * opacity) * 255).astype(np.uint8)
 
 
-def export_overlay(video: Video, masks: MaskStore, path: Path) -> None:
+def export_overlay(video: Video, masks: MaskStore, path: Path, palette: NDArray[np.uint8] | None = None) -> None:
     """Write the video with its objects painted over it as an .mp4; frames without a mask stay as they are.
+
+    Args:
+        video: to paint over.
+        masks: of its objects.
+        path: of the .mp4.
+        palette: as for `overlay_frame`.
 
     Raises:
         ExportError: the suffix is another one, or the file cannot be written.
@@ -248,7 +271,7 @@ def export_overlay(video: Video, masks: MaskStore, path: Path) -> None:
         stream.width, stream.height = width + width % 2, height + height % 2  # the codecs want even numbers
         stream.pix_fmt = "yuv420p"
         for t in range(len(video)):
-            painted = np.pad(_painted(video, masks, t), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            painted = np.pad(_painted(video, masks, t, palette), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(painted, format="rgb24")))
         container.mux(stream.encode())
 
@@ -312,9 +335,9 @@ def _export_zarr(masks: MaskStore, path: Path) -> None:
             array[t] = masks[t].labels
 
 
-def _painted(video: Video, masks: MaskStore, t: int) -> NDArray[np.uint8]:
+def _painted(video: Video, masks: MaskStore, t: int, palette: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     labels = masks[t].labels if masks.revisions[t] > STALE else np.zeros(video.shape[1:], np.uint16)
-    return overlay_frame(video.rgb(t), labels)
+    return overlay_frame(video.rgb(t), labels, palette)
 
 
 def _outline(labels: Labels) -> NDArray[np.bool_]:

@@ -235,7 +235,7 @@ class Project:
             self.annotations = annotations
 
     def note(self, **changes: Any) -> None:
-        """Change `names` or `drawings` of the record, to be saved with the next change, or by `flush`."""
+        """Change `names`, `colours` or `drawings` of the record, to be saved with the next change, or by `flush`."""
         with self._writing:
             self._record = replace(self._record, **changes)
 

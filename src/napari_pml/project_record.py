@@ -10,7 +10,7 @@ from typing import Any
 import zarr
 from zarr.storage import LocalStore
 
-from napari_pml.types import UNREADABLE, ProjectError
+from napari_pml.types import BACKGROUND, UNREADABLE, ProjectError
 
 SUFFIX = ".pml.zarr"
 """How a project's folder is named."""
@@ -34,6 +34,7 @@ class Record:
         frames: annotated frame -> which of its two places holds the annotation, 0 or 1.
         complete: frames whose unpainted pixels are background.
         names: object -> its name.
+        colours: object -> the RGB, 0..255, that a person chose for it; projects of earlier versions have none.
         basis: what masks depend on besides the annotations: "settings", "embedder", "fingerprint", "method" (weights
             of its own), "references".
         drawings: the points and shapes among the annotations, in the viewer's own words.
@@ -51,6 +52,7 @@ class Record:
     frames: Mapping[int, int] = field(default_factory=dict)
     complete: tuple[int, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     basis: Mapping[str, Any] = field(default_factory=dict)
     drawings: tuple[Mapping[str, Any], ...] = ()
     later: Mapping[int, str] = field(default_factory=dict)
@@ -91,6 +93,7 @@ class Record:
                 frames={int(t): int(place) for t, place in found.pop("frames").items()},
                 complete=tuple(int(t) for t in found.pop("complete")),
                 names={int(label): str(name) for label, name in found.pop("names").items()},
+                colours={int(label): _rgb(*colour) for label, colour in found.pop("colours", {}).items()},
                 drawings=tuple(found.pop("drawings")),
                 later={int(t): str(shown) for t, shown in found.pop("later", {}).items()},
                 sizes={int(t): str(stored) for t, stored in found.pop("sizes", {}).items()},
@@ -108,6 +111,7 @@ class Record:
             "revision": 0 <= self.revision < 2**62,
             "frames": all(0 <= t < self.shape[0] and place in (0, 1) for t, place in self.frames.items()),
             "complete": self.frames.keys() >= set(self.complete),
+            "colours": all(0 < label < BACKGROUND and 0 <= min(c) <= max(c) < 256 for label, c in self.colours.items()),
             "basis": isinstance(self.basis, dict)
             and all(
                 isinstance(value, dict if name == "settings" else str | None) for name, value in self.basis.items()
@@ -124,6 +128,10 @@ class Record:
     def as_attributes(self) -> dict[str, Any]:
         """Return the attributes of the project's Zarr group, ready for JSON."""
         found = asdict(self)
-        for name in ("frames", "names", "later", "sizes"):
+        for name in ("frames", "names", "colours", "later", "sizes"):
             found[name] = {str(key): value for key, value in found[name].items()}
         return {_KEY: {"format": FORMAT, **found}}
+
+
+def _rgb(red: Any, green: Any, blue: Any) -> tuple[int, int, int]:
+    return int(red), int(green), int(blue)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_pml.calibration import Calibration
 from napari_pml.coco import export_coco
@@ -18,7 +19,12 @@ from napari_pml.video import Video
 
 
 def save(
-    path: Path, masks: MaskStore, video: Video | None, calibration: Calibration, inputs: Iterable[Path] = ()
+    path: Path,
+    masks: MaskStore,
+    video: Video | None,
+    calibration: Calibration,
+    inputs: Iterable[Path] = (),
+    palette: NDArray[np.uint8] | None = None,
 ) -> None:
     """Write all finished masks as what the suffix of `path` says, also those of annotations that have changed since.
 
@@ -31,6 +37,7 @@ def save(
         video: the video itself, which only an .mp4 needs.
         calibration: what is known of its frames and pixels, for a .csv.
         inputs: files and folders that nothing may be written over, such as those of the video.
+        palette: colours of objects in an .mp4, see `overlay_palette`; by default the DAVIS palette.
 
     Raises:
         ExportError: an input would be overwritten, no mask is finished, there is no video, the suffix is another one,
@@ -50,7 +57,7 @@ def save(
             raise ExportError(
                 "There is no image layer of the same size as the masks to draw them over. Open the video."
             )
-        export_overlay(video, masks, path)
+        export_overlay(video, masks, path, palette)
     else:
         export_masks(masks, path)
 

@@ -274,7 +274,7 @@ class Session:
             with self._annotating:  # for a moment only: what has been painted meanwhile
                 if self.project is not None:
                     record = self.project.record
-                    project.note(names=record.names, drawings=record.drawings)
+                    project.note(names=record.names, colours=record.colours, drawings=record.drawings)
                 project.save(self.annotations, self._segmenter.basis)
                 self.masks, self.project = masks, project
 

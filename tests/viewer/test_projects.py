@@ -153,6 +153,18 @@ def test_names_come_back(quick_engine, controller, viewer, movie):
     assert projects._controller.track.names == {1: "left paw"}
 
 
+def test_colours_come_back(quick_engine, controller, viewer, movie):
+    begin(controller)
+    objects.recolour(controller.track, [1], (0.0, 1.0, 0.2, 1.0))
+    controller.tell_soon()
+    controller.track.session.project.close()
+    projects = after_a_crash(viewer, movie)
+    projects.restore()
+    assert projects._controller.track.appearance.colour(1) == (0.0, 1.0, 0.2, 1.0)
+    for name in ("clip strokes", "clip masks"):
+        np.testing.assert_allclose(viewer.layers[name].get_color(1), (0.0, 1.0, 0.2, 1.0), atol=1e-6)
+
+
 def test_what_was_drawn_before_restoring_stays(crashed, viewer, movie):
     projects = after_a_crash(viewer, movie)
     begin(projects._controller)

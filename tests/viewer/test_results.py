@@ -17,7 +17,7 @@ from napari_pml import Session, open_video
 from napari_pml.calibration import Calibration
 from napari_pml.save import as_masks
 from napari_pml.types import ExportError
-from napari_pml.viewer import results_box
+from napari_pml.viewer import objects, results_box
 from napari_pml.viewer.channels import combined, layer_of, planes_of
 from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.controller import Controller
@@ -145,6 +145,28 @@ def test_the_tracks_button_adds_one_layer_however_often_it_is_pressed(box, viewe
     tracks = [layer for layer in viewer.layers if layer.name.startswith("clip tracks")]
     assert len(tracks) == 1
     assert tracks[0].data[0].tolist() == [1, 0, 7.5, 6.5]
+
+
+def test_tracks_follow_the_colours_of_objects(box, viewer, qtbot):
+    box.tracks.click()
+    qtbot.wait_until(box.tracks.isEnabled, timeout=PATIENCE_MS)
+    green = (0.0, 1.0, 0.0, 1.0)
+    objects.recolour(box._controller.track, [1], green)
+    assert viewer.layers["clip tracks"].track_colors.tolist() == [list(green)]
+    objects.set_hidden(box._controller.track, [1], True)
+    assert viewer.layers["clip tracks"].track_colors.tolist() == [[0, 1, 0, 0]]
+
+
+def test_an_overlay_has_the_colours_of_the_window(box, viewer, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(results_box, "ask_where", lambda *_: tmp_path / "overlay.mp4")
+    track = box._controller.track
+    track.session.video = open_video(track.data)
+    objects.recolour(track, [1], (0.0, 1.0, 0.0, 1.0))
+    box.save.click()
+    qtbot.wait_until(box.save.isEnabled, timeout=PATIENCE_MS)
+    inside = np.asarray(viewer.layers["clip masks"].data[0]) == 1
+    red, green, blue = open_video(tmp_path / "overlay.mp4").read(0)[inside].mean(axis=0)
+    assert green > 20 + max(red, blue)
 
 
 def test_the_save_button_writes_and_says_so(box, qtbot, tmp_path, monkeypatch):

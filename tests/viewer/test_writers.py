@@ -11,7 +11,7 @@ from napari.layers import Tracks
 from PIL import Image
 
 from napari_pml import open_video
-from napari_pml.export import export_overlay, read_labels
+from napari_pml.export import export_overlay, overlay_frame, overlay_palette, read_labels
 from napari_pml.save import as_masks
 from napari_pml.types import ExportError
 from napari_pml.viewer.writers import write_tracks
@@ -67,6 +67,10 @@ def test_a_table_knows_scale_and_units(viewer, tmp_path):
 def test_masks_over_their_video(viewer, drawn, tmp_path):
     assert save(viewer, tmp_path / "overlay.mp4", "clip", "masks") == [str(tmp_path / "overlay.mp4")]
     assert open_video(tmp_path / "overlay.mp4").shape == (8, 96, 128)
+    inside, shown = drawn[1][0] == 1, overlay_palette({1: (viewer.layers["masks"].get_color(1)[:3] * 255).tolist()})
+    painted = overlay_frame(drawn[0][0] / np.float32(255), drawn[1][0], shown)
+    found = open_video(tmp_path / "overlay.mp4").read(0)[inside].mean(axis=0)
+    np.testing.assert_allclose(found, painted[inside].mean(axis=0), atol=10)
     viewer.add_labels(drawn[1][:, :50], name="smaller")
     with pytest.raises(ExportError, match="own video"):
         save(viewer, tmp_path / "wrong.mp4", "clip", "smaller")

@@ -62,7 +62,7 @@ def segment(
     with clear_errors():
         from napari_pml.annotation_files import AnnotationFiles
         from napari_pml.embedding.cache import users_cache
-        from napari_pml.export import check_destination, export_masks, export_overlay, png_name
+        from napari_pml.export import check_destination, export_masks, export_overlay, overlay_palette, png_name
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.table import DEFAULT, METHODS
         from napari_pml.project import Project
@@ -92,7 +92,7 @@ def segment(
             if out.suffix:
                 export_masks(masks, out)
             if overlay is not None:
-                export_overlay(source, masks, overlay)
+                export_overlay(source, masks, overlay, overlay_palette(kept.record.colours if kept else {}))
             export_numbers(source, masks, table, coco)
         typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay and finished else ""))
         if stale := session.stale_frames():

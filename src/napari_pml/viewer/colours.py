@@ -6,7 +6,9 @@ import colorsys
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from napari.utils.colormaps import DirectLabelColormap
+import numpy as np
+from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
+from numpy.typing import NDArray
 
 from napari_pml.types import BACKGROUND, UNLABELLED
 
@@ -38,6 +40,12 @@ def object_colormap(special: Mapping[int, RGBA] = MappingProxyType({})) -> Direc
     """
     colours: dict[int | None, RGBA] = {label: colour_of(label) for label in (*range(_MANY), BACKGROUND)}
     return DirectLabelColormap(color_dict={**colours, **special, None: colour_of(_MANY)})
+
+
+def palette(colormap: CyclicLabelColormap | DirectLabelColormap) -> NDArray[np.uint8]:
+    """Return the colour of every label as (65536, 3) RGB, also of those that are hidden, or not selected."""
+    colours = colormap.model_copy(update={"use_selection": False}).map(np.arange(BACKGROUND + 1, dtype=np.uint16))
+    return np.rint(colours[:, :3] * 255).astype(np.uint8)
 
 
 def _from_hex(text: str) -> RGBA:

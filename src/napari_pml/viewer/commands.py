@@ -9,6 +9,7 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QApplication
 
 from napari_pml.calibration import Calibration
+from napari_pml.viewer.colours import palette
 from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.inputs import inputs_of
 from napari_pml.viewer.preferences import PLUGIN
@@ -52,11 +53,13 @@ def save_selected(viewer: Viewer) -> None:
         return
     image = image_below(labels, viewer.layers)
     data, calibration, inputs = labels.data, _calibration(labels, image), inputs_of(viewer.layers)
+    colormap = labels.colormap
 
     def work() -> None:
         from napari_pml.save import as_masks, save
 
-        save(path, as_masks(data), None if image is None else video_of(image), calibration, inputs)
+        video = None if image is None else video_of(image)
+        save(path, as_masks(data), video, calibration, inputs, palette(colormap))
 
     run_errand("saving masks", work, lambda _: show_info(f"Saved {path}"))
 

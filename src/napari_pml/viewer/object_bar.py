@@ -211,6 +211,7 @@ class ObjectBar(QWidget):
         colour = QColorDialog.getColor(QColor.fromRgbF(*first), self, "Colour of the object")
         if colour.isValid():
             self._try(lambda track: objects.recolour(track, self.selected, colour.getRgbF()))
+            self._controller.tell_soon()
 
     def _hide(self) -> None:
         hidden = self._controller.track.appearance.hidden

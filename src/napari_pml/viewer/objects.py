@@ -39,7 +39,7 @@ def rename(track: Track, label: int, name: str) -> None:
 def recolour(track: Track, labels: Iterable[int], colour: RGBA) -> None:
     """Give objects another colour, everywhere."""
     track.appearance.colours.update(dict.fromkeys(labels, colour))
-    _dress(track)
+    track.dress()
 
 
 def set_hidden(track: Track, labels: Iterable[int], hidden: bool) -> None:
@@ -48,7 +48,7 @@ def set_hidden(track: Track, labels: Iterable[int], hidden: bool) -> None:
         track.appearance.hidden.update(labels)
     else:
         track.appearance.hidden.difference_update(labels)
-    _dress(track)
+    track.dress()
 
 
 def frames_with(track: Track, objects: set[int]) -> set[int]:
@@ -113,8 +113,3 @@ def _replace(track: Track, objects: set[int], by: int, change_marks: Callable[[L
 def _painted(layer: Labels, t: int, objects: set[int]) -> np.ndarray:
     """Return where one of `objects` is painted on frame t, (H, W) bool."""
     return np.isin(np.asarray(layer.data[t]), list(objects))
-
-
-def _dress(track: Track) -> None:
-    for layer in (*track.sources, *([track.masks] if track.masks is not None else ())):
-        track.appearance.dress(layer)

@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Layer, Tracks
 
 from napari_pml.calibration import Calibration
 from napari_pml.viewer.appearance import appearance_of
+from napari_pml.viewer.colours import palette
 from napari_pml.viewer.prompts import video_data, video_shape
 
 if TYPE_CHECKING:
@@ -74,7 +75,12 @@ def new_tracks(table: pd.DataFrame, layer: Layer) -> Tracks:
         blending="translucent",
         **{name: getattr(layer, name) for name in _PLACE},
     )
-    tracks.track_colors = np.array([appearance_of(layer).colour(label) for label in table["object"].tolist()])
+    if isinstance(layer, Labels):
+        rgb = palette(layer.colormap)[tracks.data[:, 0].astype(int)] / 255
+        tracks.track_colors = np.pad(rgb, ((0, 0), (0, 1)), constant_values=1)
+    else:
+        appearance_of(layer).tracks.add(tracks)
+        appearance_of(layer).dress(tracks)
     return tracks
 
 

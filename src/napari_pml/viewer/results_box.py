@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 from superqt import QCollapsible
 
 from napari_pml.calibration import Calibration
+from napari_pml.viewer.colours import object_colormap, palette
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.inputs import inputs_of
@@ -90,11 +91,12 @@ class ResultsBox(QCollapsible):
         if path is None:
             return
         session, calibration, inputs = track.session, _calibration(track), inputs_of(self._viewer.layers)
+        colormap = object_colormap(track.appearance.colours)
 
         def work() -> None:
             from napari_pml.save import save
 
-            save(path, session.masks, session.video, calibration, inputs)
+            save(path, session.masks, session.video, calibration, inputs, palette(colormap))
 
         said = f"Saved {path}{_earlier(track)}"
         self._run("saving masks", work, lambda _: show_info(said))

@@ -95,11 +95,17 @@ class Track:
         self.complete |= session.annotations.complete
         if session.project is not None:
             self.names.update(session.project.record.names)
+            self.appearance.restore_colours(session.project.record.colours)
         self.objects |= set(session.object_ids)
         self._news |= session.annotations.frames.keys()
         _SESSIONS[self.image] = self.data, session
         yield session
         session.embed(view)  # so that the first stroke need not wait for it
+
+    def dress(self) -> None:
+        """Show the objects' colours in all of its layers."""
+        for layer in (*self.sources, *([self.masks] if self.masks is not None else ()), *self.appearance.tracks):
+            self.appearance.dress(layer)
 
     def forget_session(self) -> None:
         """Let go of the session; the next one is opened from the image's project."""
@@ -194,7 +200,7 @@ class Track:
         """
         project, told = self.session.project, {}
         if project is not None:
-            project.note(names=dict(self.names))
+            project.note(names=dict(self.names), colours=self.appearance.chosen_rgb)
             if self._news:
                 project.note(drawings=drawings_of(self.sources, self.image))
         try:

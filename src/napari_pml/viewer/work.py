@@ -82,6 +82,7 @@ class Work:
 
         def received(session: Any) -> None:
             track.session = session
+            track.dress()  # its project knows colours
             then()
 
         self._start(partial(track.open_session, t), received, self._ended, opening=track)

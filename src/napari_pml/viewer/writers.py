@@ -15,6 +15,7 @@ from napari import current_viewer
 from napari.layers import Labels, Layer
 
 from napari_pml.types import ExportError
+from napari_pml.viewer.colours import palette
 from napari_pml.viewer.inputs import inputs_of, read_from_array
 from napari_pml.viewer.readers import LayerTuple
 from napari_pml.viewer.results import as_video, calibration_of
@@ -67,7 +68,7 @@ def write_overlay(path: str, layers: list[LayerTuple]) -> list[str]:
             f"'{of_image['name']}' has {video.shape} frames, rows and columns, '{of_labels['name']}' {masks.shape}; "
             "masks can only be drawn over their own video. Select another two layers."
         )
-    export_overlay(video, masks, Path(path))
+    export_overlay(video, masks, Path(path), palette(of_labels["colormap"]))
     return [path]
 
 

@@ -122,6 +122,10 @@ def test_outlines_of_other_programs_bring_names_that_hold_on_every_frame(run, cl
     )
     assert result.exit_code == 0, result.output
     assert Record.read(project).names == {1: "thing1", 2: "thing2"}
+    again = ("segment", clip, "--out", tmp_path / "masks", "--project", project)
+    assert run(*again, "--table", tmp_path / "a.csv", "--coco", tmp_path / "a.json").exit_code == 0
+    assert pd.read_csv(tmp_path / "a.csv")["name"].tolist() == ["thing1", "thing2"] * 8
+    assert json.loads((tmp_path / "a.json").read_text())["annotations"][1]["name"] == "thing2"
     for t in (0, 7):
         labels = read_labels(tmp_path / f"masks/{t:05d}.png")
         assert (labels[drawn[1][t] == 2] == 2).all()

@@ -72,6 +72,13 @@ def test_the_summary_has_a_row_for_each_object(masks):
     }
 
 
+def test_names_are_a_column_where_any_object_has_one(masks):
+    table = pd.concat(measure(masks, Calibration(0.5), {7: "cell"}))
+    assert list(table.columns[:4]) == ["frame", "time_s", "object", "name"]
+    assert table["name"].tolist() == ["cell", "cell", ""]
+    assert summary(table)[["object", "name"]].to_numpy().tolist() == [[7, "cell"], [9, ""]]
+
+
 def test_without_masks_there_is_nothing_to_measure(tmp_path):
     with pytest.raises(ExportError, match="no masks"):
         export_table(measure(MaskStore((3, 8, 16), (1, 2)), Calibration()), tmp_path / "a.csv")

@@ -51,6 +51,15 @@ def test_coco_holds_every_object_of_every_frame(drawn, tmp_path):
         assert mask[:, left + width - 1].any()
 
 
+def test_coco_and_table_have_names(drawn, tmp_path):
+    for name in ("masks.json", "masks.csv"):
+        save(tmp_path / name, as_masks(drawn[1]), None, Calibration(), names={2: "cup"})
+    annotations = json.loads((tmp_path / "masks.json").read_text())["annotations"]
+    assert {(found["track_id"], found.get("name")) for found in annotations} == {(1, None), (2, "cup")}
+    table = pd.read_csv(tmp_path / "masks.csv", keep_default_na=False)
+    assert set(zip(table["object"], table["name"], strict=True)) == {(1, ""), (2, "cup")}
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools under NumPy 2
 def test_coco_s_own_reader_sees_the_same(drawn, tmp_path):
     _, truth = drawn

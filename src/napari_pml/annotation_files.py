@@ -50,8 +50,8 @@ class AnnotationFiles:
         """Whether there is any."""
         return bool(self.masks or self.strokes)
 
-    def annotate(self, session: Session) -> None:
-        """Give a session everything that is in the files.
+    def annotate(self, session: Session) -> Mapping[int, str]:
+        """Give a session everything that is in the files; return the names of the objects that have one.
 
         Raises:
             AnnotationError: a file holds no labels, or does not fit the video; or no object is annotated.
@@ -71,6 +71,7 @@ class AnnotationFiles:
                 "No object is annotated, only background. Objects are 1, 2, ...; "
                 f"in an image of strokes {BACKGROUND} (8 bit: 255) is background."
             )
+        return names
 
 
 def segment_to_folder(session: Session, folder: Path) -> Iterator[FrameMask]:

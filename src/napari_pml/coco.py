@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,17 @@ from napari_pml.masks import MaskStore
 from napari_pml.types import Labels
 
 
-def export_coco(masks: MaskStore, path: Path) -> None:
+def export_coco(masks: MaskStore, path: Path, names: Mapping[int, str] = MappingProxyType({})) -> None:
     """Write all finished masks: an image entry for every such frame, an annotation for every object on it.
 
     Image t has the id t + 1 and the file name `00000.png` of `export_masks`. Every object is of the one category
-    "object"; which one it is says `track_id`. Masks are run lengths, not compressed.
+    "object", since categories are kinds of objects; which one it is says `track_id`, and `name` where it has one. Masks
+    are run lengths, not compressed.
+
+    Args:
+        masks: of a video.
+        path: of the .json.
+        names: object -> its name, if it has one.
 
     Raises:
         ExportError: the file cannot be written.
@@ -30,8 +38,8 @@ def export_coco(masks: MaskStore, path: Path) -> None:
         images.append({"id": t + 1, "file_name": f"{t:05d}.png", "height": height, "width": width, "frame": t})
         labels = masks[t].labels
         for label in np.unique(labels[labels > 0]).tolist():
-            annotation = _annotation(labels, label)
-            annotations.append({"id": len(annotations) + 1, "image_id": t + 1, **annotation})
+            annotation, named = _annotation(labels, label), {"name": names[label]} if label in names else {}
+            annotations.append({"id": len(annotations) + 1, "image_id": t + 1, **annotation, **named})
     content = {
         "info": {"description": "masks of a video, made with napari-pml"},
         "images": images,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -28,18 +29,22 @@ _COLUMNS = {
 """What scikit-image calls a property, and the column that it becomes."""
 
 
-def measure_frame(mask: FrameMask, calibration: Calibration) -> pd.DataFrame:
+def measure_frame(
+    mask: FrameMask, calibration: Calibration, names: Mapping[int, str] = MappingProxyType({})
+) -> pd.DataFrame:
     """Measure the objects on one frame.
 
     Args:
         mask: of the frame.
         calibration: what is known of it.
+        names: object -> its name, if it has one.
 
     Returns:
         A row for every object that has a pixel there, with the columns `frame`, `time_s` (if known), `object`,
-        `area_px` (pixels), `area_<unit>2` (if known), `centroid_y`, `centroid_x` (pixels, 0 is the middle of the first
-        one), `centroid_y_<unit>`, `centroid_x_<unit>` (if known), `top`, `left`, `bottom`, `right` (the bounding box in
-        pixels; bottom and right lie outside) and `mean_confidence` (0..1).
+        `name` (if any object has one; "" for those that have none), `area_px` (pixels), `area_<unit>2` (if known),
+        `centroid_y`, `centroid_x` (pixels, 0 is the middle of the first one), `centroid_y_<unit>`, `centroid_x_<unit>`
+        (if known), `top`, `left`, `bottom`, `right` (the bounding box in pixels; bottom and right lie outside) and
+        `mean_confidence` (0..1).
     """
     properties = regionprops_table(
         mask.labels,
@@ -57,10 +62,14 @@ def measure_frame(mask: FrameMask, calibration: Calibration) -> pd.DataFrame:
     if calibration.frame is not None:
         table.insert(0, "time_s", mask.t * calibration.frame)
     table.insert(0, "frame", mask.t)
+    if names:
+        table.insert(table.columns.get_loc("object") + 1, "name", [names.get(n, "") for n in table["object"].tolist()])
     return table
 
 
-def measure(masks: MaskStore, calibration: Calibration) -> Iterator[pd.DataFrame]:
+def measure(
+    masks: MaskStore, calibration: Calibration, names: Mapping[int, str] = MappingProxyType({})
+) -> Iterator[pd.DataFrame]:
     """Yield the measurements of every finished frame, as `measure_frame` returns them.
 
     Raises:
@@ -69,7 +78,7 @@ def measure(masks: MaskStore, calibration: Calibration) -> Iterator[pd.DataFrame
     if not masks.finished:
         raise ExportError("There are no masks to measure yet. Paint a stroke, and propagate.")
     for t in masks.finished:
-        yield measure_frame(masks[t], calibration)
+        yield measure_frame(masks[t], calibration, names)
 
 
 def export_table(tables: Iterable[pd.DataFrame], path: Path) -> None:
@@ -90,12 +99,13 @@ def summary(measurements: pd.DataFrame) -> pd.DataFrame:
         measurements: of all frames.
 
     Returns:
-        A row for every object: `object`, `frames` (on how many it is seen), `first_frame`, `last_frame`, `mean_<area>`
-        for each column of areas, and `mean_confidence`.
+        A row for every object: `object`, `name` (if there is one), `frames` (on how many it is seen), `first_frame`,
+        `last_frame`, `mean_<area>` for each column of areas, and `mean_confidence`.
     """
     areas = [name for name in measurements.columns if name.startswith("area_")]
     by_object = measurements.groupby("object", as_index=False)
     return by_object.agg(
+        **({"name": ("name", "first")} if "name" in measurements else {}),
         frames=("frame", "size"),
         first_frame=("frame", "min"),
         last_frame=("frame", "max"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ def save(
     video: Video | None,
     calibration: Calibration,
     inputs: Iterable[Path] = (),
+    names: Mapping[int, str] = MappingProxyType({}),
     palette: NDArray[np.uint8] | None = None,
 ) -> None:
     """Write all finished masks as what the suffix of `path` says, also those of annotations that have changed since.
@@ -37,6 +39,7 @@ def save(
         video: the video itself, which only an .mp4 needs.
         calibration: what is known of its frames and pixels, for a .csv.
         inputs: files and folders that nothing may be written over, such as those of the video.
+        names: object -> its name, if it has one, for a .csv and a .json.
         palette: colours of objects in an .mp4, see `overlay_palette`; by default the DAVIS palette.
 
     Raises:
@@ -49,9 +52,9 @@ def save(
     if not masks.finished:
         raise ExportError("There are no masks to save yet. Paint a stroke, and propagate.")
     if suffix == ".csv":
-        export_table(measure(masks, calibration), path)
+        export_table(measure(masks, calibration, names), path)
     elif suffix == ".json":
-        export_coco(masks, path)
+        export_coco(masks, path, names)
     elif suffix == ".mp4":
         if video is None:
             raise ExportError(

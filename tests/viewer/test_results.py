@@ -23,9 +23,10 @@ from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.inputs import inputs_of, read_from
 from napari_pml.viewer.mask_dialog import MaskDialog
-from napari_pml.viewer.results import calibration_of, image_below, measured, new_tracks, show_summary
+from napari_pml.viewer.results import calibration_of, image_below, measured, names_of, new_tracks, show_summary
 from napari_pml.viewer.results_box import ResultsBox
 from napari_pml.viewer.save_dialog import SUFFIXES, ask_where
+from napari_pml.viewer.writers import write_tracks
 
 PATIENCE_MS = 20_000
 
@@ -155,6 +156,25 @@ def test_tracks_follow_the_colours_of_objects(box, viewer, qtbot):
     assert viewer.layers["clip tracks"].track_colors.tolist() == [list(green)]
     objects.set_hidden(box._controller.track, [1], True)
     assert viewer.layers["clip tracks"].track_colors.tolist() == [[0, 1, 0, 0]]
+
+
+def test_names_are_in_every_result(box, viewer, qtbot, tmp_path, monkeypatch):
+    objects.rename(box._controller.track, 1, "mother")
+    for name in ("masks.csv", "masks.json"):
+        monkeypatch.setattr(results_box, "ask_where", lambda *_, name=name: tmp_path / name)
+        box.save.click()
+        qtbot.wait_until(box.save.isEnabled, timeout=PATIENCE_MS)
+    assert pd.read_csv(tmp_path / "masks.csv")["name"].tolist() == ["mother"]
+    assert '"name": "mother"' in (tmp_path / "masks.json").read_text()
+    assert names_of(viewer.layers["clip masks"].data, viewer.layers) == {1: "mother"}
+    assert names_of(viewer.layers["clip strokes"].data, viewer.layers) == {}
+    box.tracks.click()
+    qtbot.wait_until(box.tracks.isEnabled, timeout=PATIENCE_MS)
+    tracks = viewer.layers["clip tracks"]
+    for feature in tracks.properties_to_color_by:
+        tracks.color_by = feature
+    write_tracks(str(tmp_path / "tracks.csv"), tracks.data, tracks.as_layer_data_tuple()[1])
+    assert pd.read_csv(tmp_path / "tracks.csv")["name"].tolist() == ["mother"]
 
 
 def test_an_overlay_has_the_colours_of_the_window(box, viewer, qtbot, tmp_path, monkeypatch):

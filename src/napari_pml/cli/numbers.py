@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ if TYPE_CHECKING:
     from napari_pml.video import Video
 
 
-def export_numbers(video: Video, masks: MaskStore, table: Path | None, coco: Path | None) -> None:
+def export_numbers(
+    video: Video, masks: MaskStore, names: Mapping[int, str], table: Path | None, coco: Path | None
+) -> None:
     """Write those of the two that are wanted; seconds are in the table where the video says how fast it is."""
     from napari_pml.calibration import Calibration
     from napari_pml.save import save
@@ -18,4 +21,4 @@ def export_numbers(video: Video, masks: MaskStore, table: Path | None, coco: Pat
     calibration = Calibration(frame=1 / video.fps if video.is_timed else None)
     for path in (table, coco):
         if path is not None:
-            save(path, masks, video, calibration)
+            save(path, masks, video, calibration, names=names)

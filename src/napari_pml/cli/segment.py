@@ -85,7 +85,7 @@ def segment(
         )
         if references:
             session.learn_from(*map(Project.open, references))
-        files.annotate(session)
+        names = files.annotate(session)
         finished = segment_with_progress(session, out)
         if finished:
             masks = session.masks.since(session.annotations.revision)
@@ -93,7 +93,7 @@ def segment(
                 export_masks(masks, out)
             if overlay is not None:
                 export_overlay(source, masks, overlay, overlay_palette(kept.record.colours if kept else {}))
-            export_numbers(source, masks, table, coco)
+            export_numbers(source, masks, names, table, coco)
         typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay and finished else ""))
         if stale := session.stale_frames():
             if earlier := sum((out / png_name(t)).exists() for t in stale):

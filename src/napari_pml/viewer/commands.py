@@ -13,7 +13,7 @@ from napari_pml.viewer.colours import palette
 from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.inputs import inputs_of
 from napari_pml.viewer.preferences import PLUGIN
-from napari_pml.viewer.results import calibration_of, image_below, measured, show_tracks, video_of
+from napari_pml.viewer.results import calibration_of, image_below, measured, names_of, show_tracks, video_of
 from napari_pml.viewer.save_dialog import ask_where
 
 
@@ -33,11 +33,12 @@ def track_selected(viewer: Viewer) -> None:
     if labels is None:
         return
     data, calibration = labels.data, _calibration(labels, image_below(labels, viewer.layers))
+    names = names_of(data, viewer.layers)
 
     def work() -> pd.DataFrame:
         from napari_pml.save import as_masks
 
-        return measured(as_masks(data), calibration)
+        return measured(as_masks(data), calibration, names)
 
     run_errand("tracks", work, lambda table: show_tracks(table, labels, viewer.layers))
 
@@ -53,13 +54,13 @@ def save_selected(viewer: Viewer) -> None:
         return
     image = image_below(labels, viewer.layers)
     data, calibration, inputs = labels.data, _calibration(labels, image), inputs_of(viewer.layers)
-    colormap = labels.colormap
+    names, colormap = names_of(data, viewer.layers), labels.colormap
 
     def work() -> None:
         from napari_pml.save import as_masks, save
 
         video = None if image is None else video_of(image)
-        save(path, as_masks(data), video, calibration, inputs, palette(colormap))
+        save(path, as_masks(data), video, calibration, inputs, names, palette(colormap))
 
     run_errand("saving masks", work, lambda _: show_info(f"Saved {path}"))
 

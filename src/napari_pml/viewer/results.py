@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from napari.layers import Image, Labels, Layer, Tracks
 from napari_pml.calibration import Calibration
 from napari_pml.viewer.appearance import appearance_of
 from napari_pml.viewer.colours import palette
+from napari_pml.viewer.layers import role_of
 from napari_pml.viewer.prompts import video_data, video_shape
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from napari_pml.video import Video
 
 _PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+TRACK_NAMES = "napari-pml names"
+"""Key in the metadata of a Tracks layer: object -> its name. Its features are numbers alone, since napari makes colours
+of any of them."""
+
 _TRACKS_OF = "napari-pml tracks"  # key in the metadata of a Tracks layer: of which layer (its unique_id)
 
 
@@ -45,13 +51,27 @@ def calibration_of(scale: Iterable[float], units: Iterable[Any], data: Any) -> C
     return Calibration(seconds, tuple(map(float, pixel)) if pixel != [1, 1] else None)
 
 
-def measured(masks: MaskStore, calibration: Calibration) -> pd.DataFrame:
+def measured(
+    masks: MaskStore, calibration: Calibration, names: Mapping[int, str] = MappingProxyType({})
+) -> pd.DataFrame:
     """Return the measurements of all finished frames; ExportError if there are none. Slow: for the background."""
     import pandas as pd
 
     from napari_pml.measure import measure
 
-    return pd.concat(measure(masks, calibration), ignore_index=True)
+    return pd.concat(measure(masks, calibration, names), ignore_index=True)
+
+
+def names_of(masks: Any, shown: Iterable[Layer]) -> dict[int, str]:
+    """Return the names of the objects in the data of a layer, if it shows masks of ours, one of the layers `shown`."""
+    layers = list(shown)
+    images = (
+        image
+        for layer in layers
+        for image in layers
+        if layer.data is masks and isinstance(image, Image) and role_of(layer, image) == "masks"
+    )
+    return next((dict(appearance_of(image).names) for image in images), {})
 
 
 def show_summary(table: pd.DataFrame, layer: Labels) -> None:
@@ -67,11 +87,12 @@ def show_summary(table: pd.DataFrame, layer: Labels) -> None:
 def new_tracks(table: pd.DataFrame, layer: Layer) -> Tracks:
     """Return the ways of the objects' centres over `layer`, in their colours; the measurements are its features."""
     table = table.sort_values(["object", "frame"], ignore_index=True)
+    names = dict(zip(table["object"].tolist(), table["name"].tolist(), strict=True)) if "name" in table else {}
     tracks = Tracks(
         table[["object", "frame", "centroid_y", "centroid_x"]].to_numpy(),
-        features=table,
+        features=table.drop(columns="name", errors="ignore"),
         name=f"{layer.name} tracks",
-        metadata={_TRACKS_OF: str(layer.unique_id)},
+        metadata={_TRACKS_OF: str(layer.unique_id), TRACK_NAMES: names},
         blending="translucent",
         **{name: getattr(layer, name) for name in _PLACE},
     )

@@ -91,19 +91,19 @@ class ResultsBox(QCollapsible):
         if path is None:
             return
         session, calibration, inputs = track.session, _calibration(track), inputs_of(self._viewer.layers)
-        colormap = object_colormap(track.appearance.colours)
+        names, colormap = dict(track.names), object_colormap(track.appearance.colours)
 
         def work() -> None:
             from napari_pml.save import save
 
-            save(path, session.masks, session.video, calibration, inputs, palette(colormap))
+            save(path, session.masks, session.video, calibration, inputs, names, palette(colormap))
 
         said = f"Saved {path}{_earlier(track)}"
         self._run("saving masks", work, lambda _: show_info(said))
 
     def _measurement(self, track: Track) -> Callable[[], pd.DataFrame]:
-        masks, calibration = track.session.masks, _calibration(track)
-        return lambda: measured(masks, calibration)
+        masks, calibration, names = track.session.masks, _calibration(track), dict(track.names)
+        return lambda: measured(masks, calibration, names)
 
     def _run(self, title: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self._busy = True

@@ -18,7 +18,7 @@ from napari_pml.types import ExportError
 from napari_pml.viewer.colours import palette
 from napari_pml.viewer.inputs import inputs_of, read_from_array
 from napari_pml.viewer.readers import LayerTuple
-from napari_pml.viewer.results import as_video, calibration_of
+from napari_pml.viewer.results import TRACK_NAMES, as_video, calibration_of, names_of
 
 _SUFFIXES = {"labels": ".png", "image": ".tif", "tracks": ".csv", "points": ".csv", "shapes": ".csv"}
 
@@ -41,7 +41,9 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     masks = as_masks(labels)
     if not as_png:
         # a single image has no axis of time; of three axes and one more, the last three count
-        save(target, masks, None, calibration_of((1, *meta["scale"]), (meta["units"][0], *meta["units"]), labels))
+        calibration = calibration_of((1, *meta["scale"]), (meta["units"][0], *meta["units"]), labels)
+        viewer = current_viewer()
+        save(target, masks, None, calibration, names=names_of(data, viewer.layers if viewer is not None else ()))
     elif is_single:
         write_mask_png(masks[0].labels, target)
     else:
@@ -73,9 +75,10 @@ def write_overlay(path: str, layers: list[LayerTuple]) -> list[str]:
 
 
 def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
-    """Write one Tracks layer as .csv, a row for each point: `track_id`, `t`, `z` if there is one, `y`, `x`, features.
+    """Write one Tracks layer as .csv, a row for each point: `track_id`, `t`, `z` if there is one, `y`, `x`, `name` if
+    any object has one, features.
 
-    These columns, without the features, are the data of a Tracks layer again, as other trackers write them too.
+    These columns, without name and features, are the data of a Tracks layer again, as other trackers write them too.
 
     Raises:
         ExportError: an open layer is read from there, or the place cannot be written.
@@ -86,7 +89,10 @@ def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
     _check([Path(path)], [(data, meta, "tracks")])
     columns = ["track_id", "t", *"zyx"[5 - np.shape(data)[1] :]]
-    table = pd.DataFrame(data, columns=columns).assign(**dict(meta["features"]))
+    table = pd.DataFrame(data, columns=columns)
+    if names := meta.get("metadata", {}).get(TRACK_NAMES):
+        table["name"] = [names.get(n, "") for n in table["track_id"]]
+    table = table.assign(**dict(meta["features"]))
     with written(Path(path)) as unfinished:
         table.to_csv(unfinished, index=False)
     return [path]

@@ -85,7 +85,18 @@ def test_an_object_that_is_seen_once_has_a_track_too():
 def test_the_pointer_shows_the_numbers_of_the_object_under_it(table, labels):
     show_summary(table, labels)
     assert "frames: 8" in labels.get_status((0, 60, 30), world=True)["coordinates"]
-    assert labels.features["index"].tolist() == [1, 2]
+    assert "nan" not in labels.get_status((0, 0, 0), world=True)["coordinates"]
+
+
+def test_row_n_of_the_table_is_object_n(labels):
+    """What napari's table takes for granted, when it shows which label is chosen, and chooses that of a row."""
+    masks = np.where(labels.data == 2, 4, labels.data)
+    show_summary(measured(as_masks(masks), Calibration(), {4: "cup"}), labels)
+    assert labels.features["index"].tolist() == [0, 1, 2, 3, 4]
+    assert labels.features["frames"].tolist() == [0, 8, 0, 0, 8]
+    assert labels.features["name"].tolist() == ["", "", "", "", "cup"]
+    show_summary(measured(as_masks(masks * 0), Calibration()), labels)
+    assert labels.features["index"].tolist() == [0]
 
 
 def test_the_video_of_masks_is_the_uppermost_image_of_their_size(labels):

@@ -78,10 +78,13 @@ def show_summary(table: pd.DataFrame, layer: Labels) -> None:
     """Make a row for every object the features of a mask layer, which shows them under the pointer.
 
     A Labels layer has one row for a label, so that rows for every frame would show the numbers of another frame.
+    napari's table takes row n for label n, so the background and numbers that no object has are rows without numbers.
     """
     from napari_pml.measure import summary
 
-    layer.features = summary(table).rename(columns={"object": "index"})
+    rows = summary(table).set_index("object")
+    rows = rows.reindex(range(max(rows.index, default=0) + 1)).fillna({"name": "", "frames": 0}).astype({"frames": int})
+    layer.features = rows.rename_axis("index").reset_index()
 
 
 def new_tracks(table: pd.DataFrame, layer: Layer) -> Tracks:

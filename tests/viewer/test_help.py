@@ -84,6 +84,18 @@ def test_nothing_is_cut_off_in_a_narrow_panel(make_napari_viewer, movie, method)
     assert panel.findChild(QScrollArea).widget().minimumSizeHint().width() <= panel.minimumWidth()
 
 
+def test_the_names_of_settings_are_not_cut_off(make_napari_viewer, movie):
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(movie, name="clip")
+    panel = open_panel(viewer)
+    panel.settings.expand(animate=False)
+    QApplication.processEvents()
+    labels = [label for label in panel.settings.findChildren(QLabel) if label.text()]
+    assert len(labels) > 9
+    for label in labels:
+        assert label.fontMetrics().horizontalAdvance(label.text()) <= label.contentsRect().width(), label.text()
+
+
 def test_without_a_video_the_panel_says_what_to_do_first(make_napari_viewer):
     viewer = make_napari_viewer()
     panel = open_panel(viewer)

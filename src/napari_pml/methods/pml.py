@@ -37,13 +37,13 @@ class PmlConfig(MethodConfig):
 
     method: ClassVar[str] = "pml"
 
-    k: Annotated[int, {"min": 1, "max": 50, "label": "neighbours", "tooltip": "So many nearest references vote."}] = 5
+    k: Annotated[int, {"min": 1, "max": 50, "label": "nearest", "tooltip": "So many nearest references vote."}] = 5
     k_strokes: Annotated[
         int,
         {
             "min": 1,
             "max": 50,
-            "label": "neighbours (strokes)",
+            "label": "nearest (strokes)",
             "tooltip": "So many vote as long as no frame is complete (the paper: 5 for masks, 1 for clicks).",
         },
     ] = 1

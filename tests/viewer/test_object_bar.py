@@ -79,6 +79,19 @@ def test_an_object_is_renamed_in_the_list(window, qtbot, way):
     assert panel.controller.track.names == {1: "mother"}
 
 
+def test_a_name_is_edited_within_its_row(window):
+    _, panel = window
+    view, model = panel.objects._list, panel.objects._filtered
+    height = view.height()
+    panel.objects.select(2)
+    panel.objects.buttons["Rename"].click()
+    panel.objects.show_objects()
+    QApplication.processEvents()
+    editor = view.viewport().findChild(QLineEdit)
+    assert view.height() == height
+    assert editor.geometry().bottom() <= view.visualRect(model.index(1, 0)).bottom()
+
+
 def test_letters_and_digits_typed_in_the_list_stay_naparis_keys(window, qtbot):
     viewer, panel = window
     click(qtbot, panel, 1)

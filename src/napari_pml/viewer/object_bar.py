@@ -260,11 +260,13 @@ class _ObjectView(QListView):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setUniformItemSizes(True)
         self.setIconSize(QSize(SWATCH, SWATCH))
+        self.setStyleSheet("QLineEdit { min-height: 0; padding: 0; }")  # a name is edited within its row
 
     def show_rows_at_most(self, n: int) -> None:
         """Become as high as the list is long, or as `n` rows."""
         rows = min(max(self.model().rowCount(), 1), n)
-        self.setFixedHeight(rows * max(self.sizeHintForRow(0), self.fontMetrics().height()) + 2 * self.frameWidth())
+        row = self.sizeHintForIndex(self.model().index(0, 0)).height()  # without the editor of a name
+        self.setFixedHeight(rows * max(row, self.fontMetrics().height()) + 2 * self.frameWidth())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Leave letters and digits to the viewer's own keys."""

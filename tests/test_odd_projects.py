@@ -39,7 +39,7 @@ def whole(tmp_path_factory):
     strokes = np.zeros((24, 32), np.uint16)
     strokes[3:5, 4:9] = 2
     session.annotate(2, strokes)
-    session.project.note(names={1: "disc"}, drawings=({"kind": "points"},))
+    session.project.note(names={1: "disc"}, colours={1: (9, 8, 7)}, drawings=({"kind": "points"},))
     list(session.propagate())
     session.project.close()
     return path

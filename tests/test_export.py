@@ -15,6 +15,7 @@ from napari_pml.export import (
     write_mask_png,
 )
 from napari_pml.masks import MaskStore
+from napari_pml.save import as_masks
 from napari_pml.types import AnnotationError, ExportError, FrameMask, VideoError
 from napari_pml.video import open_video
 
@@ -147,6 +148,13 @@ def test_masks_as_tiff(label, dtype, masks, drawn, tmp_path):
     np.testing.assert_array_equal(found, expected)
     assert (tmp_path / "out.tif").stat().st_size < expected.nbytes / 5
     assert open_video(tmp_path / "out.tif").shape == expected.shape
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 30), (4, 20, 30), (5, 20, 3), (5, 20, 4), (1, 4, 3), (3, 3, 3)])
+def test_no_axis_of_a_tiff_of_masks_is_taken_for_colours(shape, tmp_path):
+    labels = np.random.default_rng(0).integers(0, 400, shape)
+    export_masks(as_masks(labels), tmp_path / "out.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif").reshape(shape), labels)
 
 
 def test_masks_as_zarr(masks, drawn, tmp_path):

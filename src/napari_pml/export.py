@@ -301,7 +301,10 @@ def _export_tiff(masks: MaskStore, path: Path) -> None:
     pages = (masks.labels[t].astype(dtype) if t in finished else empty for t in range(masks.shape[0]))
     n_bytes = int(np.prod(masks.shape)) * np.dtype(dtype).itemsize
     with written(path) as unfinished, tifffile.TiffWriter(unfinished, bigtiff=n_bytes > 2**31) as tiff:
-        tiff.write(pages, shape=masks.shape, dtype=dtype, compression="zlib", metadata={"axes": "TYX"})
+        tiff.write(
+            pages, shape=masks.shape, dtype=dtype, photometric="minisblack",  # or an axis of 3 or 4 may become colours
+            compression="zlib", metadata={"axes": "TYX"},
+        )  # fmt: skip
 
 
 def _export_zarr(masks: MaskStore, path: Path) -> None:

@@ -12,7 +12,7 @@ from skimage.measure import regionprops_table
 from napari_pml.calibration import Calibration
 from napari_pml.export import written
 from napari_pml.masks import MaskStore
-from napari_pml.types import Confidence, ExportError, FrameMask
+from napari_pml.types import CONFIDENCE_STRIDE, Confidence, ExportError, FrameMask
 
 _COLUMNS = {
     "label": "object",
@@ -106,7 +106,6 @@ def summary(measurements: pd.DataFrame) -> pd.DataFrame:
 
 def _at_pixels(mask: FrameMask) -> Confidence:
     """Return the confidence of each pixel's cell, as (H, W)."""
-    (height, width), (h, w) = mask.labels.shape, mask.confidence.shape
-    rows, columns = np.arange(height) * h // height, np.arange(width) * w // width
+    rows, columns = (np.arange(n) // CONFIDENCE_STRIDE for n in mask.labels.shape)
     confidence: Confidence = mask.confidence[rows[:, None], columns]
     return confidence

@@ -1,3 +1,5 @@
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import zarr
 from PIL import Image
 
 from napari_pml.export import (
+    check_destination,
     contact_sheet,
     davis_palette,
     export_masks,
@@ -174,6 +177,37 @@ def test_masks_in_another_format_are_refused(masks, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ExportError, match="cannot be written"):
         export_masks(masks, tmp_path / "file")
+
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="there are no files of the kernel's elsewhere")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "folder.tif",
+        "file/masks",
+        "file/masks.tif",
+        "file",
+        *(pytest.param(f"/proc/{n}", marks=ON_LINUX) for n in ("m", "a/m.tif")),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(name, tmp_path):
+    (tmp_path / "folder.tif").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ExportError, match="Choose another"):
+        check_destination(tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("option", "suffix"), [("overlay", ".mp4"), ("table", ".csv"), ("coco", ".json")])
+def test_so_are_places_of_everything_else(option, suffix, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    check_destination(tmp_path / "new" / "masks", **{option: tmp_path / "other" / f"new{suffix}"})
+    with pytest.raises(ExportError, match="cannot be written"):
+        check_destination(tmp_path / "masks", **{option: tmp_path / "file" / f"new{suffix}"})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_overlay_paints_objects_and_leaves_the_rest():

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
 import av
@@ -164,13 +165,15 @@ class Inputs:
 
 
 def check_destination(
-    masks: Path,
+    masks: Path | None = None,
     overlay: Path | None = None,
     table: Path | None = None,
     coco: Path | None = None,
     inputs: Iterable[Path] = (),
 ) -> None:
     """Refuse places that could not be written, or from which something is read, before any work is done.
+
+    Nothing is left there: whether a folder lets files be made is tried in the nearest one that exists.
 
     Args:
         masks: as for `export_masks`.
@@ -180,19 +183,22 @@ def check_destination(
         inputs: the video, files with annotations, and projects.
 
     Raises:
-        ExportError: a suffix is not understood, a `.zarr` exists already, or an input would be overwritten.
+        ExportError: a suffix is not understood, a `.zarr` exists already, an input would be overwritten, a folder is
+            where a file shall be written, or the system refuses.
     """
-    known = Inputs(inputs)
-    for output in filter(None, (masks, overlay, table, coco)):
+    known, outputs = Inputs(inputs), [path for path in (masks, overlay, table, coco) if path is not None]
+    for output in outputs:
         known.check(output)
-    if masks.suffix.lower() not in ("", *TIFF_SUFFIXES, ".zarr"):
+    if masks is not None and masks.suffix.lower() not in ("", *TIFF_SUFFIXES, ".zarr"):
         raise ExportError(f"Masks are written as .tif, .zarr or a folder of PNGs (no suffix), not {masks.suffix}.")
-    if masks.suffix.lower() == ".zarr" and masks.exists():
+    if masks is not None and masks.suffix.lower() == ".zarr" and masks.exists():
         raise ExportError(f"{masks} exists already. Choose another name, or remove it first.")
     others = ((overlay, ".mp4", "An overlay video"), (table, ".csv", "A table"), (coco, ".json", "COCO's format"))
     for path, suffix, what in others:
         if path is not None and path.suffix.lower() != suffix:
             raise ExportError(f"{what} is written as {suffix}, not {path.suffix or 'without a suffix'}.")
+    for output in outputs:
+        _check_place(output)
 
 
 def export_masks(masks: MaskStore, path: Path) -> None:
@@ -240,7 +246,7 @@ def export_overlay(video: Video, masks: MaskStore, path: Path) -> None:
         ExportError: the suffix is another one, or the file cannot be written.
         VideoError: a frame cannot be decoded.
     """
-    check_destination(Path(), path)
+    check_destination(overlay=path)
     height, width = video.shape[1:]
     codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with written(path) as unfinished, av.open(str(unfinished), "w") as container:
@@ -285,6 +291,18 @@ def written(path: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
         with suppress(OSError):
             unfinished.unlink()
+
+
+def _check_place(path: Path) -> None:
+    """Raise ExportError if no file can be made at `path`, or in it if it has no suffix."""
+    if path.suffix and path.is_dir():
+        raise ExportError(f"{path} is a folder, where a file shall be written. Choose another name.")
+    try:
+        places = path.absolute().parents if path.suffix else (path.absolute() / png_name(0)).parents
+        with TemporaryFile(dir=next(place for place in places if place.exists())):
+            pass
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error
 
 
 def _is_png_name(name: str) -> bool:

@@ -247,6 +247,14 @@ def test_overlay_video_has_all_frames_in_even_size(masks, drawn, tmp_path):
         assert container.streams.video[0].pix_fmt == "yuv420p"
 
 
+@pytest.mark.parametrize("fps", [1 / 3600, 0.1, 29.97, 1000])
+def test_an_overlay_is_as_fast_as_its_video(fps, tmp_path):
+    video = open_video(np.zeros((3, 16, 16, 3), np.uint8))
+    video.fps = fps
+    export_overlay(video, as_masks(np.ones((3, 16, 16), int)), tmp_path / "overlay.mp4")
+    assert open_video(tmp_path / "overlay.mp4").fps == pytest.approx(fps)
+
+
 def test_overlay_video_is_mp4_and_leaves_nothing_after_an_error(masks, drawn, tmp_path):
     video = open_video(drawn[0])
     with pytest.raises(ExportError, match=r"not \.docx"):

@@ -55,6 +55,10 @@ def test_seconds_and_areas_where_they_are_known(masks):
     assert table["centroid_x_micrometer"].tolist() == (table["centroid_x"] * 2.0).tolist()
 
 
+def test_frames_that_are_not_evenly_spaced_have_their_own_times(masks):
+    assert measure_frame(masks[2], Calibration(times=(0, 0.5, 7)))["time_s"].tolist() == [7, 7]
+
+
 def test_a_frame_without_objects_has_no_rows_but_all_columns(masks):
     empty = FrameMask(1, np.zeros((8, 16), np.uint16), np.ones((1, 2), np.float32), 1)
     table = measure_frame(empty, Calibration(0.1, (1, 1)))

@@ -250,7 +250,7 @@ def export_overlay(video: Video, masks: MaskStore, path: Path) -> None:
     height, width = video.shape[1:]
     codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with written(path) as unfinished, av.open(str(unfinished), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(video.fps).limit_denominator(1001))
+        stream = container.add_stream(codec, rate=_rate(video.fps))
         stream.width, stream.height = width + width % 2, height + height % 2  # the codecs want even numbers
         stream.pix_fmt = "yuv420p"
         for t in range(len(video)):
@@ -331,6 +331,11 @@ def _export_zarr(masks: MaskStore, path: Path) -> None:
         array = zarr.create_array(str(unfinished), shape=masks.shape, chunks=chunks, dtype=np.uint16, overwrite=True)
         for t in masks.finished:
             array[t] = masks[t].labels
+
+
+def _rate(fps: float) -> Fraction:
+    """Return a frame rate as the quotient of small numbers, however slow it is."""
+    return Fraction(fps).limit_denominator(1001) if fps >= 1 else 1 / Fraction(1 / fps).limit_denominator(1001)
 
 
 def _painted(video: Video, masks: MaskStore, t: int) -> NDArray[np.uint8]:

@@ -54,8 +54,8 @@ def measure_frame(mask: FrameMask, calibration: Calibration) -> pd.DataFrame:
         place = table.columns.get_loc("centroid_x") + 1
         for axis, size in (("x", width), ("y", height)):
             table.insert(place, f"centroid_{axis}_{calibration.unit}", table[f"centroid_{axis}"] * size)
-    if calibration.frame is not None:
-        table.insert(0, "time_s", mask.t * calibration.frame)
+    if (seconds := calibration.time_of(mask.t)) is not None:
+        table.insert(0, "time_s", seconds)
     table.insert(0, "frame", mask.t)
     return table
 

@@ -54,9 +54,12 @@ def test_scale_and_units_of_a_layer_are_understood(scale, units, expected):
     assert calibration_of(layer.scale, layer.units, layer.data) == expected
 
 
-def test_a_video_file_knows_how_long_a_frame_lasts(data_folder):
+def test_a_video_file_knows_when_each_frame_is_shown(data_folder):
     data = open_video(data_folder / "clips/flies-sleap.mp4").as_layer_data()
-    assert calibration_of((1, 1, 1), Image(data).units, data) == Calibration(1 / 15)
+    assert calibration_of((1, 1, 1), Image(data).units, data) == Calibration(times=data.video.times)
+    assert data.video.times[:3] == pytest.approx([0, 1 / 15, 2 / 15])
+    in_minutes = Image(np.zeros((2, 3, 4)), units=("min", "pixel", "pixel")).units
+    assert calibration_of((1, 1, 1), in_minutes, data) == Calibration(60.0)
 
 
 def test_tracks_lie_over_the_video_in_the_colours_of_the_objects(table, labels):

@@ -29,19 +29,19 @@ def calibration_of(scale: Iterable[float], units: Iterable[Any], data: Any) -> C
     Args:
         scale: of the layer's axes, the last three of which are time, rows and columns.
         units: of these axes, as napari keeps them.
-        data: of the layer; a video file knows how long a frame lasts.
+        data: of the layer; a video file knows when each frame is shown.
     """
     (frame, *pixel), (of_time, *of_pixel) = list(scale)[-3:], list(units)[-3:]
     video = getattr(data, "video", None)
-    seconds = None
+    seconds = times = None
     if of_time.is_compatible_with("second"):
         seconds = float((frame * of_time).to("second").magnitude)
-    elif video is not None and video.is_timed:
-        seconds = 1 / video.fps
+    elif video is not None:
+        times = video.times
     if all(unit.is_compatible_with("meter") for unit in of_pixel):
         size = tuple(float((n * unit).to(of_pixel[-1]).magnitude) for n, unit in zip(pixel, of_pixel, strict=True))
-        return Calibration(seconds, size, str(of_pixel[-1]))
-    return Calibration(seconds, tuple(map(float, pixel)) if pixel != [1, 1] else None)
+        return Calibration(seconds, size, str(of_pixel[-1]), times)
+    return Calibration(seconds, tuple(map(float, pixel)) if pixel != [1, 1] else None, times=times)
 
 
 def measured(masks: MaskStore, calibration: Calibration) -> pd.DataFrame:

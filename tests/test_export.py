@@ -1,3 +1,4 @@
+import os
 import sys
 
 import av
@@ -16,6 +17,7 @@ from napari_pml.export import (
     overlay_frame,
     read_labels,
     write_mask_png,
+    written,
 )
 from napari_pml.masks import MaskStore
 from napari_pml.save import as_masks
@@ -72,6 +74,26 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     np.testing.assert_array_equal(read_labels(path), LABELS)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_may_write_the_same_file_at_the_same_time(tmp_path):
+    path = tmp_path / "report.csv"
+    with written(path) as first:
+        with written(path) as second:
+            first.write_text("one")
+            second.write_text("two")
+        assert path.read_text() == "two"
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_unfinished_is_cleared_up_later(tmp_path):
+    for name in (".unfinished-old.png", ".unfinished-1-masks.zarr", ".unfinished-new.png", "mine.png", ".mine"):
+        (tmp_path / name).mkdir() if name.endswith(".zarr") else (tmp_path / name).touch()
+        if "new" not in name:
+            os.utime(tmp_path / name, (0, 0))
+    write_mask_png(LABELS, tmp_path / "00000.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"00000.png", ".unfinished-new.png", "mine.png", ".mine"}
 
 
 def save_image(path, array, mode=None):
@@ -236,13 +258,13 @@ def test_overlay_video_has_all_frames_in_even_size(masks, drawn, tmp_path):
     odd = MaskStore((8, 95, 127), (12, 16))
     odd.put(FrameMask(0, masks[0].labels[:95, :127], masks[0].confidence, 1))
     export_overlay(open_video(frames), odd, tmp_path / "overlay.mp4")
-    written = open_video(tmp_path / "overlay.mp4")
-    assert written.shape == (8, 96, 128)
-    assert written.fps == 10
+    back = open_video(tmp_path / "overlay.mp4")
+    assert back.shape == (8, 96, 128)
+    assert back.fps == 10
     inside = drawn[1][0, :95, :127] == 2
-    before, after = frames[0][inside].mean(axis=0), written.read(0)[:95, :127][inside].mean(axis=0)
+    before, after = frames[0][inside].mean(axis=0), back.read(0)[:95, :127][inside].mean(axis=0)
     assert after[2] < before[2] - 30  # the blue square under green
-    np.testing.assert_allclose(written.read(7)[:95, :127].mean(axis=(0, 1)), frames[7].mean(axis=(0, 1)), atol=6)
+    np.testing.assert_allclose(back.read(7)[:95, :127].mean(axis=(0, 1)), frames[7].mean(axis=(0, 1)), atol=6)
     with av.open(str(tmp_path / "overlay.mp4")) as container:
         assert container.streams.video[0].pix_fmt == "yuv420p"
 

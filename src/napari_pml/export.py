@@ -6,10 +6,13 @@ Every file is written under another name first and renamed when it is complete.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryFile
 from typing import Any, Literal
 
@@ -31,6 +34,12 @@ OPACITY = 0.45
 
 LABEL_IMAGE = "Label image: 0 is background, 1, 2, ... are objects."
 """Description inside of PNGs that no palette tells from pictures."""
+
+UNFINISHED = ".unfinished-"
+"""How names of files begin that are being written."""
+
+FORGOTTEN_S = 24 * 3600
+"""What is unfinished and was not touched for so many seconds, nobody writes any more."""
 
 SHEET_TILE = 320
 """Width of a tile of a contact sheet, in pixels."""
@@ -279,18 +288,36 @@ def contact_sheet(video: Video, masks: MaskStore, path: Path, columns: int = 4, 
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Give a name to write to; rename it to `path` afterwards, or remove it after an error."""
-    unfinished = path.with_name(f".unfinished-{path.name}")
+    """Give a name to write to; rename it to `path` afterwards, or remove it after an error.
+
+    It is another one every time, so that several processes may write the same file, and the last one's counts.
+    """
+    unfinished = path.with_name(f"{UNFINISHED}{token_hex(4)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_up(path.parent.absolute())
         yield unfinished
         unfinished.replace(path)
     except (OSError, av.error.FFmpegError) as error:
         raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _remove(unfinished)
+
+
+@lru_cache
+def _clear_up(folder: Path) -> None:
+    """Remove what processes that were killed left unfinished in a folder, once in the life of this process."""
+    for path in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):
-            unfinished.unlink()
+            if path.stat().st_mtime < time.time() - FORGOTTEN_S:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 def _check_place(path: Path) -> None:

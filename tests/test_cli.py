@@ -53,6 +53,15 @@ def test_segment_writes_a_png_for_every_frame_and_an_overlay(run, clip, tmp_path
     assert open_video(tmp_path / "overlay.mp4").shape == (8, 96, 128)
 
 
+def test_masks_of_a_longer_video_do_not_stay_beside_others(run, clip, tmp_path):
+    (tmp_path / "out").mkdir()
+    write_mask_png(np.ones((4, 4), np.uint16), tmp_path / "out" / "00008.png")
+    result = run("segment", clip, "--annotations", tmp_path / "first.png", "--out", tmp_path / "out", "--device", "cpu")
+    assert result.exit_code == 1
+    assert "00008.png is the mask of a frame that this video, which has 8, does not have" in result.output
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["00008.png"]
+
+
 def test_a_run_is_saved_as_a_project_and_continued(run, clip, tmp_path, drawn):
     project, out = tmp_path / "clip.pml.zarr", tmp_path / "masks"
     first = ("--annotations", tmp_path / "first.png")

@@ -161,6 +161,17 @@ def test_masks_as_a_folder_of_png(masks, drawn, tmp_path):
     np.testing.assert_array_equal(read_labels(tmp_path / "out" / "00004.png"), drawn[1][4])
 
 
+def test_masks_do_not_mix_with_those_of_a_longer_video(tmp_path):
+    labels = np.ones((5, 8, 8), int)
+    export_masks(as_masks(labels), tmp_path)
+    (tmp_path / "7.png").touch()  # not named like a mask
+    export_masks(as_masks(labels), tmp_path)
+    with pytest.raises(ExportError, match=r"00003.png is the mask of a frame that this video, which has 3, does not"):
+        export_masks(as_masks(labels[:3] * 2), tmp_path)
+    assert all(read_labels(path).max() == 1 for path in tmp_path.glob("0*.png"))
+    assert len(list(tmp_path.iterdir())) == 6
+
+
 @pytest.mark.parametrize(("label", "dtype"), [(2, np.uint8), (300, np.uint16)])
 def test_masks_as_tiff(label, dtype, masks, drawn, tmp_path):
     expected = np.where(drawn[1] == 2, label, drawn[1]).astype(np.uint16)

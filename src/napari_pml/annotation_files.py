@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_pml.export import png_name, read_labels, write_mask_png
+from napari_pml.export import check_length, png_name, read_labels, write_mask_png
 from napari_pml.label_files import read_annotation
 from napari_pml.session import Session
 from napari_pml.types import BACKGROUND, AnnotationError, FrameMask
@@ -86,10 +86,11 @@ def segment_to_folder(session: Session, folder: Path) -> Iterator[FrameMask]:
         Every mask that was computed, also one that is not final and has no file yet.
 
     Raises:
-        ExportError: a file cannot be written.
+        ExportError: the folder holds masks of a longer video, or a file cannot be written.
         VideoError: a frame cannot be decoded.
         SettingsError: the method, as it is set, cannot learn the annotations.
     """
+    check_length(folder, len(session.video))
     for t in sorted(set(range(len(session.video))) - set(session.stale_frames())):
         write_mask_png(session.masks[t].labels, folder / png_name(t))
     for mask in session.propagate(first_frame(session)):

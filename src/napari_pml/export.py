@@ -210,6 +210,20 @@ def check_destination(
         _check_place(output)
 
 
+def check_length(folder: Path, n_frames: int) -> None:
+    """Refuse a folder of PNGs in which masks of a longer video would stay beside those of this one.
+
+    Raises:
+        ExportError: there is a PNG of a frame beyond `n_frames`.
+    """
+    names = (path.name for path in folder.glob("*.[pP][nN][gG]"))
+    if later := sorted(name for name in names if _is_png_name(name) and int(name[:-4]) >= n_frames):
+        raise ExportError(
+            f"{folder / later[0]} is the mask of a frame that this video, which has {n_frames}, does not have. Choose "
+            "another folder, or remove the masks in it first."
+        )
+
+
 def export_masks(masks: MaskStore, path: Path) -> None:
     """Write all finished masks.
 
@@ -219,7 +233,8 @@ def export_masks(masks: MaskStore, path: Path) -> None:
             or, without a suffix, a folder of PNGs `00000.png`, ... in which they are absent.
 
     Raises:
-        ExportError: the suffix is another one, a `.zarr` exists already, or the place cannot be written.
+        ExportError: the suffix is another one, a `.zarr` exists already, the folder holds masks of a longer video, or
+            the place cannot be written.
     """
     check_destination(path)
     if path.suffix.lower() == ".zarr":
@@ -227,8 +242,18 @@ def export_masks(masks: MaskStore, path: Path) -> None:
     elif path.suffix.lower() in TIFF_SUFFIXES:
         _export_tiff(masks, path)
     else:
-        for t in masks.finished:
-            write_mask_png(masks[t].labels, path / png_name(t))
+        export_folder(masks, path)
+
+
+def export_folder(masks: MaskStore, folder: Path) -> None:
+    """Write all finished masks as PNGs `00000.png`, ...
+
+    Raises:
+        ExportError: the folder holds masks of a longer video, or cannot be written.
+    """
+    check_length(folder, masks.shape[0])
+    for t in masks.finished:
+        write_mask_png(masks[t].labels, folder / png_name(t))
 
 
 def overlay_frame(rgb: NDArray[np.float32], labels: Labels) -> NDArray[np.uint8]:

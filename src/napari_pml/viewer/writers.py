@@ -28,9 +28,10 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Several frames as .png become a folder of that name without the suffix, one PNG for each.
 
     Raises:
-        ExportError: these are no masks, an open layer is read from there, or the place cannot be written.
+        ExportError: these are no masks, an open layer is read from there, the folder holds masks of a longer video, or
+            the place cannot be written.
     """
-    from napari_pml.export import write_mask_png
+    from napari_pml.export import export_folder, write_mask_png
     from napari_pml.save import as_masks, save
 
     labels = _full(data, meta)
@@ -38,14 +39,13 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     target = _mask_place(path, labels)
     _check([target], [(data, meta, "labels")])
     masks = as_masks(labels)
-    if not as_png:
+    if as_png and is_single:
+        write_mask_png(masks[0].labels, target)
+    elif as_png:
+        export_folder(masks, target)
+    else:
         # a single image has no axis of time; of three axes and one more, the last three count
         save(target, masks, None, calibration_of((1, *meta["scale"]), (meta["units"][0], *meta["units"]), labels))
-    elif is_single:
-        write_mask_png(masks[0].labels, target)
-    else:
-        for t in masks.finished:
-            write_mask_png(masks[t].labels, target / f"{t:05d}.png")
     return [str(target)]
 
 

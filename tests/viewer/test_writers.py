@@ -98,6 +98,15 @@ def test_layers_of_all_kinds_go_into_one_folder(viewer, drawn, tmp_path, plugin)
     assert ways["speed"].tolist() == [0.5, 1.5]
 
 
+def test_layers_whose_names_become_the_same_get_a_number(viewer, drawn, tmp_path):
+    viewer.layers.clear()
+    for label, name in enumerate(["a/b", "a:b", "A?b", "a_b_2"], 1):
+        viewer.add_labels(np.full((2, 4, 4), label), name=name)
+    viewer.layers.save(str(tmp_path), plugin="napari-pml")
+    found = {path.name: int(read_labels(path / "00000.png").max()) for path in tmp_path.iterdir()}
+    assert found == {"a_b": 1, "a_b_2": 2, "A_b_3": 3, "a_b_2_2": 4}
+
+
 def test_tracks_in_space_have_a_z(tmp_path):
     write_tracks(str(tmp_path / "ways.csv"), np.array([[1, 0, 7, 3, 4], [1, 1, 7, 3, 5]]), {"features": {}})
     assert list(pd.read_csv(tmp_path / "ways.csv")) == ["track_id", "t", "z", "y", "x"]

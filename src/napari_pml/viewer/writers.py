@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 
 def write_folder(path: str, layers: list[LayerTuple]) -> list[str]:
-    """Write every layer into one folder, under its own name; return the paths.
+    """Write every layer into one folder, under its own name; return the paths. Of equal names, later ones get a number.
 
     Labels become folders of PNGs, images TIFFs, points, shapes and tracks tables.
 
@@ -101,7 +102,7 @@ def write_folder(path: str, layers: list[LayerTuple]) -> list[str]:
             one of these files, and then none is written.
     """
     folder, paths = Path(path), list[str]()
-    names = (re.sub(r"[^\w .-]+", "_", meta["name"]) + _SUFFIXES[kind] for _, meta, kind in layers)
+    names = _distinct([(re.sub(r"[^\w .-]+", "_", meta["name"]), _SUFFIXES[kind]) for _, meta, kind in layers])
     targets = [str(folder / name) for name in names]
     places = (
         _mask_place(target, _full(data, meta)) if kind == "labels" else Path(target)
@@ -119,6 +120,16 @@ def write_folder(path: str, layers: list[LayerTuple]) -> list[str]:
         else:
             paths += Layer.create(data, meta, kind).save(target)
     return paths
+
+
+def _distinct(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Join stems and suffixes; of equal names, on a disk to which capitals are the same, later ones get a number."""
+    distinct: dict[str, str] = {}
+    for stem, suffix in names:
+        numbered = (stem if i == 1 else f"{stem}_{i}" for i in count(1))
+        name = next(f"{name}{suffix}" for name in numbered if f"{name}{suffix}".lower() not in distinct)
+        distinct[name.lower()] = name
+    return list(distinct.values())
 
 
 def _mask_place(path: str, labels: Any) -> Path:

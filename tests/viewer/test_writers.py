@@ -112,6 +112,14 @@ def test_tracks_in_space_have_a_z(tmp_path):
     assert list(pd.read_csv(tmp_path / "ways.csv")) == ["track_id", "t", "z", "y", "x"]
 
 
+def test_features_do_not_replace_the_places_of_tracks(tmp_path):
+    features = {"t": [0.0, 0.5], "x": [60.0, 70.0], "area": [3, 4]}
+    write_tracks(str(tmp_path / "ways.csv"), np.array([[1, 0, 3, 4], [1, 1, 3, 5]]), {"features": features})
+    table = pd.read_csv(tmp_path / "ways.csv")
+    assert list(table) == ["track_id", "t", "y", "x", "feature_t", "feature_x", "area"]
+    assert table[["t", "x", "feature_x"]].to_numpy().tolist() == [[0, 4, 60], [1, 5, 70]]
+
+
 def test_nothing_is_written_over_what_a_layer_is_read_from(viewer, drawn, tmp_path, monkeypatch):
     path = tmp_path / "clip.mp4"
     export_overlay(open_video(drawn[0]), as_masks(drawn[1]), path)

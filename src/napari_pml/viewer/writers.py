@@ -75,7 +75,8 @@ def write_overlay(path: str, layers: list[LayerTuple]) -> list[str]:
 def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write one Tracks layer as .csv, a row for each point: `track_id`, `t`, `z` if there is one, `y`, `x`, features.
 
-    These columns, without the features, are the data of a Tracks layer again, as other trackers write them too.
+    These columns, without the features, are the data of a Tracks layer again, as other trackers write them too. A
+    feature that has the name of one of them becomes `feature_x`.
 
     Raises:
         ExportError: an open layer is read from there, or the place cannot be written.
@@ -86,7 +87,12 @@ def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
     _check([Path(path)], [(data, meta, "tracks")])
     columns = ["track_id", "t", *"zyx"[5 - np.shape(data)[1] :]]
-    table = pd.DataFrame(data, columns=columns).assign(**dict(meta["features"]))
+    features = {
+        f"feature_{name}" if name in columns else name: values
+        for name, values in meta["features"].items()
+        if name != "track_id"  # which napari adds
+    }
+    table = pd.DataFrame(data, columns=columns).assign(**features)
     with written(Path(path)) as unfinished:
         table.to_csv(unfinished, index=False)
     return [path]

@@ -23,7 +23,7 @@ from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.inputs import inputs_of, read_from
 from napari_pml.viewer.mask_dialog import MaskDialog
-from napari_pml.viewer.results import calibration_of, image_below, measured, new_tracks, show_summary
+from napari_pml.viewer.results import calibration_of, image_below, measured, new_tracks, show_summary, tracked
 from napari_pml.viewer.results_box import ResultsBox
 from napari_pml.viewer.save_dialog import SUFFIXES, ask_where
 
@@ -82,6 +82,11 @@ def test_an_object_that_is_seen_once_has_a_track_too():
     masks[1, 2, 3] = 5
     tracks = new_tracks(measured(as_masks(masks), Calibration()), Labels(masks))
     assert tracks.data.tolist() == [[5, 1, 2, 3]]
+
+
+def test_without_objects_there_are_no_tracks():
+    with pytest.raises(ExportError, match="No mask shows an object"):
+        tracked(as_masks(np.zeros((2, 8, 8), int)), Calibration())
 
 
 def test_the_pointer_shows_the_numbers_of_the_object_under_it(table, labels):

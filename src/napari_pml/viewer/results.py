@@ -10,6 +10,7 @@ from napari.components import LayerList
 from napari.layers import Image, Labels, Layer, Tracks
 
 from napari_pml.calibration import Calibration
+from napari_pml.types import ExportError
 from napari_pml.viewer.appearance import appearance_of
 from napari_pml.viewer.prompts import video_data, video_shape
 
@@ -51,6 +52,14 @@ def measured(masks: MaskStore, calibration: Calibration) -> pd.DataFrame:
     from napari_pml.measure import measure
 
     return pd.concat(measure(masks, calibration), ignore_index=True)
+
+
+def tracked(masks: MaskStore, calibration: Calibration) -> pd.DataFrame:
+    """Return the same for tracks; ExportError if no mask shows an object. Slow: for the background."""
+    table = measured(masks, calibration)
+    if table.empty:
+        raise ExportError("No mask shows an object, so there are no tracks. Paint a stroke on one, and propagate.")
+    return table
 
 
 def show_summary(table: pd.DataFrame, layer: Labels) -> None:

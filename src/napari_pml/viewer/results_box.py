@@ -16,7 +16,7 @@ from napari_pml.calibration import Calibration
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.inputs import inputs_of
-from napari_pml.viewer.results import calibration_of, measured, show_summary, show_tracks
+from napari_pml.viewer.results import calibration_of, measured, show_summary, show_tracks, tracked
 from napari_pml.viewer.save_dialog import ask_where
 from napari_pml.viewer.track import Track
 
@@ -71,7 +71,8 @@ class ResultsBox(QCollapsible):
             _open_table(self._viewer)
             show_info(said)
 
-        self._run("measuring", self._measurement(track), done)
+        masks, calibration = track.session.masks, _calibration(track)
+        self._run("measuring", lambda: measured(masks, calibration), done)
 
     def _tracks(self) -> None:
         track = self._controller.track
@@ -82,7 +83,8 @@ class ResultsBox(QCollapsible):
             if earlier:
                 show_info(f"Tracks of all masks{earlier}")
 
-        self._run("tracks", self._measurement(track), done)
+        masks, calibration = track.session.masks, _calibration(track)
+        self._run("tracks", lambda: tracked(masks, calibration), done)
 
     def _save(self) -> None:
         track = self._controller.track
@@ -98,10 +100,6 @@ class ResultsBox(QCollapsible):
 
         said = f"Saved {path}{_earlier(track)}"
         self._run("saving masks", work, lambda _: show_info(said))
-
-    def _measurement(self, track: Track) -> Callable[[], pd.DataFrame]:
-        masks, calibration = track.session.masks, _calibration(track)
-        return lambda: measured(masks, calibration)
 
     def _run(self, title: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self._busy = True

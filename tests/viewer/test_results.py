@@ -248,7 +248,7 @@ def test_channels_chosen_from_a_file_are_still_read_from_it(tmp_path):
     path = tmp_path / "stack.zarr"
     zarr.create_array(path, data=np.zeros((2, 3, 8, 8), np.uint8))
     planes = planes_of(Image(zarr.open_array(path)), time=0, across=1)
-    assert read_from(layer_of(combined(planes, 0), planes)) == [path]
+    assert read_from(layer_of(combined(planes), planes)) == [path]
 
 
 def write_frames(folder) -> None:

@@ -46,6 +46,7 @@ def table(labels) -> pd.DataFrame:
         ((1, 1, 1), ("pixel", "pixel", "pixel"), Calibration()),
         ((1, 0.5, 2), ("pixel", "pixel", "pixel"), Calibration(None, (0.5, 2.0))),
         ((2, 0.5, 0.5), ("min", "um", "um"), Calibration(120.0, (0.5, 0.5), "micrometer")),
+        ((1, -0.5, 0.5), ("s", "um", "um"), Calibration(1.0, (0.5, 0.5), "micrometer")),
         ((1, 1, 1), ("pixel", "mm", "um"), Calibration(None, (1000.0, 1.0), "micrometer")),
     ],
 )

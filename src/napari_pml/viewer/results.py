@@ -32,7 +32,8 @@ def calibration_of(scale: Iterable[float], units: Iterable[Any], data: Any) -> C
         units: of these axes, as napari keeps them.
         data: of the layer; a video file knows when each frame is shown.
     """
-    (frame, *pixel), (of_time, *of_pixel) = list(scale)[-3:], list(units)[-3:]
+    frame, *pixel = map(abs, list(scale)[-3:])  # negative where a layer is shown upside down
+    of_time, *of_pixel = list(units)[-3:]
     video = getattr(data, "video", None)
     seconds = times = None
     if of_time.is_compatible_with("second"):

@@ -41,7 +41,7 @@ def clip(tmp_path, drawn):
 
 
 def test_segment_writes_a_png_for_every_frame_and_an_overlay(run, clip, tmp_path):
-    out = tmp_path / "masks"
+    out = tmp_path / "mouse.1"
     result = run(
         "segment", clip, "--annotations", f"0={tmp_path / 'first.png'}", "--annotations", f"7={tmp_path / 'last.png'}",
         "--out", out, "--overlay", tmp_path / "overlay.mp4", "--device", "cpu",

@@ -155,10 +155,10 @@ def test_files_that_cannot_be_read_are_named(name, tmp_path):
 
 
 def test_masks_as_a_folder_of_png(masks, drawn, tmp_path):
-    export_masks(masks, tmp_path / "out")
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == [f"{t:05d}.png" for t in (0, 1, 3, 4, 5, 6)]
-    np.testing.assert_array_equal(read_labels(tmp_path / "out" / "00004.png"), drawn[1][4])
+    for folder in (tmp_path / "out", tmp_path / "mouse.1"):
+        export_masks(masks, folder)
+        assert sorted(path.name for path in folder.iterdir()) == [f"{t:05d}.png" for t in (0, 1, 3, 4, 5, 6)]
+        np.testing.assert_array_equal(read_labels(folder / "00004.png"), drawn[1][4])
 
 
 def test_masks_do_not_mix_with_those_of_a_longer_video(tmp_path):
@@ -205,8 +205,8 @@ def test_masks_as_zarr(masks, drawn, tmp_path):
 
 
 def test_masks_in_another_format_are_refused(masks, tmp_path):
-    with pytest.raises(ExportError, match=r"not \.docx"):
-        export_masks(masks, tmp_path / "masks.docx")
+    with pytest.raises(ExportError, match=r"not \.avi"):
+        export_masks(masks, tmp_path / "masks.avi")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ExportError, match="cannot be written"):
         export_masks(masks, tmp_path / "file")

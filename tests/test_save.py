@@ -84,7 +84,7 @@ def test_each_suffix_makes_its_kind_of_file(drawn, tmp_path):
 @pytest.mark.parametrize(
     ("name", "masks", "message"),
     [
-        ("masks.xyz", as_masks(np.ones((1, 4, 4), int)), "not .xyz"),
+        ("masks.npy", as_masks(np.ones((1, 4, 4), int)), "not .npy"),
         ("masks.mp4", as_masks(np.ones((1, 4, 4), int)), "Open the video"),
         ("masks.csv", MaskStore((1, 4, 4), (1, 1)), "no masks"),
         ("masks", MaskStore((1, 4, 4), (1, 1)), "no masks"),

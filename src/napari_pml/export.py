@@ -35,6 +35,9 @@ OPACITY = 0.45
 LABEL_IMAGE = "Label image: 0 is background, 1, 2, ... are objects."
 """Description inside of PNGs that no palette tells from pictures."""
 
+FILE_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".zarr", ".mp4", ".avi", ".mov", ".csv", ".json", ".npy"})
+"""Whoever gives them to masks expects a file; other dots, as in mouse.1, are part of a folder's name."""
+
 UNFINISHED = ".unfinished-"
 """How names of files begin that are being written."""
 
@@ -144,6 +147,11 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
     return labels
 
 
+def is_folder_name(path: Path) -> bool:
+    """Whether masks at `path` are a folder of PNGs: there is no suffix, or none that a file has."""
+    return path.suffix.lower() not in FILE_SUFFIXES
+
+
 class Inputs:
     """Videos, masks, annotations and projects, which nothing may be written over; thousands take no longer than one."""
 
@@ -198,7 +206,7 @@ def check_destination(
     known, outputs = Inputs(inputs), [path for path in (masks, overlay, table, coco) if path is not None]
     for output in outputs:
         known.check(output)
-    if masks is not None and masks.suffix.lower() not in ("", *TIFF_SUFFIXES, ".zarr"):
+    if masks is not None and not is_folder_name(masks) and masks.suffix.lower() not in (*TIFF_SUFFIXES, ".zarr"):
         raise ExportError(f"Masks are written as .tif, .zarr or a folder of PNGs (no suffix), not {masks.suffix}.")
     if masks is not None and masks.suffix.lower() == ".zarr" and masks.exists():
         raise ExportError(f"{masks} exists already. Choose another name, or remove it first.")
@@ -230,7 +238,7 @@ def export_masks(masks: MaskStore, path: Path) -> None:
     Args:
         masks: of a video.
         path: a `.tif` (multi-page, compressed) or `.zarr` (one array), in which frames without a mask are 0;
-            or, without a suffix, a folder of PNGs `00000.png`, ... in which they are absent.
+            or, without the suffix of a file, a folder of PNGs `00000.png`, ... in which they are absent.
 
     Raises:
         ExportError: the suffix is another one, a `.zarr` exists already, the folder holds masks of a longer video, or
@@ -346,11 +354,11 @@ def _remove(path: Path) -> None:
 
 
 def _check_place(path: Path) -> None:
-    """Raise ExportError if no file can be made at `path`, or in it if it has no suffix."""
-    if path.suffix and path.is_dir():
+    """Raise ExportError if no file can be made at `path`, or in it if that is a folder of PNGs."""
+    if not is_folder_name(path) and path.is_dir():
         raise ExportError(f"{path} is a folder, where a file shall be written. Choose another name.")
     try:
-        places = path.absolute().parents if path.suffix else (path.absolute() / png_name(0)).parents
+        places = (path / png_name(0) if is_folder_name(path) else path).absolute().parents
         with TemporaryFile(dir=next(place for place in places if place.exists())):
             pass
     except OSError as error:

@@ -26,7 +26,7 @@ def save(
     (`masks.since(session.annotations.revision)` has those of the present annotations alone.)
 
     Args:
-        path: no suffix for a folder of PNGs, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv
+        path: no suffix of a file for a folder of PNGs, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv
             (measurements).
         masks: of a video.
         video: the video itself, which only an .mp4 needs.

@@ -108,6 +108,8 @@ def test_the_video_of_masks_is_the_uppermost_image_of_their_size(labels):
         ("/a/masks", "TIFF stack (*.tif)", "/a/masks.tif"),
         ("/a/masks", "Folder of PNG masks (*)", "/a/masks"),
         ("/a/masks.csv", "TIFF stack (*.tif)", "/a/masks.csv"),
+        ("/a/masks.TIFF", "TIFF stack (*.tif)", "/a/masks.TIFF"),
+        ("/a/mouse.2", "Folder of PNG masks (*)", "/a/mouse.2"),
         ("/a/mouse.2", "Zarr array (*.zarr)", "/a/mouse.2.zarr"),
         ("", "", "None"),
     ],

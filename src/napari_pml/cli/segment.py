@@ -62,7 +62,7 @@ def segment(
     with clear_errors():
         from napari_pml.annotation_files import AnnotationFiles
         from napari_pml.embedding.cache import users_cache
-        from napari_pml.export import check_destination, export_masks, export_overlay, png_name
+        from napari_pml.export import check_destination, export_masks, export_overlay, is_folder_name, png_name
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.table import DEFAULT, METHODS
         from napari_pml.project import Project
@@ -89,7 +89,7 @@ def segment(
         finished = segment_with_progress(session, out)
         if finished:
             masks = session.masks.since(session.annotations.revision)
-            if out.suffix:
+            if not is_folder_name(out):
                 export_masks(masks, out)
             if overlay is not None:
                 export_overlay(source, masks, overlay)
@@ -149,6 +149,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
     from tqdm import tqdm
 
     from napari_pml.annotation_files import first_frame, segment_to_folder
+    from napari_pml.export import is_folder_name
 
     n, height, width = session.video.shape
     typer.echo(f"{session.video.name}: {n} frames of {width} x {height}; {session.embedder.name} on {session.device}")
@@ -157,7 +158,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
         typer.echo(_estimate(session))
     bar = tqdm(total=n, initial=n - len(stale), unit="frame")
     try:
-        for _ in session.propagate(first_frame(session)) if out.suffix else segment_to_folder(session, out):
+        for _ in segment_to_folder(session, out) if is_folder_name(out) else session.propagate(first_frame(session)):
             bar.update(n - len(session.stale_frames()) - bar.n)
     except KeyboardInterrupt:
         typer.echo("\nStopped; what is finished is kept.", err=True)

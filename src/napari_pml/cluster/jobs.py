@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_pml.annotation_files import AnnotationFiles
-from napari_pml.export import Inputs, read_labels
+from napari_pml.export import Inputs, is_folder_name, read_labels
 from napari_pml.label_files import read_annotation
 from napari_pml.methods.config import MethodConfig, parse_config
 from napari_pml.methods.table import METHODS
@@ -17,9 +17,6 @@ from napari_pml.types import ExportError, JobsError, PmlError, SettingsError
 
 REQUIRED = ("video", "out")
 OPTIONAL = ("annotations", "strokes", "method", "config")
-
-FILE_SUFFIXES = frozenset({".tif", ".tiff", ".zarr", ".mp4", ".csv", ".json", ".png"})
-"""Whoever gives them to `out` expects a file; other dots, as in mouse.1, are part of a folder's name."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def _parse(entries: Mapping[str, str], folder: Path) -> Job:
     video, out = folder / entries["video"], folder / entries["out"]
     if not video.exists():
         raise JobsError(f"there is no file or folder {video}.")
-    if out.suffix.lower() in FILE_SUFFIXES:
+    if not is_folder_name(out):
         raise ExportError(f"`out` is a folder for PNG masks, so it has no suffix {out.suffix} as {out.name} has.")
     files = AnnotationFiles.parse(_list(entries["annotations"]), _list(entries["strokes"]), folder)
     if not files:

@@ -314,3 +314,10 @@ def test_contact_sheet(n, columns, size, masks, drawn, tmp_path):
         first = np.asarray(sheet)[:240, :320]
     disc = first[150, 75].astype(int)  # red under red: no green left beside the video's own
     assert disc[0] > disc[1] + 60
+
+
+def test_a_contact_sheet_of_very_wide_frames(tmp_path):
+    labels = np.ones((3, 2, 2000), np.uint16)
+    contact_sheet(open_video(labels), as_masks(labels), tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (960, 1)

@@ -309,7 +309,7 @@ def contact_sheet(video: Video, masks: MaskStore, path: Path, columns: int = 4, 
         VideoError: a frame cannot be decoded.
     """
     times = np.unique(np.linspace(0, len(video) - 1, min(n, len(video))).round().astype(int)).tolist()
-    height = round(SHEET_TILE * video.shape[1] / video.shape[2])
+    height = max(1, round(SHEET_TILE * video.shape[1] / video.shape[2]))
     sheet = Image.new("RGB", (SHEET_TILE * min(columns, len(times)), height * -(-len(times) // columns)))
     for place, t in enumerate(times):
         tile = Image.fromarray(_painted(video, masks, t)).resize((SHEET_TILE, height))

@@ -13,7 +13,7 @@ from napari_pml import open_video
 from napari_pml.export import export_overlay, read_labels
 from napari_pml.save import as_masks
 from napari_pml.types import ExportError
-from napari_pml.viewer.writers import write_tracks
+from napari_pml.viewer.writers import write_folder, write_tracks
 
 pytestmark = pytest.mark.usefixtures("installed_plugins")
 
@@ -105,6 +105,12 @@ def test_layers_whose_names_become_the_same_get_a_number(viewer, drawn, tmp_path
     viewer.layers.save(str(tmp_path), plugin="napari-pml")
     found = {path.name: int(read_labels(path / "00000.png").max()) for path in tmp_path.iterdir()}
     assert found == {"a_b": 1, "a_b_2": 2, "A_b_3": 3, "a_b_2_2": 4}
+
+
+def test_an_image_named_ome_may_have_any_type(tmp_path):
+    data = np.arange(30, dtype=np.int64).reshape(2, 3, 5)
+    (path,) = write_folder(str(tmp_path), [(data, {"name": "x.ome", "rgb": False}, "image")])
+    np.testing.assert_array_equal(tifffile.imread(path), data)
 
 
 def test_tracks_in_space_have_a_z(tmp_path):

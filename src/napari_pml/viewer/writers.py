@@ -168,7 +168,8 @@ def _write_image(path: Path, data: Any, rgb: bool) -> list[str]:
     with written(path) as unfinished:
         tifffile.imwrite(
             unfinished, pages, shape=shape, dtype=data.dtype, photometric="rgb" if rgb else "minisblack",
-            compression="zlib", bigtiff=np.prod(shape) * np.dtype(data.dtype).itemsize > 2**31,
+            compression="zlib", ome=False,  # whatever the name: OME-TIFF knows no 64-bit numbers
+            bigtiff=np.prod(shape) * np.dtype(data.dtype).itemsize > 2**31,
         )  # fmt: skip
     return [str(path)]
 

@@ -14,7 +14,7 @@ from napari_pml.embedding.embedder import EMBEDDERS, choose_device, load_embedde
 from napari_pml.embedding.foundation import to_grid
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.embedding.weights import bundled, load_weights, save_weights
+from napari_pml.embedding.weights import about_weights, bundled, load_weights, save_weights
 from napari_pml.grid import grid_shape
 from napari_pml.types import WeightsError
 from napari_pml.video import open_video
@@ -115,6 +115,16 @@ def test_weights_come_back_as_they_were_written(tmp_path):
     assert all(torch.equal(back[name], state[name]) for name in state)
     assert load_embedder(str(tmp_path / "new.safetensors"), CPU).fingerprint == fingerprint
     assert [p.name for p in tmp_path.iterdir()] == ["new.safetensors"]
+
+
+def test_equal_weights_have_equal_fingerprints(tmp_path):
+    state = load_weights(bundled("compact"))[0]
+    about = {"steps": "1", "data": "a b", "licence": "Größe", "config": "{}"}
+    paths = [tmp_path / f"{i}.safetensors" for i in range(4)]
+    for path in paths:
+        save_weights(state, path, "compact", **about)
+    assert len({load_weights(path)[1] for path in paths}) == 1
+    assert about_weights(paths[0]) == {"architecture": "compact", **about}
 
 
 def test_unusable_weights_say_why(tmp_path):

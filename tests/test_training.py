@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from drawn_video import write_video
 from napari_pml.embedding import deeplab
@@ -343,6 +344,17 @@ def test_a_run_with_other_settings_or_data_is_not_mixed_in(dataset, stills, tmp_
     for data, config in ((dataset, TrainConfig(steps=9)), (stills, SMALL)):
         with pytest.raises(WeightsError, match="another folder"):
             next(run_training([data], tmp_path / "run", config, None, torch.device("cpu")))
+
+
+def test_weights_of_a_finished_run_stay_as_they_are(dataset, tmp_path):
+    """Even those of an earlier version, whose bytes were in another order: masks know their fingerprint."""
+    config = replace(SMALL, steps=1)
+    list(run_training([dataset], tmp_path, config, None, torch.device("cpu")))
+    weights = tmp_path / "compact.safetensors"
+    save_file(load_file(weights), weights, metadata={"architecture": "compact"})
+    before = weights.read_bytes()
+    assert list(run_training([dataset], tmp_path, config, None, torch.device("cpu"))) == []
+    assert weights.read_bytes() == before
 
 
 def test_weights_without_a_checkpoint_are_not_written_over(dataset, tmp_path):

@@ -15,7 +15,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from napari_pml.embedding.compact import CompactNet
@@ -192,7 +191,8 @@ def run(training: Training, out: Path, name: str, embedder: Path | None = None) 
     """Train in a folder, going on from its checkpoint if it holds one; yields after every step.
 
     Writes `checkpoint.pt`, `log.csv` and its picture `curve.svg` every hundred steps, and in the end the averaged
-    weights. Weights that lie there already and are not of this run are never written over.
+    weights. Weights that lie there already and are not of this run are never written over; those of a finished run
+    stay as they are.
 
     Args:
         training: at step 0.
@@ -219,6 +219,8 @@ def run(training: Training, out: Path, name: str, embedder: Path | None = None) 
         if embedder is not None:
             _copy_embedder(embedder, out / f"{CompactNet.name}.safetensors")
         _forget_after(training.step, log)
+    if training.step == training.config.steps and weights.exists():
+        return
     while training.step < training.config.steps:
         try:
             recent.append(training.take_step())
@@ -262,7 +264,7 @@ def _disk_errors(out: Path) -> Iterator[None]:
     """Turn what the disk says into an ExportError."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # the last two from torch and safetensors
+    except (OSError, RuntimeError) as error:  # the latter from torch
         raise ExportError(
             f"The training cannot be saved in {out}: {error}. Make room on the disk, or choose another folder; the "
             "last complete checkpoint stays."

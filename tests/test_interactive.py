@@ -199,6 +199,20 @@ def test_a_study_goes_on_where_it_was_stopped(run_study, colour_embedder):
     assert colour_embedder.calls == 2 * 4  # two sessions on the four frames of "forth" alone
 
 
+def test_a_sequence_whose_true_masks_changed_is_measured_again(run_study, dataset, tmp_path):
+    before = list(run_study())
+    for path in (dataset / "Annotations/480p/back").iterdir():
+        Image.fromarray(np.roll(np.asarray(Image.open(path)), 20, 1)).save(path)
+    back, forth = run_study()
+    assert back.runs[0][-1].j < before[0].runs[0][-1].j
+    assert forth == before[1]
+    path = tmp_path / "out/sequences/back.json"
+    record = json.loads(path.read_text())
+    del record["content"]  # as earlier versions wrote it
+    path.write_text(json.dumps(record | {"runs": []}))
+    assert len(next(run_study()).runs) == 1
+
+
 def test_results_of_other_settings_are_not_mixed(run_study, tmp_path):
     list(run_study())
     with pytest.raises(PmlError, match="interactions was 2, now it is 3"):

@@ -196,6 +196,15 @@ def test_videos_of_which_few_frames_are_annotated(dataset):
     assert not torch.equal(clip.shares[0], clip.shares[1])
 
 
+def test_frames_are_in_the_order_of_their_numbers(dataset):
+    for folder in ("JPEGImages", "Annotations"):
+        for path in (dataset / folder / "480p/shapes").iterdir():
+            path.rename(path.with_stem(f"frame{int(path.stem) + 5}"))
+    (footage,), (sequence,) = find_footage(dataset), find_sequences(dataset)
+    assert footage.images == sequence.frames
+    assert [path.stem for path in footage.masks] == [f"frame{n}" for n in range(5, 13)]
+
+
 def test_grey_and_16_bit_frames_are_stretched_as_videos_are(tmp_path, drawn):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()

@@ -12,7 +12,7 @@ from PIL import Image
 from napari_pml.export import read_labels
 from napari_pml.grid import IntensityScale
 from napari_pml.types import DatasetError, Labels
-from napari_pml.video_arrays import ARRAY_MODES, IMAGE_SUFFIXES
+from napari_pml.video_arrays import ARRAY_MODES, IMAGE_SUFFIXES, natural_order
 
 SCALE_PIXELS = 100_000
 """Pixels on which the intensity scale of a frame is measured."""
@@ -103,7 +103,8 @@ def _images(folder: Path) -> dict[str, Path]:
     """Return the images of a folder by their names without suffix, in order; none if there is no such folder."""
     if not folder.is_dir():
         return {}
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."}
+    files = sorted(folder.iterdir(), key=natural_order)
+    return {p.stem: p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "."}
 
 
 def _check_every_mask_has_a_frame(images: dict[str, Path], masks: dict[str, Path], folder: Path) -> None:

@@ -293,6 +293,20 @@ def test_the_curve_shows_every_loss_over_the_steps(tmp_path):
     assert down[0, 1] > 0
 
 
+@pytest.mark.parametrize(("odd", "shown"), [("nan", {"a"}), ("inf", {"a"}), ("0.0", {"a", "b"})])
+def test_the_curve_leaves_out_what_is_not_finite(tmp_path, odd, shown):
+    """A training goes on after a step without a gradient: its picture must not end it."""
+    (tmp_path / "log.csv").write_text(f"step,a,b,gradient_norm\n10,0.5,{odd},1\n20,{odd},{odd},nan\n30,0.5,{odd},1\n")
+    plot_log(tmp_path / "log.csv", tmp_path / "curve.svg")
+    svg = (tmp_path / "curve.svg").read_text()
+    assert {name for name in ("a", "b") if f">{name} 0." in svg} == shown
+    assert "nan" not in svg
+    assert "inf" not in svg
+    (tmp_path / "log.csv").write_text(f"step,a,gradient_norm\n10,{odd},1\n")
+    plot_log(tmp_path / "log.csv", tmp_path / "curve.svg")
+    ElementTree.parse(tmp_path / "curve.svg")
+
+
 def test_only_losses_with_a_weight_are_computed_and_logged(dataset, tmp_path):
     config = replace(SMALL, steps=1, standard_triplet=0.5, modified_triplet=0, soft_nearest_neighbour=0)
     (report,) = run_training([dataset], tmp_path / "run", config, None, torch.device("cpu"))

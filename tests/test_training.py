@@ -1,4 +1,5 @@
 import csv
+import shutil
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -367,6 +368,23 @@ def test_a_run_with_other_settings_or_data_is_not_mixed_in(dataset, stills, tmp_
     for data, config in ((dataset, TrainConfig(steps=9)), (stills, SMALL)):
         with pytest.raises(WeightsError, match="another folder"):
             next(run_training([data], tmp_path / "run", config, None, torch.device("cpu")))
+
+
+def test_a_run_with_another_start_or_data_of_the_same_name_is_not_mixed_in(dataset, tmp_path):
+    """An old checkpoint, which knows of neither, is gone on from."""
+    config, run, cpu = replace(SMALL, steps=1), tmp_path / "run", torch.device("cpu")
+    list(run_training([dataset], run, config, None, cpu))
+    moved = shutil.copytree(dataset, tmp_path / "moved" / dataset.name)
+    assert list(run_training([moved], run, config, None, cpu)) == []
+    with pytest.raises(WeightsError, match=r"start was bundled, .* another folder"):
+        list(run_training([dataset], run, config, run / "compact.safetensors", cpu))
+    mask = dataset / "Annotations/480p/shapes/00003.png"
+    Image.fromarray(np.roll(np.asarray(Image.open(mask)), 1)).save(mask)
+    with pytest.raises(WeightsError, match=r"content was .* another folder"):
+        list(run_training([dataset], run, config, None, cpu))
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    torch.save({**state, "about": {}}, run / "checkpoint.pt")
+    assert list(run_training([dataset], run, config, None, cpu)) == []
 
 
 def test_weights_of_a_finished_run_stay_as_they_are(dataset, tmp_path):

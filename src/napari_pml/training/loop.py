@@ -167,18 +167,20 @@ class Training(ABC):
 
         Raises:
             WeightsError: it is damaged, or was written under another configuration (the number of steps included), for
-                other data, or on another embedder.
+                other data, from another start, or on another embedder.
         """
+        wanted = {"data": self.data, **asdict(self.config), **self.about}
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-            about = state.get("about", self.about)  # earlier ones did not say
-            found, wanted = (state["data"], state["config"], about), (self.data, asdict(self.config), self.about)
+            about = self.about | state.get("about", {})  # earlier ones say less
+            found = {"data": state["data"], **state["config"], **about}
         except Exception as error:  # on a damaged file, it raises anything
             raise WeightsError(f"{path} is damaged. Use another folder to train from the start.") from error
-        if found != wanted:
+        if differing := [key for key, value in wanted.items() if found.get(key) != value]:
+            key = differing[0]
             raise WeightsError(
-                f"{path} was trained on {found}, not on {wanted}. "
-                f"Use the same data, settings and embedder to go on, or another folder to start again."
+                f"{path} is of another training: {key} was {found.get(key)}, now it is {wanted[key]}. Use the same "
+                "frames and masks, settings and start (--from) to go on, or another folder to start again."
             )
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])

@@ -5,7 +5,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from skimage import data
 from torch import nn
 
 from napari_pml.embedding.compact import TRUNKS, CompactNet
@@ -184,21 +183,6 @@ def test_embeddings_are_computed_once_and_when_needed(drawn, colour_embedder):
 def test_an_odd_video_is_embedded_without_complaint(embedder):
     frames = np.full((2, 9, 9), np.nan)
     assert torch.isfinite(VideoEmbeddings(open_video(frames), embedder)[0]).all()
-
-
-def test_shortened_embeddings_keep_most_of_the_similarities(tmp_path):
-    net, _ = CompactNet.from_file(bundled("compact"))
-    frames = torch.from_numpy(data.astronaut()[:256, :256].copy()).permute(2, 0, 1)[None] / 255
-    t = torch.zeros(1)
-    with torch.no_grad():
-        before = net(frames, t)[0].flatten(1)
-        net.keep_principal_components(32, frames, t)
-        after = net(frames, t)[0].flatten(1)
-    assert after.shape[0] == net.dim == 32
-    assert torch.allclose(after.norm(dim=0), torch.ones(1), atol=1e-4)
-    assert (before.T @ before - after.T @ after).abs().mean() < 0.05
-    save_weights(net.state_dict(), tmp_path / "short.safetensors", "compact")
-    assert load_embedder(str(tmp_path / "short.safetensors"), CPU).embed(frames, t).shape == (1, 32, 32, 32)
 
 
 def test_published_weights_become_those_of_the_trunk():

@@ -383,7 +383,8 @@ def test_a_run_with_another_start_or_data_of_the_same_name_is_not_mixed_in(datas
     with pytest.raises(WeightsError, match=r"content was .* another folder"):
         list(run_training([dataset], run, config, None, cpu))
     state = torch.load(run / "checkpoint.pt", weights_only=True)
-    torch.save({**state, "about": {}}, run / "checkpoint.pt")
+    earlier = {"about": {}, "config": state["config"] | {"dim": 64}}
+    torch.save(state | earlier, run / "checkpoint.pt")
     assert list(run_training([dataset], run, config, None, cpu)) == []
 
 

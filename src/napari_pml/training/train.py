@@ -45,7 +45,6 @@ class TrainConfig(LoopConfig):
         near: share of clips whose frames are near in time.
         composed: share of clips over which an object of another video moves.
         twins: share of clips on which an object has a twin to be told from.
-        dim: D, the length to which embeddings are shortened in the end.
     """
 
     clips_per_step: int = 2
@@ -61,7 +60,6 @@ class TrainConfig(LoopConfig):
     near: float = 0.3
     composed: float = 0.3
     twins: float = 0.2
-    dim: int = 64
 
 
 def initial_network(start: Path | None, sampler: ClipSampler) -> CompactNet:

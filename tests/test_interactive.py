@@ -12,6 +12,7 @@ from napari_pml import BACKGROUND, METHODS, PmlConfig, PmlError, Session, open_v
 from napari_pml.cli import app
 from napari_pml.evaluation import robot_study
 from napari_pml.evaluation.curve import area_under_curve, at_interactions, at_seconds
+from napari_pml.evaluation.curve_plot import plot_curves
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.interactive import Interaction, Protocol, TrueMasks, interact
 from napari_pml.evaluation.robot_study import Study
@@ -165,6 +166,12 @@ def test_curves_over_time_by_hand():
 def test_a_run_that_ended_early_keeps_its_last_value():
     runs = [run_of((1, 0.5), (2, 1.0)), run_of((1, 0.1), (2, 0.2), (3, 0.3))]
     assert at_interactions(runs, "j", 3).tolist() == [[0.5, 1, 1], [0.1, 0.2, 0.3]]
+
+
+def test_curves_of_perfect_runs_are_drawn():
+    svg = plot_curves([run_of((1, 1.0))])
+    ElementTree.fromstring(svg)
+    assert "nan" not in svg
 
 
 @pytest.fixture

@@ -258,7 +258,11 @@ def test_train_adapts_to_videos_and_stills(run, tmp_path, drawn):
 
 @pytest.mark.parametrize(
     ("args", "says"),
-    [(["{tmp}"], "no training material"), (["{tmp}/stills", "--from", "{tmp}/gone.safetensors"], "no weights")],
+    [
+        (["{tmp}"], "no training material"),
+        (["{tmp}/stills", "--from", "{tmp}/gone.safetensors"], "no weights"),
+        (["{tmp}/stills", "--method", "osvos", "--loss", "standard_triplet"], "leave out --loss"),
+    ],
 )
 def test_mistakes_in_training_are_explained(run, tmp_path, drawn, args, says):
     for folder in ("stills/images", "stills/masks"):

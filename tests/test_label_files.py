@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_pml import label_files
+from napari_pml import label_files, open_video
+from napari_pml.annotation_files import AnnotationFiles
+from napari_pml.export import write_mask_png
 from napari_pml.label_files import NamedLabels, read_annotation
+from napari_pml.session import Session
 from napari_pml.types import BACKGROUND, AnnotationError
 
 HEIGHT, WIDTH = 12, 20
@@ -156,6 +159,23 @@ def test_an_object_is_known_by_its_name_on_another_frame():
     assert again.names == {7: "dog", 4: "cat", 1: "bird"}
     np.testing.assert_array_equal(again.labels, [[0, 7, 4, 1]])
     np.testing.assert_array_equal(NamedLabels(labels).renumbered({1: "dog"}).labels, labels)  # numbers are meant
+
+
+@pytest.mark.parametrize(
+    ("masks", "strokes"),
+    [(["0=mask.png", "5=a.json"], []), (["5=a.json", "0=mask.png"], []), (["5=a.json"], ["0=mask.png"])],
+)
+def test_an_object_with_a_name_is_not_one_that_has_a_number_in_another_file(
+    tmp_path, drawn, colour_embedder, masks, strokes
+):
+    outline = {"label": "cell", "shape_type": "rectangle", "points": [[20, 30], [60, 70]]}
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": [outline], "imageWidth": 128, "imageHeight": 96}))
+    write_mask_png(drawn[1][0], tmp_path / "mask.png")
+    session = Session(open_video(drawn[0]), embedder=colour_embedder)
+    AnnotationFiles.parse(masks, strokes, tmp_path).annotate(session)
+    assert session.object_ids == (1, 2, 3)
+    assert session.annotations.frames[5][50, 40] == 3
+    assert session.annotations.complete == ({5} if strokes else {0, 5})
 
 
 def test_no_object_gets_the_number_of_background():

@@ -22,14 +22,16 @@ from typer.testing import CliRunner
 
 from drawn_video import ColourEmbedder
 from killed_worker import Deadly
+from napari_pml import open_video
+from napari_pml.annotation_files import segment_to_folder
 from napari_pml.cli import app
 from napari_pml.cluster import batch
 from napari_pml.cluster.batch import Network, local_workers, run_jobs, running_cluster
 from napari_pml.cluster.jobs import read_jobs
-from napari_pml.cluster.record import RECORD
 from napari_pml.cluster.report import Outcome, State
 from napari_pml.cluster.work import work
-from napari_pml.export import read_labels, write_mask_png
+from napari_pml.export import RECORD, export_masks, read_labels, write_mask_png
+from napari_pml.session import Session
 from napari_pml.types import ClusterError, JobsError, WeightsError
 
 COMPACT = Network("compact", "cpu")
@@ -293,6 +295,23 @@ def test_a_job_that_was_stopped_begins_again_and_had_whole_files_only(clip, tabl
     assert not (job.out / RECORD).exists()
     assert finish(job).state is State.done
     assert masks_in(job.out) == masks_in(expected.out)
+
+
+@pytest.mark.parametrize("write", [segment_to_folder, lambda session, folder: export_masks(session.masks, folder)])
+def test_masks_that_something_else_wrote_are_not_those_of_the_job(write, clip, table, drawn):
+    clip("a")
+    (job,) = read_jobs(table("video,out,annotations", "a,out,a.png"))
+    finish(job)
+    expected = masks_in(job.out)
+    write_mask_png(drawn[1][0], job.out / "chart.png")
+    assert finish(job).state is State.skipped
+    session = Session(open_video(job.video), embedder=ColourEmbedder())
+    session.annotate(1, drawn[1][1] == 2, complete=True)
+    list(session.propagate())
+    list(write(session, job.out) or ())
+    assert masks_in(job.out).items() & expected.items() == set()
+    assert finish(job).state is State.done
+    assert masks_in(job.out).items() >= expected.items()
 
 
 def test_one_folder_is_worked_on_once_at_a_time(clip, table, caplog):

@@ -203,6 +203,40 @@ def test_label_images_are_read_as_ever(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("kind", "points"),
+    [
+        ("rectangle", "[[3, 3]]"),
+        ("rectangle", "[[Infinity, 1], [2, 2]]"),
+        ("polygon", "[[NaN, 1], [2, 2], [3, 8]]"),
+        ("polygon", "[[1e400, 1], [2, 2], [3, 8]]"),
+        ("polygon", "[[1e12, 1], [2, 2], [3, 8]]"),
+        ("circle", "[[5, 5], [1e7, 5]]"),
+        ("polygon", "[" * 100_000),
+    ],
+)
+def test_no_shape_is_painted_from_impossible_numbers(tmp_path, kind, points):
+    shape = f'{{"label": "dog", "shape_type": "{kind}", "points": {points}}}'
+    (tmp_path / "a.json").write_text(f'{{"shapes": [{shape}], "imageWidth": 9, "imageHeight": 9}}')
+    with pytest.raises(AnnotationError, match=r"a.json cannot be read as a .json of labelme"):
+        read_annotation(tmp_path / "a.json", 0)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        '<box label="dog" xtl="inf" ytl="1" xbr="3" ybr="4"/>',
+        '<box label="dog" xtl="1" ytl="1" xbr="3" ybr="4" rotation="nan"/>',
+        '<polygon label="dog" points="1,1;nan,2;3,8"/>',
+        '<ellipse label="dog" cx="5" cy="5" rx="1e9" ry="2"/>',
+        '<mask label="dog" rle="0,4" left="99999999999999999999" top="0" width="2" height="2"/>',
+    ],
+)
+def test_nor_in_cvat(tmp_path, shape):
+    with pytest.raises(AnnotationError, match=r"a.xml cannot be read as .* an .xml of CVAT"):
+        read_annotation(cvat(tmp_path / "a.xml", (0, shape)), 0)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
         ("a.json", "{", "cannot be read as a .json of labelme"),

@@ -138,6 +138,7 @@ def finish(job):
         (["video,out,annotations", "a,out,a.png", "a,old,1=old/00003.png"], r"row 3 \(a\): the masks would overwrite"),
         (["video,out,strokes", "a,./old/,1=a/../old/00003.png"], r"row 2 \(a\): the masks would overwrite .*00003.png"),
         (["video,out,annotations", "a,out,line.json"], r"row 2 \(a\): .*line.json: 'dog' is a line"),
+        (["video,out,annotations", "a,out,point.json"], r"row 2 \(a\): .*point.json cannot be read"),
         (["video,out,strokes", "a,out,line.json"], r"row 2 \(a\): .*cannot be read as a label image"),
         (["video,out,annotations", "a,a,a.png"], r"row 2 \(a\): the masks would overwrite .*a, which row 2 reads"),
         (["video,out,annotations", "a,out,a.png", "b,a/,a.png"], r"row 3 \(b\): .* overwrite .*a, which row 2 reads"),
@@ -157,6 +158,7 @@ def test_a_wrong_table_names_the_row(clip, tmp_path, rows, says):
     (tmp_path / "old").mkdir()
     (tmp_path / "old/00003.png").write_bytes((tmp_path / "a.png").read_bytes())
     (tmp_path / "line.json").write_text('{"shapes": [{"label": "dog", "shape_type": "line", "points": []}]}')
+    (tmp_path / "point.json").write_text('{"shapes": [{"label": "a", "shape_type": "rectangle", "points": [[3, 3]]}]}')
     (tmp_path / "jobs.csv").write_text("\n".join(rows), encoding="latin-1")
     with pytest.raises(JobsError, match=says):
         read_jobs(tmp_path / "jobs.csv")

@@ -123,6 +123,7 @@ def finish(job):
         (["video,annotations", "a,a.png"], "has no column 'out'"),
         (["video;out;annotations", "a;out;a.png"], "commas"),
         (["video,out,annotations,speed", "a,out,a.png,3"], "a column 'speed'"),
+        (["video,out,annotations,annotations", "a,out,0=a.png,2=a.png"], "two columns 'annotations'"),
         (["video,out,annotations"], "no rows"),
         (["video,out,annotations", "a,out,a.png,b.png"], "row 2 has more entries"),
         (["video,out,annotations", "a,out,a.png", "", "a,./out,a.png"], r"row 4 \(a\): ./out is where row 2 writes"),

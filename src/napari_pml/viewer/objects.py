@@ -87,7 +87,7 @@ def merge(track: Track, objects: set[int]) -> int:
     others = objects - {into}
 
     def renumber(layer: Layer, indices: list[int]) -> None:
-        features = layer.features.copy()
+        features = layer.features.astype({LABEL: object})  # from elsewhere, they may be words
         features.loc[indices, LABEL] = into
         layer.features = features
         track.appearance.dress(layer)

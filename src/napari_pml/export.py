@@ -28,11 +28,11 @@ from napari_pml.video_arrays import IMAGE_SUFFIXES, MAX_PIXELS, TIFF_SUFFIXES, i
 OPACITY = 0.45
 """Of an object's colour in an overlay; its outline is opaque."""
 
-LABEL_IMAGE = "Label image: 0 is background, 1, 2, ... are objects."
-"""Description inside of PNGs that no palette tells from pictures."""
-
 RECORD = "segmented.json"
 """Beside masks in a folder: what they were made from, once they are all there."""
+
+LABEL_IMAGE = "Label image: 0 is background, 1, 2, ... are objects."
+"""Description inside of PNGs that no palette tells from pictures."""
 
 SHEET_TILE = 320
 """Width of a tile of a contact sheet, in pixels."""

@@ -110,7 +110,10 @@ def measure_lateness(panel, viewer, mouse: Mouse, seconds: float, what: str) -> 
 
     def paint_something() -> None:
         y = 20 + 13 * next(strokes) % 60
+        scrubbing.stop()  # on another frame a stroke would go on there, and be painted on all between
         mouse.drag(*((y, x) for x in range(100, 200, 10)))
+        if "scrubbing" in what:
+            scrubbing.start()
 
     painting.timeout.connect(paint_something)
     if "scrubbing" in what:

@@ -119,6 +119,30 @@ def test_outlines_of_other_programs_bring_names_that_hold_on_every_frame(run, cl
         assert (labels[drawn[1][t] == 2] == 2).all()
 
 
+def test_names_of_references_hold_in_this_video(run, clip, tmp_path):
+    """The cell there is object 2, so it is here, though it is the only one that is outlined."""
+
+    def labelme(name, *labels):
+        shapes = [
+            {"label": label, "shape_type": "rectangle", "points": [[20 * i + 5, 40], [20 * i + 20, 60]]}
+            for i, label in enumerate(labels)
+        ]
+        (tmp_path / name).write_text(json.dumps({"shapes": shapes, "imageWidth": 128, "imageHeight": 96}))
+        return "--annotations", tmp_path / name
+
+    there, here, out = tmp_path / "there.pml.zarr", tmp_path / "here.pml.zarr", tmp_path / "masks"
+    result = run("segment", clip, *labelme("there.json", "dog", "cell"), "--out", out, "--project", there)
+    assert result.exit_code == 0, result.output
+    references = ("--references", there, "--out", out, "--project", here)
+    result = run("segment", clip, *references)
+    assert result.exit_code == 0, result.output
+    assert Record.read(here).names == {1: "dog", 2: "cell"}
+    result = run("segment", clip, *labelme("here.json", "cell", "bird"), *references)
+    assert result.exit_code == 0, result.output
+    assert Record.read(here).names == {1: "dog", 2: "cell", 3: "bird"}
+    assert set(np.unique(read_labels(out / "00000.png"))) == {0, 2, 3}
+
+
 def test_strokes_and_the_papers_settings(run, clip, tmp_path, drawn):
     strokes = np.zeros((96, 128), np.uint8)
     strokes[60, 20:40] = 1
@@ -267,7 +291,11 @@ def test_train_adapts_to_videos_and_stills(run, tmp_path, drawn):
 
 @pytest.mark.parametrize(
     ("args", "says"),
-    [(["{tmp}"], "no training material"), (["{tmp}/stills", "--from", "{tmp}/gone.safetensors"], "no weights")],
+    [
+        (["{tmp}"], "no training material"),
+        (["{tmp}/stills", "--from", "{tmp}/gone.safetensors"], "no weights"),
+        (["{tmp}/stills", "--method", "osvos", "--loss", "standard_triplet"], "leave out --loss"),
+    ],
 )
 def test_mistakes_in_training_are_explained(run, tmp_path, drawn, args, says):
     for folder in ("stills/images", "stills/masks"):

@@ -203,7 +203,21 @@ def test_a_refused_annotation_leaves_the_others(make, drawn):
     session.annotate(0, drawn[1][0], complete=True)
     with pytest.raises(PmlError, match="96 x 128"):
         session.annotate(1, np.zeros((5, 5), int))
+    with pytest.raises(PmlError, match="frames 0 to 7"):
+        session.annotate_frames({2: drawn[1][2], 8: drawn[1][0]})
     assert list(session.annotations.frames) == [0]
+
+
+def test_several_frames_at_once_are_what_they_are_one_by_one(make, drawn):
+    masks, strokes = drawn[1], stroke(drawn[1], 1)
+    together, apart = make(), make()
+    assert together.annotate_frames({5: masks[5], 0: strokes}, complete=[5])
+    apart.annotate(0, strokes)
+    apart.annotate(5, masks[5], complete=True)
+    assert together.annotations.complete == {5}
+    for one, other in zip(*(sorted(s.propagate(), key=lambda m: m.t) for s in (together, apart)), strict=True):
+        np.testing.assert_array_equal(one.labels, other.labels)
+    assert not together.annotate_frames({5: masks[5], 0: strokes}, complete=[5])
 
 
 def test_masks_are_kept_on_disk_where_that_is_asked_for(make, drawn, tmp_path):

@@ -32,6 +32,9 @@ from napari_pml.video_arrays import IMAGE_SUFFIXES, MAX_PIXELS, TIFF_SUFFIXES, i
 OPACITY = 0.45
 """Of an object's colour in an overlay; its outline is opaque."""
 
+RECORD = "segmented.json"
+"""Beside masks in a folder: what they were made from, once they are all there."""
+
 LABEL_IMAGE = "Label image: 0 is background, 1, 2, ... are objects."
 """Description inside of PNGs that no palette tells from pictures."""
 
@@ -71,6 +74,8 @@ def png_name(t: int) -> str:
 def write_mask_png(labels: Labels, path: Path) -> None:
     """Write (H, W) labels as a PNG: indexed with the DAVIS palette, or 16-bit grey for ids beyond 255.
 
+    A `RECORD` beside it goes if this may be one of its masks: it does not know this one.
+
     Raises:
         ExportError: the file cannot be written.
     """
@@ -82,6 +87,8 @@ def write_mask_png(labels: Labels, path: Path) -> None:
         image = Image.fromarray(labels.astype(np.uint8))
         image.putpalette(davis_palette().tobytes())
     with written(path) as unfinished:
+        if _is_png_name(path.name):
+            (path.parent / RECORD).unlink(missing_ok=True)
         image.save(unfinished, format="PNG", pnginfo=about)
 
 

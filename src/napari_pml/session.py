@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -294,9 +294,26 @@ class Session:
             AnnotationError: there is no such frame, or `labels` does not fit.
             ProjectError: the annotation could not be saved; it counts all the same.
         """
+        return self.annotate_frames({t: labels}, complete=[t] if complete else [])
+
+    def annotate_frames(self, frames: Mapping[int, ArrayLike], *, complete: Collection[int] = ()) -> bool:
+        """Replace the annotations of several frames, as one change.
+
+        Args:
+            frames: frame number -> (H, W) integers, see `annotate`.
+            complete: those of them whose unpainted pixels are background.
+
+        Returns:
+            Whether anything changed.
+
+        Raises:
+            AnnotationError: there is no such frame, or labels do not fit; nothing has changed then.
+            ProjectError: the annotations could not be saved; they count all the same.
+        """
         with self._annotating:
-            before = self.annotations
-            after = before.with_frame(t, labels, complete=complete)
+            before = after = self.annotations
+            for t, labels in frames.items():
+                after = after.with_frame(t, labels, complete=t in complete)
             if after is not before:
                 self._take(after)
             return after is not before

@@ -1,6 +1,6 @@
 """Stand-ins for the engine and the worker thread, so that the viewer's logic is tested alone and at once."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -59,9 +59,10 @@ class FakeSession:
             self._config = config
             self.annotations = self.annotations.renewed()
 
-    def annotate(self, t: int, labels: np.ndarray, *, complete: bool = False) -> bool:
+    def annotate_frames(self, frames: Mapping[int, np.ndarray], *, complete: Collection[int] = ()) -> bool:
         before = self.annotations
-        self.annotations = before.with_frame(t, labels, complete=complete)
+        for t, labels in frames.items():
+            self.annotations = self.annotations.with_frame(t, labels, complete=t in complete)
         return self.annotations is not before
 
     def embed(self, t: int) -> None:

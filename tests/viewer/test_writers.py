@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from napari.components import ViewerModel
 from napari.layers import Tracks
+from PIL import Image
 
 from napari_pml import open_video
 from napari_pml.export import export_overlay, read_labels
@@ -116,6 +117,16 @@ def test_an_image_named_ome_may_have_any_type(tmp_path):
 def test_tracks_in_space_have_a_z(tmp_path):
     write_tracks(str(tmp_path / "ways.csv"), np.array([[1, 0, 7, 3, 4], [1, 1, 7, 3, 5]]), {"features": {}})
     assert list(pd.read_csv(tmp_path / "ways.csv")) == ["track_id", "t", "z", "y", "x"]
+
+
+def test_a_label_image_is_edited_in_its_own_file(viewer, drawn, tmp_path, monkeypatch):
+    path = tmp_path / "cells.png"
+    Image.fromarray(drawn[1][0].astype(np.uint8)).save(path)
+    (layer,) = viewer.open(str(path), plugin="napari", layer_type="labels")
+    monkeypatch.setattr("napari_pml.viewer.writers.current_viewer", lambda: viewer)
+    layer.data[:5, :5] = 3
+    assert layer.save(str(path), plugin="napari-pml")
+    np.testing.assert_array_equal(read_labels(path), layer.data)
 
 
 def test_features_do_not_replace_the_places_of_tracks(tmp_path):

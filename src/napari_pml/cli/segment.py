@@ -83,9 +83,10 @@ def segment(
         session = Session(
             source, settings, embedder=embedder, device=device, project=kept, embedding_cache=users_cache()
         )
-        if references:
-            session.learn_from(*map(Project.open, references))
-        files.annotate(session)
+        others = [Project.open(path) for path in references or ()]
+        if others:
+            session.learn_from(*others)
+        files.annotate(session, others)
         finished = segment_with_progress(session, out)
         if finished:
             masks = session.masks.since(session.annotations.revision)

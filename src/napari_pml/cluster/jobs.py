@@ -51,9 +51,9 @@ def read_jobs(table: Path) -> list[Job]:
         At least one job, with absolute paths, in the order of the rows.
 
     Raises:
-        JobsError: the file cannot be read, lacks a column or has an unknown one; or a row is incomplete, names a file
-            that does not exist or holds no labels, a setting that there is not, the same `out` as another row, or an
-            `out` that would overwrite what a row reads.
+        JobsError: the file cannot be read, lacks a column, or has one twice or an unknown one; or a row is incomplete,
+            names a file that does not exist or holds no labels, a setting that there is not, the same `out` as another
+            row, or an `out` that would overwrite what a row reads.
     """
     folder = table.absolute().parent
     rows = _read_rows(table)
@@ -104,6 +104,10 @@ def _read_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
         )
     if unknown := [name for name in names if name not in REQUIRED + OPTIONAL]:
         raise JobsError(f"{table} has a column {unknown[0]!r}. Columns are {', '.join(REQUIRED + OPTIONAL)}.")
+    if twice := [name for name in OPTIONAL + REQUIRED if names.count(name) > 1]:
+        raise JobsError(
+            f"{table} has two columns {twice[0]!r}. Give one; it may hold several files with ; between them."
+        )
     rows = []
     for number, entries in found:
         if None in entries:

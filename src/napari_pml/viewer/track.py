@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
 
 from napari_pml.types import BACKGROUND, UNLABELLED, labels_in
 from napari_pml.viewer.appearance import appearance_of
@@ -64,7 +66,7 @@ class Track:
         self.data = video_data(image)
         self.session = _known_session(image)
         self.complete = set(self.session.annotations.complete) if self.session else set()
-        self.objects: set[int] = {1}
+        self.objects: set[int] = {1, *(self.session.object_ids if self.session else ())}
         self.appearance = appearance_of(image)
         self._drawn: dict[Layer, dict[int, bytes]] = {}  # frames on which a source has or had something
         self._labels: dict[int, set[int]] = {}  # what the session was told about each frame
@@ -190,20 +192,27 @@ class Track:
             AnnotationError: a layer holds something that cannot be an annotation.
             ProjectError: what is new could not be saved.
         """
-        changed, project = False, self.session.project
+        project, told = self.session.project, {}
         if project is not None:
             project.note(names=dict(self.names))
             if self._news:
                 project.note(drawings=drawings_of(self.sources, self.image))
-        while self._news:
-            t = self._news.pop()
-            labels = annotation(t, self.sources, self.image)
-            self._labels[t] = set(labels_in(labels).tolist()) - {UNLABELLED}
-            self.objects |= self._labels[t] - {BACKGROUND}
-            changed |= self.session.annotate(t, labels, complete=t in self.complete)
+        try:
+            while self._news:
+                t = self._news.pop()
+                told[t] = annotation(t, self.sources, self.image)
+        finally:  # what is drawn on other frames counts
+            changed = self._tell(told)
         if project is not None:
             project.flush()
         return changed
+
+    def _tell(self, frames: Mapping[int, NDArray[np.uint16]]) -> bool:
+        """Tell the session what is annotated on some frames."""
+        for t, labels in frames.items():
+            self._labels[t] = set(labels_in(labels).tolist()) - {UNLABELLED}
+            self.objects |= self._labels[t] - {BACKGROUND}
+        return self.session.annotate_frames(frames, complete=self.complete & frames.keys())
 
     @property
     def is_drawn_on(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from napari import current_viewer
-from napari.layers import Layer
+from napari.layers import Labels, Layer
 
 from napari_pml.types import ExportError
 from napari_pml.viewer.inputs import inputs_of, read_from_array
@@ -145,11 +145,15 @@ def _mask_place(path: str, labels: Any) -> Path:
 
 
 def _check(targets: Iterable[Path], layers: Iterable[LayerTuple]) -> None:
-    """Raise ExportError if one of `layers`, or one that is shown, is read from a place that would be written."""
+    """Raise ExportError if one of `layers`, or one that is shown, is read from a place that would be written.
+
+    A label image in memory may be saved over its own file: that is how it is edited.
+    """
     from napari_pml.export import Inputs
 
-    viewer = current_viewer()
-    read = inputs_of(viewer.layers) if viewer is not None else []
+    viewer, in_memory = current_viewer(), [data for data, _, _ in layers if type(data) is np.ndarray]
+    shown = viewer.layers if viewer is not None else ()
+    read = inputs_of(s for s in shown if not (isinstance(s, Labels) and any(s.data is data for data in in_memory)))
     for data, meta, _ in layers:
         read += read_from_array(_full(data, meta), meta.get("metadata", {}))
     known = Inputs(read)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from accuracy import TrunkEmbedder
 from napari_pml import METHODS, Session, open_video
@@ -69,9 +70,21 @@ def without_place(net: CompactNet) -> CompactNet:
     return net
 
 
+@torch.no_grad()
 def shortened(net: CompactNet, dim: int, frames: torch.Tensor) -> CompactNet:
-    """Shorten the embeddings, as at the end of training, here by the first frames of the videos themselves."""
-    net.keep_principal_components(dim, frames, torch.full((len(frames),), -1.0))
+    """Shorten the embeddings to the `dim` directions in which those of first frames differ most.
+
+    The directions are those of the largest second moments, so that similarities change least. They become part of the
+    head's last layers, which are linear but for the length, which is made 1 afterwards in any case.
+    """
+    embeddings = net(frames, torch.full((len(frames),), -1.0)).permute(0, 2, 3, 1).flatten(0, 2).double()
+    _, vectors = torch.linalg.eigh(embeddings.T @ embeddings)
+    projection = vectors[:, -dim:].T.to(frames)
+    for layer in (net.head.shortcut, net.head.conv2):
+        layer.weight = nn.Parameter((projection @ layer.weight[:, :, 0, 0])[:, :, None, None])
+        layer.bias = nn.Parameter(projection @ layer.bias)
+        layer.out_channels = dim
+    net.dim = dim
     return net
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from napari_pml import MaskStore, Session, open_video
 from napari_pml.certainty import certainty
+from napari_pml.grid import grid_shape
 from napari_pml.types import FrameMask
 
 
@@ -40,6 +41,17 @@ def test_sides_that_are_no_multiples_of_a_cell():
     confidence = np.ones((9, 13), np.float32)
     confidence[-1, -1] = 0.25
     assert certainty(labels, confidence) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("size", [(100, 100), (65, 97), (12, 20), (540, 961)])
+def test_every_pixel_has_the_certainty_of_its_own_cell(size):
+    h, w = grid_shape(*size, 8)
+    rng = np.random.default_rng(0)
+    confidence = rng.random((h, w)).astype(np.float32)
+    for i, j in rng.integers((0, 0), (h, w), (20, 2)).tolist():
+        labels = np.zeros(size, np.uint16)
+        labels[8 * i : 8 * i + 8, 8 * j : 8 * j + 8] = 1
+        assert certainty(labels, confidence) == pytest.approx(confidence[i, j])
 
 
 def test_a_small_uncertain_object_counts_more_than_a_whole_background_that_is_a_little_uncertain(

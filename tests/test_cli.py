@@ -42,7 +42,7 @@ def clip(tmp_path, drawn):
 
 
 def test_segment_writes_a_png_for_every_frame_and_an_overlay(run, clip, tmp_path):
-    out = tmp_path / "masks"
+    out = tmp_path / "mouse.1"
     result = run(
         "segment", clip, "--annotations", f"0={tmp_path / 'first.png'}", "--annotations", f"7={tmp_path / 'last.png'}",
         "--out", out, "--overlay", tmp_path / "overlay.mp4", "--device", "cpu",
@@ -52,6 +52,15 @@ def test_segment_writes_a_png_for_every_frame_and_an_overlay(run, clip, tmp_path
     assert (read_labels(out / "00007.png") == read_labels(tmp_path / "last.png")).all()
     assert set(np.unique(read_labels(out / "00004.png"))) == {0, 1, 2}
     assert open_video(tmp_path / "overlay.mp4").shape == (8, 96, 128)
+
+
+def test_masks_of_a_longer_video_do_not_stay_beside_others(run, clip, tmp_path):
+    (tmp_path / "out").mkdir()
+    write_mask_png(np.ones((4, 4), np.uint16), tmp_path / "out" / "00008.png")
+    result = run("segment", clip, "--annotations", tmp_path / "first.png", "--out", tmp_path / "out", "--device", "cpu")
+    assert result.exit_code == 1
+    assert "00008.png is the mask of a frame that this video, which has 8, does not have" in result.output
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["00008.png"]
 
 
 def test_a_run_is_saved_as_a_project_and_continued(run, clip, tmp_path, drawn):
@@ -129,6 +138,30 @@ def test_outlines_of_other_programs_bring_names_that_hold_on_every_frame(run, cl
     for t in (0, 7):
         labels = read_labels(tmp_path / f"masks/{t:05d}.png")
         assert (labels[drawn[1][t] == 2] == 2).all()
+
+
+def test_names_of_references_hold_in_this_video(run, clip, tmp_path):
+    """The cell there is object 2, so it is here, though it is the only one that is outlined."""
+
+    def labelme(name, *labels):
+        shapes = [
+            {"label": label, "shape_type": "rectangle", "points": [[20 * i + 5, 40], [20 * i + 20, 60]]}
+            for i, label in enumerate(labels)
+        ]
+        (tmp_path / name).write_text(json.dumps({"shapes": shapes, "imageWidth": 128, "imageHeight": 96}))
+        return "--annotations", tmp_path / name
+
+    there, here, out = tmp_path / "there.pml.zarr", tmp_path / "here.pml.zarr", tmp_path / "masks"
+    result = run("segment", clip, *labelme("there.json", "dog", "cell"), "--out", out, "--project", there)
+    assert result.exit_code == 0, result.output
+    references = ("--references", there, "--out", out, "--project", here)
+    result = run("segment", clip, *references)
+    assert result.exit_code == 0, result.output
+    assert Record.read(here).names == {1: "dog", 2: "cell"}
+    result = run("segment", clip, *labelme("here.json", "cell", "bird"), *references)
+    assert result.exit_code == 0, result.output
+    assert Record.read(here).names == {1: "dog", 2: "cell", 3: "bird"}
+    assert set(np.unique(read_labels(out / "00000.png"))) == {0, 2, 3}
 
 
 def test_strokes_and_the_papers_settings(run, clip, tmp_path, drawn):
@@ -279,7 +312,11 @@ def test_train_adapts_to_videos_and_stills(run, tmp_path, drawn):
 
 @pytest.mark.parametrize(
     ("args", "says"),
-    [(["{tmp}"], "no training material"), (["{tmp}/stills", "--from", "{tmp}/gone.safetensors"], "no weights")],
+    [
+        (["{tmp}"], "no training material"),
+        (["{tmp}/stills", "--from", "{tmp}/gone.safetensors"], "no weights"),
+        (["{tmp}/stills", "--method", "osvos", "--loss", "standard_triplet"], "leave out --loss"),
+    ],
 )
 def test_mistakes_in_training_are_explained(run, tmp_path, drawn, args, says):
     for folder in ("stills/images", "stills/masks"):

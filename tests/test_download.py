@@ -121,6 +121,20 @@ def test_the_servers_own_checksum_finds_damage(server, tmp_path, tag):
         fetch(file, tmp_path / "anew")
 
 
+def test_a_damaged_copy_is_replaced_where_only_the_server_knows_the_checksum(server, tmp_path):
+    file, server.tags["/clip.mp4"] = RemoteFile(f"{server.url}/clip.mp4"), git_blob(CONTENT)
+    path = fetch(file, tmp_path)
+    assert fetch(file, tmp_path) == path
+    assert len(server.asked) == 1
+    path.write_bytes(b"damaged")
+    assert fetch(file, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_file_that_somebody_put_there_counts_as_it_is(server, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"got on another computer")
+    assert fetch(RemoteFile(f"{server.url}/clip.mp4"), tmp_path).read_bytes() == b"got on another computer"
+
+
 def test_without_any_checksum_nothing_is_taken(server, tmp_path):
     with pytest.raises(DownloadError, match="has no checksum"):
         fetch(RemoteFile(f"{server.url}/clip.mp4"), tmp_path)

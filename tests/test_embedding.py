@@ -5,7 +5,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from skimage import data
 from torch import nn
 
 from napari_pml.embedding.compact import TRUNKS, CompactNet
@@ -14,7 +13,7 @@ from napari_pml.embedding.embedder import EMBEDDERS, choose_device, load_embedde
 from napari_pml.embedding.foundation import to_grid
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.embedding.weights import bundled, load_weights, save_weights
+from napari_pml.embedding.weights import about_weights, bundled, load_weights, save_weights
 from napari_pml.grid import grid_shape
 from napari_pml.types import WeightsError
 from napari_pml.video import open_video
@@ -117,6 +116,16 @@ def test_weights_come_back_as_they_were_written(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["new.safetensors"]
 
 
+def test_equal_weights_have_equal_fingerprints(tmp_path):
+    state = load_weights(bundled("compact"))[0]
+    about = {"steps": "1", "data": "a b", "licence": "Größe", "config": "{}"}
+    paths = [tmp_path / f"{i}.safetensors" for i in range(4)]
+    for path in paths:
+        save_weights(state, path, "compact", **about)
+    assert len({load_weights(path)[1] for path in paths}) == 1
+    assert about_weights(paths[0]) == {"architecture": "compact", **about}
+
+
 def test_unusable_weights_say_why(tmp_path):
     with pytest.raises(WeightsError, match="no weights at"):
         load_embedder(str(tmp_path / "gone.safetensors"), CPU)
@@ -174,21 +183,6 @@ def test_embeddings_are_computed_once_and_when_needed(drawn, colour_embedder):
 def test_an_odd_video_is_embedded_without_complaint(embedder):
     frames = np.full((2, 9, 9), np.nan)
     assert torch.isfinite(VideoEmbeddings(open_video(frames), embedder)[0]).all()
-
-
-def test_shortened_embeddings_keep_most_of_the_similarities(tmp_path):
-    net, _ = CompactNet.from_file(bundled("compact"))
-    frames = torch.from_numpy(data.astronaut()[:256, :256].copy()).permute(2, 0, 1)[None] / 255
-    t = torch.zeros(1)
-    with torch.no_grad():
-        before = net(frames, t)[0].flatten(1)
-        net.keep_principal_components(32, frames, t)
-        after = net(frames, t)[0].flatten(1)
-    assert after.shape[0] == net.dim == 32
-    assert torch.allclose(after.norm(dim=0), torch.ones(1), atol=1e-4)
-    assert (before.T @ before - after.T @ after).abs().mean() < 0.05
-    save_weights(net.state_dict(), tmp_path / "short.safetensors", "compact")
-    assert load_embedder(str(tmp_path / "short.safetensors"), CPU).embed(frames, t).shape == (1, 32, 32, 32)
 
 
 def test_published_weights_become_those_of_the_trunk():

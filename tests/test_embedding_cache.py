@@ -136,7 +136,9 @@ def test_a_damaged_frame_is_computed_again(folder, cache, colour_embedder, embed
     assert torch.equal(healed[3], embedded[3])
 
 
-@pytest.mark.parametrize("text", ["", "{}", "not json", '{"zarr_format": 3, "node_type": "group", "attributes": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "[" * 100_000, "not json", '{"zarr_format": 3, "node_type": "group", "attributes": {}}']
+)
 def test_a_damaged_header_is_an_empty_cache(folder, cache, colour_embedder, embedded, text):
     (chunk(cache, 0).parent / "zarr.json").write_text(text)
     assert len(cache.videos()) == 1
@@ -160,6 +162,28 @@ def test_a_cache_that_is_removed_meanwhile_is_only_empty_again(folder, cache, co
     assert cache.videos() == []
     assert torch.equal(running[3], embedded[3])
     assert torch.equal(VideoEmbeddings(open_video(folder), colour_embedder, 0, cache)[3], embedded[3])
+
+
+def test_a_folder_that_is_removed_meanwhile_has_no_room(folder, cache, colour_embedder):
+    session = Session(open_video(folder), embedder=colour_embedder, embedding_bytes=0, embedding_cache=cache)
+    shutil.rmtree(cache.folder)
+    assert list(session.prepare()) == []
+    session.annotate(0, np.eye(96, 128, dtype=np.uint8))
+    assert session.segment(0).labels.any()
+
+
+def test_what_is_left_of_a_removal_that_was_cut_off_counts_and_makes_room_first(
+    cache, folder, colour_embedder, embedded, monkeypatch
+):
+    monkeypatch.setattr(cache_module.shutil, "rmtree", lambda *args, **options: None)
+    cache.clear()
+    monkeypatch.undo()
+    ((left, n_bytes),) = [(cached.path, cached.n_bytes) for cached in cache.videos()]
+    assert n_bytes > embedded.half().nbytes
+    again = VideoEmbeddings(open_video(folder), colour_embedder, 0, EmbeddingCache(cache.folder, n_bytes + 1))
+    assert torch.equal(again[3], embedded[3])
+    assert not left.exists()
+    assert [cached.video for cached in cache.videos()] == ["shapes"]
 
 
 def test_a_full_disk_is_said_once_and_work_goes_on(folder, cache, colour_embedder, embedded, monkeypatch):

@@ -124,8 +124,8 @@ def test_a_second_call_takes_what_is_finished(run, out, embedded):
     assert "Only the remark is new." in (out / "report.html").read_text()
 
 
-@pytest.mark.parametrize("change", ["settings", "network", "record", "mask"])
-def test_what_no_longer_holds_is_computed_again(run, out, embedded, monkeypatch, change):
+@pytest.mark.parametrize("change", ["settings", "network", "record", "mask", "truth", "frame"])
+def test_what_no_longer_holds_is_computed_again(run, out, data, drawn, embedded, monkeypatch, change):
     run("--sequences", "two")
     n_embedded, args = embedded(), []
     if change == "settings":
@@ -134,6 +134,10 @@ def test_what_no_longer_holds_is_computed_again(run, out, embedded, monkeypatch,
         monkeypatch.setattr(ColourEmbedder, "fingerprint", "colour-2")
     elif change == "record":
         (out / "sequences/two.json").write_text('{"sequence": "tw')
+    elif change == "truth":
+        Image.fromarray(np.roll(drawn[1][4], 9, 1).astype(np.uint8)).save(data / "Annotations/480p/two/00004.png")
+    elif change == "frame":
+        Image.fromarray(drawn[0][3]).save(data / "JPEGImages/480p/two/00004.png")
     else:
         (out / "masks/two/00004.png").unlink()
     run("--sequences", "two", *args)

@@ -1,3 +1,6 @@
+import os
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ import zarr
 from PIL import Image
 
 from napari_pml.export import (
+    check_destination,
     contact_sheet,
     davis_palette,
     export_masks,
@@ -14,8 +18,10 @@ from napari_pml.export import (
     overlay_palette,
     read_labels,
     write_mask_png,
+    written,
 )
 from napari_pml.masks import MaskStore
+from napari_pml.save import as_masks
 from napari_pml.types import AnnotationError, ExportError, FrameMask, VideoError
 from napari_pml.video import open_video
 
@@ -69,6 +75,26 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     np.testing.assert_array_equal(read_labels(path), LABELS)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_may_write_the_same_file_at_the_same_time(tmp_path):
+    path = tmp_path / "report.csv"
+    with written(path) as first:
+        with written(path) as second:
+            first.write_text("one")
+            second.write_text("two")
+        assert path.read_text() == "two"
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_unfinished_is_cleared_up_later(tmp_path):
+    for name in (".unfinished-old.png", ".unfinished-1-masks.zarr", ".unfinished-new.png", "mine.png", ".mine"):
+        (tmp_path / name).mkdir() if name.endswith(".zarr") else (tmp_path / name).touch()
+        if "new" not in name:
+            os.utime(tmp_path / name, (0, 0))
+    write_mask_png(LABELS, tmp_path / "00000.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"00000.png", ".unfinished-new.png", "mine.png", ".mine"}
 
 
 def save_image(path, array, mode=None):
@@ -130,10 +156,21 @@ def test_files_that_cannot_be_read_are_named(name, tmp_path):
 
 
 def test_masks_as_a_folder_of_png(masks, drawn, tmp_path):
-    export_masks(masks, tmp_path / "out")
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == [f"{t:05d}.png" for t in (0, 1, 3, 4, 5, 6)]
-    np.testing.assert_array_equal(read_labels(tmp_path / "out" / "00004.png"), drawn[1][4])
+    for folder in (tmp_path / "out", tmp_path / "mouse.1"):
+        export_masks(masks, folder)
+        assert sorted(path.name for path in folder.iterdir()) == [f"{t:05d}.png" for t in (0, 1, 3, 4, 5, 6)]
+        np.testing.assert_array_equal(read_labels(folder / "00004.png"), drawn[1][4])
+
+
+def test_masks_do_not_mix_with_those_of_a_longer_video(tmp_path):
+    labels = np.ones((5, 8, 8), int)
+    export_masks(as_masks(labels), tmp_path)
+    (tmp_path / "7.png").touch()  # not named like a mask
+    export_masks(as_masks(labels), tmp_path)
+    with pytest.raises(ExportError, match=r"00003.png is the mask of a frame that this video, which has 3, does not"):
+        export_masks(as_masks(labels[:3] * 2), tmp_path)
+    assert all(read_labels(path).max() == 1 for path in tmp_path.glob("0*.png"))
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 @pytest.mark.parametrize(("label", "dtype"), [(2, np.uint8), (300, np.uint16)])
@@ -150,6 +187,13 @@ def test_masks_as_tiff(label, dtype, masks, drawn, tmp_path):
     assert open_video(tmp_path / "out.tif").shape == expected.shape
 
 
+@pytest.mark.parametrize("shape", [(3, 20, 30), (4, 20, 30), (5, 20, 3), (5, 20, 4), (1, 4, 3), (3, 3, 3)])
+def test_no_axis_of_a_tiff_of_masks_is_taken_for_colours(shape, tmp_path):
+    labels = np.random.default_rng(0).integers(0, 400, shape)
+    export_masks(as_masks(labels), tmp_path / "out.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif").reshape(shape), labels)
+
+
 def test_masks_as_zarr(masks, drawn, tmp_path):
     export_masks(masks, tmp_path / "out.zarr")
     found = zarr.open_array(tmp_path / "out.zarr", mode="r")
@@ -162,11 +206,42 @@ def test_masks_as_zarr(masks, drawn, tmp_path):
 
 
 def test_masks_in_another_format_are_refused(masks, tmp_path):
-    with pytest.raises(ExportError, match=r"not \.docx"):
-        export_masks(masks, tmp_path / "masks.docx")
+    with pytest.raises(ExportError, match=r"not \.avi"):
+        export_masks(masks, tmp_path / "masks.avi")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ExportError, match="cannot be written"):
         export_masks(masks, tmp_path / "file")
+
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="there are no files of the kernel's elsewhere")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "folder.tif",
+        "file/masks",
+        "file/masks.tif",
+        "file",
+        *(pytest.param(f"/proc/{n}", marks=ON_LINUX) for n in ("m", "a/m.tif")),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(name, tmp_path):
+    (tmp_path / "folder.tif").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ExportError, match="Choose another"):
+        check_destination(tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("option", "suffix"), [("overlay", ".mp4"), ("table", ".csv"), ("coco", ".json")])
+def test_so_are_places_of_everything_else(option, suffix, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    check_destination(tmp_path / "new" / "masks", **{option: tmp_path / "other" / f"new{suffix}"})
+    with pytest.raises(ExportError, match="cannot be written"):
+        check_destination(tmp_path / "masks", **{option: tmp_path / "file" / f"new{suffix}"})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_overlay_paints_objects_and_leaves_the_rest():
@@ -201,15 +276,23 @@ def test_overlay_video_has_all_frames_in_even_size(masks, drawn, tmp_path):
     odd = MaskStore((8, 95, 127), (12, 16))
     odd.put(FrameMask(0, masks[0].labels[:95, :127], masks[0].confidence, 1))
     export_overlay(open_video(frames), odd, tmp_path / "overlay.mp4")
-    written = open_video(tmp_path / "overlay.mp4")
-    assert written.shape == (8, 96, 128)
-    assert written.fps == 10
+    back = open_video(tmp_path / "overlay.mp4")
+    assert back.shape == (8, 96, 128)
+    assert back.fps == 10
     inside = drawn[1][0, :95, :127] == 2
-    before, after = frames[0][inside].mean(axis=0), written.read(0)[:95, :127][inside].mean(axis=0)
+    before, after = frames[0][inside].mean(axis=0), back.read(0)[:95, :127][inside].mean(axis=0)
     assert after[2] < before[2] - 30  # the blue square under green
-    np.testing.assert_allclose(written.read(7)[:95, :127].mean(axis=(0, 1)), frames[7].mean(axis=(0, 1)), atol=6)
+    np.testing.assert_allclose(back.read(7)[:95, :127].mean(axis=(0, 1)), frames[7].mean(axis=(0, 1)), atol=6)
     with av.open(str(tmp_path / "overlay.mp4")) as container:
         assert container.streams.video[0].pix_fmt == "yuv420p"
+
+
+@pytest.mark.parametrize("fps", [1 / 3600, 0.1, 29.97, 1000])
+def test_an_overlay_is_as_fast_as_its_video(fps, tmp_path):
+    video = open_video(np.zeros((3, 16, 16, 3), np.uint8))
+    video.fps = fps
+    export_overlay(video, as_masks(np.ones((3, 16, 16), int)), tmp_path / "overlay.mp4")
+    assert open_video(tmp_path / "overlay.mp4").fps == pytest.approx(fps)
 
 
 def test_overlay_video_is_mp4_and_leaves_nothing_after_an_error(masks, drawn, tmp_path):
@@ -238,3 +321,10 @@ def test_contact_sheet(n, columns, size, masks, drawn, tmp_path):
         first = np.asarray(sheet)[:240, :320]
     disc = first[150, 75].astype(int)  # red under red: no green left beside the video's own
     assert disc[0] > disc[1] + 60
+
+
+def test_a_contact_sheet_of_very_wide_frames(tmp_path):
+    labels = np.ones((3, 2, 2000), np.uint16)
+    contact_sheet(open_video(labels), as_masks(labels), tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (960, 1)

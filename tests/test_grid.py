@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from napari_pml.grid import IntensityScale, cell_coordinates, grid_shape, pad_to_cells, pixel_counts, upsample
+from napari_pml.grid import (
+    IntensityScale,
+    cell_coordinates,
+    grid_shape,
+    pad_to_cells,
+    pixel_counts,
+    resize_cells,
+    upsample,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,6 +21,27 @@ def test_cells_cover_the_image(size, grid):
     padded = pad_to_cells(torch.rand(1, 3, *size), 8)
     assert padded.shape[2:] == (grid[0] * 8, grid[1] * 8)
     assert (padded[..., -1, -1] == padded[..., size[0] - 1, size[1] - 1]).all()
+
+
+@pytest.mark.parametrize("size", [(100, 100), (30, 41), (480, 854), (12, 12), (1, 1), (5, 33)])
+def test_cells_of_another_size_lie_at_the_same_pixels(size):
+    grid = {stride: grid_shape(*size, stride) for stride in (2, 4, 6, 8, 16)}
+    eights = torch.rand(grid[8])
+    assert resize_cells(eights, 8, grid[8], 8) is eights
+    for stride in (2, 4):
+        small, n = torch.rand(grid[stride]), 8 // stride
+        means = [
+            [small[n * i : n * i + n, n * j : n * j + n].mean() for j in range(grid[8][1])] for i in range(grid[8][0])
+        ]
+        torch.testing.assert_close(resize_cells(small, stride, grid[8], 8), torch.tensor(means))
+    rows, columns = (torch.arange(n) // 2 for n in grid[8])
+    large = torch.rand(grid[16])
+    assert (resize_cells(large, 16, grid[8], 8) == large[rows[:, None], columns]).all()
+    assert (resize_cells(torch.ones(grid[6]), 6, grid[8], 8) == 1).all()
+
+
+def test_cells_that_overlap_in_part_count_by_the_pixels_they_share():
+    assert resize_cells(torch.tensor([[1.0, 0.0, 1.0]]), 6, (1, 2), 8).tolist() == [[0.75, 0.5]]
 
 
 def test_counts_are_of_the_pixels_that_exist():

@@ -12,6 +12,7 @@ from napari_pml import BACKGROUND, METHODS, PmlConfig, PmlError, Session, open_v
 from napari_pml.cli import app
 from napari_pml.evaluation import robot_study
 from napari_pml.evaluation.curve import area_under_curve, at_interactions, at_seconds
+from napari_pml.evaluation.curve_plot import plot_curves
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.interactive import Interaction, Protocol, TrueMasks, interact
 from napari_pml.evaluation.robot_study import Study
@@ -167,6 +168,12 @@ def test_a_run_that_ended_early_keeps_its_last_value():
     assert at_interactions(runs, "j", 3).tolist() == [[0.5, 1, 1], [0.1, 0.2, 0.3]]
 
 
+def test_curves_of_perfect_runs_are_drawn():
+    svg = plot_curves([run_of((1, 1.0))])
+    ElementTree.fromstring(svg)
+    assert "nan" not in svg
+
+
 @pytest.fixture
 def dataset(tmp_path, drawn):
     """Two short sequences in DAVIS layout; reversed in time, the second is another video."""
@@ -197,6 +204,20 @@ def test_a_study_goes_on_where_it_was_stopped(run_study, colour_embedder):
     assert [o.sequence for o in again] == ["back", "forth"]
     assert again[0] == first
     assert colour_embedder.calls == 2 * 4  # two sessions on the four frames of "forth" alone
+
+
+def test_a_sequence_whose_true_masks_changed_is_measured_again(run_study, dataset, tmp_path):
+    before = list(run_study())
+    for path in (dataset / "Annotations/480p/back").iterdir():
+        Image.fromarray(np.roll(np.asarray(Image.open(path)), 20, 1)).save(path)
+    back, forth = run_study()
+    assert back.runs[0][-1].j < before[0].runs[0][-1].j
+    assert forth == before[1]
+    path = tmp_path / "out/sequences/back.json"
+    record = json.loads(path.read_text())
+    del record["content"]  # as earlier versions wrote it
+    path.write_text(json.dumps(record | {"runs": []}))
+    assert len(next(run_study()).runs) == 1
 
 
 def test_results_of_other_settings_are_not_mixed(run_study, tmp_path):

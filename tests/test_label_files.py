@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_pml import label_files
+from napari_pml import label_files, open_video
+from napari_pml.annotation_files import AnnotationFiles
+from napari_pml.export import write_mask_png
 from napari_pml.label_files import NamedLabels, read_annotation
+from napari_pml.session import Session
 from napari_pml.types import BACKGROUND, AnnotationError
 
 HEIGHT, WIDTH = 12, 20
@@ -158,6 +161,23 @@ def test_an_object_is_known_by_its_name_on_another_frame():
     np.testing.assert_array_equal(NamedLabels(labels).renumbered({1: "dog"}).labels, labels)  # numbers are meant
 
 
+@pytest.mark.parametrize(
+    ("masks", "strokes"),
+    [(["0=mask.png", "5=a.json"], []), (["5=a.json", "0=mask.png"], []), (["5=a.json"], ["0=mask.png"])],
+)
+def test_an_object_with_a_name_is_not_one_that_has_a_number_in_another_file(
+    tmp_path, drawn, colour_embedder, masks, strokes
+):
+    outline = {"label": "cell", "shape_type": "rectangle", "points": [[20, 30], [60, 70]]}
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": [outline], "imageWidth": 128, "imageHeight": 96}))
+    write_mask_png(drawn[1][0], tmp_path / "mask.png")
+    session = Session(open_video(drawn[0]), embedder=colour_embedder)
+    AnnotationFiles.parse(masks, strokes, tmp_path).annotate(session)
+    assert session.object_ids == (1, 2, 3)
+    assert session.annotations.frames[5][50, 40] == 3
+    assert session.annotations.complete == ({5} if strokes else {0, 5})
+
+
 def test_no_object_gets_the_number_of_background():
     found = NamedLabels(np.array([[1, 2]], np.uint16), {1: "dog", 2: "cat"})
     assert found.renumbered({1: "", BACKGROUND - 1: "bird"}).names == {2: "dog", 3: "cat"}
@@ -180,6 +200,40 @@ def test_label_images_are_read_as_ever(tmp_path):
     found = read_annotation(tmp_path / "mask.png", 0)
     assert found.names == {}
     np.testing.assert_array_equal(found.labels, np.eye(4) * 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "points"),
+    [
+        ("rectangle", "[[3, 3]]"),
+        ("rectangle", "[[Infinity, 1], [2, 2]]"),
+        ("polygon", "[[NaN, 1], [2, 2], [3, 8]]"),
+        ("polygon", "[[1e400, 1], [2, 2], [3, 8]]"),
+        ("polygon", "[[1e12, 1], [2, 2], [3, 8]]"),
+        ("circle", "[[5, 5], [1e7, 5]]"),
+        ("polygon", "[" * 100_000),
+    ],
+)
+def test_no_shape_is_painted_from_impossible_numbers(tmp_path, kind, points):
+    shape = f'{{"label": "dog", "shape_type": "{kind}", "points": {points}}}'
+    (tmp_path / "a.json").write_text(f'{{"shapes": [{shape}], "imageWidth": 9, "imageHeight": 9}}')
+    with pytest.raises(AnnotationError, match=r"a.json cannot be read as a .json of labelme"):
+        read_annotation(tmp_path / "a.json", 0)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        '<box label="dog" xtl="inf" ytl="1" xbr="3" ybr="4"/>',
+        '<box label="dog" xtl="1" ytl="1" xbr="3" ybr="4" rotation="nan"/>',
+        '<polygon label="dog" points="1,1;nan,2;3,8"/>',
+        '<ellipse label="dog" cx="5" cy="5" rx="1e9" ry="2"/>',
+        '<mask label="dog" rle="0,4" left="99999999999999999999" top="0" width="2" height="2"/>',
+    ],
+)
+def test_nor_in_cvat(tmp_path, shape):
+    with pytest.raises(AnnotationError, match=r"a.xml cannot be read as .* an .xml of CVAT"):
+        read_annotation(cvat(tmp_path / "a.xml", (0, shape)), 0)
 
 
 @pytest.mark.parametrize(

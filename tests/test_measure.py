@@ -38,6 +38,14 @@ def test_every_object_on_every_finished_frame_has_a_row(masks):
     }
 
 
+def test_every_pixel_has_the_confidence_of_its_own_cell():
+    labels = np.zeros((100, 60), np.uint16)
+    labels[48:64, 24:40] = 1
+    confidence = np.ones((13, 8), np.float32)
+    confidence[6:8, 3:5] = 0.25
+    assert measure_frame(FrameMask(0, labels, confidence, 1), Calibration())["mean_confidence"].tolist() == [0.25]
+
+
 def test_seconds_and_areas_where_they_are_known(masks):
     table = measure_frame(masks[2], Calibration(frame=0.25, pixel=(0.5, 2.0), unit="micrometer"))
     assert list(table.columns[:5]) == ["frame", "time_s", "object", "area_px", "area_micrometer2"]
@@ -45,6 +53,10 @@ def test_seconds_and_areas_where_they_are_known(masks):
     assert table["area_micrometer2"].tolist() == [8.0, 1.0]
     assert table["centroid_y_micrometer"].tolist() == (table["centroid_y"] * 0.5).tolist()
     assert table["centroid_x_micrometer"].tolist() == (table["centroid_x"] * 2.0).tolist()
+
+
+def test_frames_that_are_not_evenly_spaced_have_their_own_times(masks):
+    assert measure_frame(masks[2], Calibration(times=(0, 0.5, 7)))["time_s"].tolist() == [7, 7]
 
 
 def test_a_frame_without_objects_has_no_rows_but_all_columns(masks):

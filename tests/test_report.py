@@ -24,7 +24,7 @@ def result(name, region):
     """A result with J of one object a row, and F of 0.8."""
     region = np.atleast_2d(np.array(region, float))
     evaluation = Evaluation(tuple(range(1, len(region) + 1)), region, np.full_like(region, 0.8))
-    return SequenceResult(name, SETUP, evaluation, (0.25,) * (region.shape[1] + 2), 1.5, "cpu", 2)
+    return SequenceResult(name, SETUP, "content", evaluation, (0.25,) * (region.shape[1] + 2), 1.5, "cpu", 2)
 
 
 @pytest.fixture

@@ -88,6 +88,14 @@ def test_the_first_strokes_mark_every_object_where_it_is(tool, background):
     assert (np.where(strokes == BACKGROUND, 0, strokes)[painted] == truth[painted]).all()
 
 
+def test_an_object_too_thin_for_a_scribble_gets_a_click():
+    truth = blank()
+    truth[10:30, 10:40], truth[50, 5:75] = 1, 2
+    strokes = first_strokes(truth, "scribble")
+    assert np.count_nonzero(strokes == 1) > 40
+    assert 0 < np.count_nonzero(strokes == 2) <= 5
+
+
 def test_no_object_no_strokes():
     assert not first_strokes(blank(), "scribble").any()
 

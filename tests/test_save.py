@@ -84,8 +84,8 @@ def test_each_suffix_makes_its_kind_of_file(drawn, tmp_path):
         np.testing.assert_array_equal(open_video(tmp_path / name).read(3)[..., 0], truth[3])
     overlay = open_video(tmp_path / "masks.mp4")
     assert len(overlay) == 8
-    assert overlay.is_timed
-    assert not video.is_timed
+    assert overlay.times == pytest.approx(np.arange(8) / 10)
+    assert video.times is None
     assert len(json.loads((tmp_path / "masks.json").read_text())["images"]) == 8
     assert len(pd.read_csv(tmp_path / "masks.csv")) == 16
 
@@ -93,7 +93,7 @@ def test_each_suffix_makes_its_kind_of_file(drawn, tmp_path):
 @pytest.mark.parametrize(
     ("name", "masks", "message"),
     [
-        ("masks.xyz", as_masks(np.ones((1, 4, 4), int)), "not .xyz"),
+        ("masks.npy", as_masks(np.ones((1, 4, 4), int)), "not .npy"),
         ("masks.mp4", as_masks(np.ones((1, 4, 4), int)), "Open the video"),
         ("masks.csv", MaskStore((1, 4, 4), (1, 1)), "no masks"),
         ("masks", MaskStore((1, 4, 4), (1, 1)), "no masks"),

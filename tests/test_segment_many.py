@@ -22,14 +22,16 @@ from typer.testing import CliRunner
 
 from drawn_video import ColourEmbedder
 from killed_worker import Deadly
+from napari_pml import open_video
+from napari_pml.annotation_files import segment_to_folder
 from napari_pml.cli import app
 from napari_pml.cluster import batch
 from napari_pml.cluster.batch import Network, local_workers, run_jobs, running_cluster
 from napari_pml.cluster.jobs import read_jobs
-from napari_pml.cluster.record import RECORD
 from napari_pml.cluster.report import Outcome, State
 from napari_pml.cluster.work import work
-from napari_pml.export import read_labels, write_mask_png
+from napari_pml.export import RECORD, export_masks, read_labels, write_mask_png
+from napari_pml.session import Session
 from napari_pml.types import ClusterError, JobsError, WeightsError
 
 COMPACT = Network("compact", "cpu")
@@ -121,6 +123,7 @@ def finish(job):
         (["video,annotations", "a,a.png"], "has no column 'out'"),
         (["video;out;annotations", "a;out;a.png"], "commas"),
         (["video,out,annotations,speed", "a,out,a.png,3"], "a column 'speed'"),
+        (["video,out,annotations,annotations", "a,out,0=a.png,2=a.png"], "two columns 'annotations'"),
         (["video,out,annotations"], "no rows"),
         (["video,out,annotations", "a,out,a.png,b.png"], "row 2 has more entries"),
         (["video,out,annotations", "a,out,a.png", "", "a,./out,a.png"], r"row 4 \(a\): ./out is where row 2 writes"),
@@ -136,6 +139,7 @@ def finish(job):
         (["video,out,annotations", "a,out,a.png", "a,old,1=old/00003.png"], r"row 3 \(a\): the masks would overwrite"),
         (["video,out,strokes", "a,./old/,1=a/../old/00003.png"], r"row 2 \(a\): the masks would overwrite .*00003.png"),
         (["video,out,annotations", "a,out,line.json"], r"row 2 \(a\): .*line.json: 'dog' is a line"),
+        (["video,out,annotations", "a,out,point.json"], r"row 2 \(a\): .*point.json cannot be read"),
         (["video,out,strokes", "a,out,line.json"], r"row 2 \(a\): .*cannot be read as a label image"),
         (["video,out,annotations", "a,a,a.png"], r"row 2 \(a\): the masks would overwrite .*a, which row 2 reads"),
         (["video,out,annotations", "a,out,a.png", "b,a/,a.png"], r"row 3 \(b\): .* overwrite .*a, which row 2 reads"),
@@ -155,6 +159,7 @@ def test_a_wrong_table_names_the_row(clip, tmp_path, rows, says):
     (tmp_path / "old").mkdir()
     (tmp_path / "old/00003.png").write_bytes((tmp_path / "a.png").read_bytes())
     (tmp_path / "line.json").write_text('{"shapes": [{"label": "dog", "shape_type": "line", "points": []}]}')
+    (tmp_path / "point.json").write_text('{"shapes": [{"label": "a", "shape_type": "rectangle", "points": [[3, 3]]}]}')
     (tmp_path / "jobs.csv").write_text("\n".join(rows), encoding="latin-1")
     with pytest.raises(JobsError, match=says):
         read_jobs(tmp_path / "jobs.csv")
@@ -293,6 +298,23 @@ def test_a_job_that_was_stopped_begins_again_and_had_whole_files_only(clip, tabl
     assert not (job.out / RECORD).exists()
     assert finish(job).state is State.done
     assert masks_in(job.out) == masks_in(expected.out)
+
+
+@pytest.mark.parametrize("write", [segment_to_folder, lambda session, folder: export_masks(session.masks, folder)])
+def test_masks_that_something_else_wrote_are_not_those_of_the_job(write, clip, table, drawn):
+    clip("a")
+    (job,) = read_jobs(table("video,out,annotations", "a,out,a.png"))
+    finish(job)
+    expected = masks_in(job.out)
+    write_mask_png(drawn[1][0], job.out / "chart.png")
+    assert finish(job).state is State.skipped
+    session = Session(open_video(job.video), embedder=ColourEmbedder())
+    session.annotate(1, drawn[1][1] == 2, complete=True)
+    list(session.propagate())
+    list(write(session, job.out) or ())
+    assert masks_in(job.out).items() & expected.items() == set()
+    assert finish(job).state is State.done
+    assert masks_in(job.out).items() >= expected.items()
 
 
 def test_one_folder_is_worked_on_once_at_a_time(clip, table, caplog):

@@ -81,10 +81,11 @@ def test_a_stopped_run_goes_on_where_it_was(dataset, tmp_path, monkeypatch):
     assert all((straight[name] == stopped[name]).all() for name in straight)
 
 
-def test_a_run_with_other_settings_is_not_mixed_in(dataset, tmp_path):
+def test_a_run_with_other_settings_or_another_start_is_not_mixed_in(dataset, tmp_path):
     list(train_osvos([dataset], tmp_path / "run", replace(SMALL, steps=1), None, CPU))
-    with pytest.raises(WeightsError, match="another folder to start again"):
-        list(train_osvos([dataset], tmp_path / "run", SMALL, None, CPU))
+    for config, start in ((SMALL, None), (replace(SMALL, steps=1), tmp_path / "run" / "osvos.safetensors")):
+        with pytest.raises(WeightsError, match="another folder to start again"):
+            list(train_osvos([dataset], tmp_path / "run", config, start, CPU))
 
 
 def test_an_embedder_of_ones_own_in_the_folder_is_not_written_over(dataset, tmp_path):

@@ -1,4 +1,5 @@
 import csv
+import shutil
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from drawn_video import write_video
 from napari_pml.embedding import deeplab
@@ -195,6 +197,15 @@ def test_videos_of_which_few_frames_are_annotated(dataset):
     assert not torch.equal(clip.shares[0], clip.shares[1])
 
 
+def test_frames_are_in_the_order_of_their_numbers(dataset):
+    for folder in ("JPEGImages", "Annotations"):
+        for path in (dataset / folder / "480p/shapes").iterdir():
+            path.rename(path.with_stem(f"frame{int(path.stem) + 5}"))
+    (footage,), (sequence,) = find_footage(dataset), find_sequences(dataset)
+    assert footage.images == sequence.frames
+    assert [path.stem for path in footage.masks] == [f"frame{n}" for n in range(5, 13)]
+
+
 def test_grey_and_16_bit_frames_are_stretched_as_videos_are(tmp_path, drawn):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
@@ -283,6 +294,20 @@ def test_the_curve_shows_every_loss_over_the_steps(tmp_path):
     assert down[0, 1] > 0
 
 
+@pytest.mark.parametrize(("odd", "shown"), [("nan", {"a"}), ("inf", {"a"}), ("0.0", {"a", "b"})])
+def test_the_curve_leaves_out_what_is_not_finite(tmp_path, odd, shown):
+    """A training goes on after a step without a gradient: its picture must not end it."""
+    (tmp_path / "log.csv").write_text(f"step,a,b,gradient_norm\n10,0.5,{odd},1\n20,{odd},{odd},nan\n30,0.5,{odd},1\n")
+    plot_log(tmp_path / "log.csv", tmp_path / "curve.svg")
+    svg = (tmp_path / "curve.svg").read_text()
+    assert {name for name in ("a", "b") if f">{name} 0." in svg} == shown
+    assert "nan" not in svg
+    assert "inf" not in svg
+    (tmp_path / "log.csv").write_text(f"step,a,gradient_norm\n10,{odd},1\n")
+    plot_log(tmp_path / "log.csv", tmp_path / "curve.svg")
+    ElementTree.parse(tmp_path / "curve.svg")
+
+
 def test_only_losses_with_a_weight_are_computed_and_logged(dataset, tmp_path):
     config = replace(SMALL, steps=1, standard_triplet=0.5, modified_triplet=0, soft_nearest_neighbour=0)
     (report,) = run_training([dataset], tmp_path / "run", config, None, torch.device("cpu"))
@@ -343,6 +368,35 @@ def test_a_run_with_other_settings_or_data_is_not_mixed_in(dataset, stills, tmp_
     for data, config in ((dataset, TrainConfig(steps=9)), (stills, SMALL)):
         with pytest.raises(WeightsError, match="another folder"):
             next(run_training([data], tmp_path / "run", config, None, torch.device("cpu")))
+
+
+def test_a_run_with_another_start_or_data_of_the_same_name_is_not_mixed_in(dataset, tmp_path):
+    """An old checkpoint, which knows of neither, is gone on from."""
+    config, run, cpu = replace(SMALL, steps=1), tmp_path / "run", torch.device("cpu")
+    list(run_training([dataset], run, config, None, cpu))
+    moved = shutil.copytree(dataset, tmp_path / "moved" / dataset.name)
+    assert list(run_training([moved], run, config, None, cpu)) == []
+    with pytest.raises(WeightsError, match=r"start was bundled, .* another folder"):
+        list(run_training([dataset], run, config, run / "compact.safetensors", cpu))
+    mask = dataset / "Annotations/480p/shapes/00003.png"
+    Image.fromarray(np.roll(np.asarray(Image.open(mask)), 1)).save(mask)
+    with pytest.raises(WeightsError, match=r"content was .* another folder"):
+        list(run_training([dataset], run, config, None, cpu))
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    earlier = {"about": {}, "config": state["config"] | {"dim": 64}}
+    torch.save(state | earlier, run / "checkpoint.pt")
+    assert list(run_training([dataset], run, config, None, cpu)) == []
+
+
+def test_weights_of_a_finished_run_stay_as_they_are(dataset, tmp_path):
+    """Even those of an earlier version, whose bytes were in another order: masks know their fingerprint."""
+    config = replace(SMALL, steps=1)
+    list(run_training([dataset], tmp_path, config, None, torch.device("cpu")))
+    weights = tmp_path / "compact.safetensors"
+    save_file(load_file(weights), weights, metadata={"architecture": "compact"})
+    before = weights.read_bytes()
+    assert list(run_training([dataset], tmp_path, config, None, torch.device("cpu"))) == []
+    assert weights.read_bytes() == before
 
 
 def test_weights_without_a_checkpoint_are_not_written_over(dataset, tmp_path):

@@ -61,6 +61,7 @@ def test_every_frame_of_a_file_is_found_in_any_order(file, tmp_path, monkeypatch
     video = open_video(write_video(tmp_path / name, codec, pixels, options))
     assert video.shape == (N_FRAMES, 32, 64)
     assert video.fps == pytest.approx(10, abs=0.3)
+    assert video.times == pytest.approx(np.arange(N_FRAMES) / 10, abs=0.011)
     assert video.name == name
     some_order = np.random.default_rng(0).permutation(N_FRAMES).tolist()
     for t in [*range(N_FRAMES), *some_order, *reversed(range(N_FRAMES))]:
@@ -72,6 +73,7 @@ def test_frames_of_uneven_duration_are_counted_not_timed(tmp_path):
     video = open_video(write_video(tmp_path / "uneven.mp4", times=times))
     assert [number_of(video.read(t)) for t in (9, 0, 5, 3)] == [9, 0, 5, 3]
     assert len(video) == 10
+    assert video.times == pytest.approx(np.divide(times, 10))
 
 
 def test_grey_keeps_its_depth(tmp_path):

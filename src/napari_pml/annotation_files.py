@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from napari_pml.export import png_name, read_labels, write_mask_png
-from napari_pml.label_files import read_annotation
+from napari_pml.export import check_length, png_name, read_labels, write_mask_png
+from napari_pml.label_files import NamedLabels, read_annotation
+from napari_pml.project import Project
 from napari_pml.session import Session
-from napari_pml.types import BACKGROUND, AnnotationError, FrameMask
+from napari_pml.types import BACKGROUND, AnnotationError, FrameMask, labels_in
 
 
 @dataclass(frozen=True)
@@ -50,22 +52,40 @@ class AnnotationFiles:
         """Whether there is any."""
         return bool(self.masks or self.strokes)
 
-    def annotate(self, session: Session) -> Mapping[int, str]:
-        """Give a session everything that is in the files; return the names of the objects that have one.
+    def annotate(self, session: Session, references: Iterable[Project] = ()) -> Mapping[int, str]:
+        """Give a session everything that is in the files, as one change.
+
+        Objects with a name get the number that they have in the session's project, or one that is free: in no order of
+        files does the number of another object become theirs.
+
+        Args:
+            session: to annotate.
+            references: the projects of other videos that it has learned from: their objects keep number and name,
+                and the session's project notes the names.
+
+        Returns:
+            The names of the objects that have one.
 
         Raises:
             AnnotationError: a file holds no labels, or does not fit the video; or no object is annotated.
             ProjectError: the annotations could not be saved.
         """
         names = dict(session.project.record.names) if session.project else {}
-        for t, path in self.masks.items():
-            named = read_annotation(path, t).renumbered(dict.fromkeys(session.object_ids, "") | names)
-            names |= named.names
-            if session.project:
-                session.project.note(names=names)
-            session.annotate(t, named.labels, complete=True)
-        for t, path in self.strokes.items():
-            session.annotate(t, read_labels(path, strokes=True))
+        for label, name in chain(*(other.record.names.items() for other in references)):
+            if name not in names.values():
+                names.setdefault(label, name)
+        found = {t: NamedLabels(read_labels(path, strokes=True)) for t, path in self.strokes.items()}
+        found |= {t: read_annotation(path, t) for t, path in self.masks.items()}
+        given = [labels_in(named.labels).tolist() for named in found.values() if not named.names]
+        taken = dict.fromkeys([*session.object_ids, *chain(*given)], "")
+        for t, named in found.items():
+            found[t] = named.renumbered(taken | names)
+            names |= found[t].names
+        if session.project:
+            session.project.note(names=names)
+        session.annotate_frames({t: named.labels for t, named in found.items()}, complete=self.masks)
+        if session.project:
+            session.project.flush()
         if not session.object_ids:
             raise AnnotationError(
                 "No object is annotated, only background. Objects are 1, 2, ...; "
@@ -87,10 +107,11 @@ def segment_to_folder(session: Session, folder: Path) -> Iterator[FrameMask]:
         Every mask that was computed, also one that is not final and has no file yet.
 
     Raises:
-        ExportError: a file cannot be written.
+        ExportError: the folder holds masks of a longer video, or a file cannot be written.
         VideoError: a frame cannot be decoded.
         SettingsError: the method, as it is set, cannot learn the annotations.
     """
+    check_length(folder, len(session.video))
     for t in sorted(set(range(len(session.video))) - set(session.stale_frames())):
         write_mask_png(session.masks[t].labels, folder / png_name(t))
     for mask in session.propagate(first_frame(session)):

@@ -51,7 +51,9 @@ def cache_folder() -> Path:
 def fetch(file: RemoteFile, folder: Path | None = None, *, progress: bool = False) -> Path:
     """Return the path of a file, which is downloaded the first time; a copy that is damaged is downloaded again.
 
-    A download that was cut off goes on where it stopped when it is tried again.
+    If only the server knows its checksum, that of what arrived is kept beside it, as `name`.sha256; without either, a
+    file that somebody put there counts as it is. A download that was cut off goes on where it stopped when it is tried
+    again.
 
     Args:
         file: to fetch.
@@ -63,19 +65,23 @@ def fetch(file: RemoteFile, folder: Path | None = None, *, progress: bool = Fals
             that was asked for, or it cannot be kept in `folder`.
     """
     folder = folder or cache_folder()
-    path, partial = folder / file.name, folder / f"{file.name}.partial"
+    path, partial, note = (folder / f"{file.name}{suffix}" for suffix in ("", ".partial", ".sha256"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if path.exists() and (not file.sha256 or _sha256(path).startswith(file.sha256)):
+        known = file.sha256 or (note.read_text(errors="replace") if note.exists() else "")
+        if path.exists() and (not known or _sha256(path).startswith(known)):
             return path
         wanted = file.sha256 or _checksum_of_server(file)
         _download(file, partial, progress)
-        if not any(found.startswith(wanted) for found in (_sha256(partial), _git_blob(partial))):
+        found = _sha256(partial)
+        if not any(checksum.startswith(wanted) for checksum in (found, _git_blob(partial))):
             partial.unlink()
             raise DownloadError(
                 f"What {file.url} gave is not the file it should be, and was thrown away. Try again; if that does not "
                 "help, it has been replaced by another one."
             )
+        if not file.sha256:
+            note.write_text(found)
         partial.replace(path)
     except requests.HTTPError as error:
         if error.response is not None and error.response.status_code in (401, 403):

@@ -6,10 +6,14 @@ Every file is written under another name first and renamed when it is complete.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryFile
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -29,8 +33,20 @@ from napari_pml.video_arrays import IMAGE_SUFFIXES, MAX_PIXELS, TIFF_SUFFIXES, i
 OPACITY = 0.45
 """Of an object's colour in an overlay; its outline is opaque."""
 
+RECORD = "segmented.json"
+"""Beside masks in a folder: what they were made from, once they are all there."""
+
 LABEL_IMAGE = "Label image: 0 is background, 1, 2, ... are objects."
 """Description inside of PNGs that no palette tells from pictures."""
+
+FILE_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".zarr", ".mp4", ".avi", ".mov", ".csv", ".json", ".npy"})
+"""Whoever gives them to masks expects a file; other dots, as in mouse.1, are part of a folder's name."""
+
+UNFINISHED = ".unfinished-"
+"""How names of files begin that are being written."""
+
+FORGOTTEN_S = 24 * 3600
+"""What is unfinished and was not touched for so many seconds, nobody writes any more."""
 
 SHEET_TILE = 320
 """Width of a tile of a contact sheet, in pixels."""
@@ -59,6 +75,8 @@ def png_name(t: int) -> str:
 def write_mask_png(labels: Labels, path: Path) -> None:
     """Write (H, W) labels as a PNG: indexed with the DAVIS palette, or 16-bit grey for ids beyond 255.
 
+    A `RECORD` beside it goes if this may be one of its masks: it does not know this one.
+
     Raises:
         ExportError: the file cannot be written.
     """
@@ -70,6 +88,8 @@ def write_mask_png(labels: Labels, path: Path) -> None:
         image = Image.fromarray(labels.astype(np.uint8))
         image.putpalette(davis_palette().tobytes())
     with written(path) as unfinished:
+        if _is_png_name(path.name):
+            (path.parent / RECORD).unlink(missing_ok=True)
         image.save(unfinished, format="PNG", pnginfo=about)
 
 
@@ -135,6 +155,11 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
     return labels
 
 
+def is_folder_name(path: Path) -> bool:
+    """Whether masks at `path` are a folder of PNGs: there is no suffix, or none that a file has."""
+    return path.suffix.lower() not in FILE_SUFFIXES
+
+
 class Inputs:
     """Videos, masks, annotations and projects, which nothing may be written over; thousands take no longer than one."""
 
@@ -165,13 +190,15 @@ class Inputs:
 
 
 def check_destination(
-    masks: Path,
+    masks: Path | None = None,
     overlay: Path | None = None,
     table: Path | None = None,
     coco: Path | None = None,
     inputs: Iterable[Path] = (),
 ) -> None:
     """Refuse places that could not be written, or from which something is read, before any work is done.
+
+    Nothing is left there: whether a folder lets files be made is tried in the nearest one that exists.
 
     Args:
         masks: as for `export_masks`.
@@ -181,19 +208,36 @@ def check_destination(
         inputs: the video, files with annotations, and projects.
 
     Raises:
-        ExportError: a suffix is not understood, a `.zarr` exists already, or an input would be overwritten.
+        ExportError: a suffix is not understood, a `.zarr` exists already, an input would be overwritten, a folder is
+            where a file shall be written, or the system refuses.
     """
-    known = Inputs(inputs)
-    for output in filter(None, (masks, overlay, table, coco)):
+    known, outputs = Inputs(inputs), [path for path in (masks, overlay, table, coco) if path is not None]
+    for output in outputs:
         known.check(output)
-    if masks.suffix.lower() not in ("", *TIFF_SUFFIXES, ".zarr"):
+    if masks is not None and not is_folder_name(masks) and masks.suffix.lower() not in (*TIFF_SUFFIXES, ".zarr"):
         raise ExportError(f"Masks are written as .tif, .zarr or a folder of PNGs (no suffix), not {masks.suffix}.")
-    if masks.suffix.lower() == ".zarr" and masks.exists():
+    if masks is not None and masks.suffix.lower() == ".zarr" and masks.exists():
         raise ExportError(f"{masks} exists already. Choose another name, or remove it first.")
     others = ((overlay, ".mp4", "An overlay video"), (table, ".csv", "A table"), (coco, ".json", "COCO's format"))
     for path, suffix, what in others:
         if path is not None and path.suffix.lower() != suffix:
             raise ExportError(f"{what} is written as {suffix}, not {path.suffix or 'without a suffix'}.")
+    for output in outputs:
+        _check_place(output)
+
+
+def check_length(folder: Path, n_frames: int) -> None:
+    """Refuse a folder of PNGs in which masks of a longer video would stay beside those of this one.
+
+    Raises:
+        ExportError: there is a PNG of a frame beyond `n_frames`.
+    """
+    names = (path.name for path in folder.glob("*.[pP][nN][gG]"))
+    if later := sorted(name for name in names if _is_png_name(name) and int(name[:-4]) >= n_frames):
+        raise ExportError(
+            f"{folder / later[0]} is the mask of a frame that this video, which has {n_frames}, does not have. Choose "
+            "another folder, or remove the masks in it first."
+        )
 
 
 def export_masks(masks: MaskStore, path: Path) -> None:
@@ -202,10 +246,11 @@ def export_masks(masks: MaskStore, path: Path) -> None:
     Args:
         masks: of a video.
         path: a `.tif` (multi-page, compressed) or `.zarr` (one array), in which frames without a mask are 0;
-            or, without a suffix, a folder of PNGs `00000.png`, ... in which they are absent.
+            or, without the suffix of a file, a folder of PNGs `00000.png`, ... in which they are absent.
 
     Raises:
-        ExportError: the suffix is another one, a `.zarr` exists already, or the place cannot be written.
+        ExportError: the suffix is another one, a `.zarr` exists already, the folder holds masks of a longer video, or
+            the place cannot be written.
     """
     check_destination(path)
     if path.suffix.lower() == ".zarr":
@@ -213,8 +258,18 @@ def export_masks(masks: MaskStore, path: Path) -> None:
     elif path.suffix.lower() in TIFF_SUFFIXES:
         _export_tiff(masks, path)
     else:
-        for t in masks.finished:
-            write_mask_png(masks[t].labels, path / png_name(t))
+        export_folder(masks, path)
+
+
+def export_folder(masks: MaskStore, folder: Path) -> None:
+    """Write all finished masks as PNGs `00000.png`, ...
+
+    Raises:
+        ExportError: the folder holds masks of a longer video, or cannot be written.
+    """
+    check_length(folder, masks.shape[0])
+    for t in masks.finished:
+        write_mask_png(masks[t].labels, folder / png_name(t))
 
 
 def overlay_palette(own: Mapping[int, Sequence[int]] = MappingProxyType({})) -> NDArray[np.uint8]:
@@ -263,11 +318,11 @@ def export_overlay(video: Video, masks: MaskStore, path: Path, palette: NDArray[
         ExportError: the suffix is another one, or the file cannot be written.
         VideoError: a frame cannot be decoded.
     """
-    check_destination(Path(), path)
+    check_destination(overlay=path)
     height, width = video.shape[1:]
     codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     with written(path) as unfinished, av.open(str(unfinished), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(video.fps).limit_denominator(1001))
+        stream = container.add_stream(codec, rate=_rate(video.fps))
         stream.width, stream.height = width + width % 2, height + height % 2  # the codecs want even numbers
         stream.pix_fmt = "yuv420p"
         for t in range(len(video)):
@@ -284,7 +339,7 @@ def contact_sheet(video: Video, masks: MaskStore, path: Path, columns: int = 4, 
         VideoError: a frame cannot be decoded.
     """
     times = np.unique(np.linspace(0, len(video) - 1, min(n, len(video))).round().astype(int)).tolist()
-    height = round(SHEET_TILE * video.shape[1] / video.shape[2])
+    height = max(1, round(SHEET_TILE * video.shape[1] / video.shape[2]))
     sheet = Image.new("RGB", (SHEET_TILE * min(columns, len(times)), height * -(-len(times) // columns)))
     for place, t in enumerate(times):
         tile = Image.fromarray(_painted(video, masks, t)).resize((SHEET_TILE, height))
@@ -296,18 +351,48 @@ def contact_sheet(video: Video, masks: MaskStore, path: Path, columns: int = 4, 
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Give a name to write to; rename it to `path` afterwards, or remove it after an error."""
-    unfinished = path.with_name(f".unfinished-{path.name}")
+    """Give a name to write to; rename it to `path` afterwards, or remove it after an error.
+
+    It is another one every time, so that several processes may write the same file, and the last one's counts.
+    """
+    unfinished = path.with_name(f"{UNFINISHED}{token_hex(4)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_up(path.parent.absolute())
         yield unfinished
         unfinished.replace(path)
     except (OSError, av.error.FFmpegError) as error:
         raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _remove(unfinished)
+
+
+@lru_cache
+def _clear_up(folder: Path) -> None:
+    """Remove what processes that were killed left unfinished in a folder, once in the life of this process."""
+    for path in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):
-            unfinished.unlink()
+            if path.stat().st_mtime < time.time() - FORGOTTEN_S:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
+
+
+def _check_place(path: Path) -> None:
+    """Raise ExportError if no file can be made at `path`, or in it if that is a folder of PNGs."""
+    if not is_folder_name(path) and path.is_dir():
+        raise ExportError(f"{path} is a folder, where a file shall be written. Choose another name.")
+    try:
+        places = (path / png_name(0) if is_folder_name(path) else path).absolute().parents
+        with TemporaryFile(dir=next(place for place in places if place.exists())):
+            pass
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error
 
 
 def _is_png_name(name: str) -> bool:
@@ -324,7 +409,10 @@ def _export_tiff(masks: MaskStore, path: Path) -> None:
     pages = (masks.labels[t].astype(dtype) if t in finished else empty for t in range(masks.shape[0]))
     n_bytes = int(np.prod(masks.shape)) * np.dtype(dtype).itemsize
     with written(path) as unfinished, tifffile.TiffWriter(unfinished, bigtiff=n_bytes > 2**31) as tiff:
-        tiff.write(pages, shape=masks.shape, dtype=dtype, compression="zlib", metadata={"axes": "TYX"})
+        tiff.write(
+            pages, shape=masks.shape, dtype=dtype, photometric="minisblack",  # or an axis of 3 or 4 may become colours
+            compression="zlib", metadata={"axes": "TYX"},
+        )  # fmt: skip
 
 
 def _export_zarr(masks: MaskStore, path: Path) -> None:
@@ -333,6 +421,11 @@ def _export_zarr(masks: MaskStore, path: Path) -> None:
         array = zarr.create_array(str(unfinished), shape=masks.shape, chunks=chunks, dtype=np.uint16, overwrite=True)
         for t in masks.finished:
             array[t] = masks[t].labels
+
+
+def _rate(fps: float) -> Fraction:
+    """Return a frame rate as the quotient of small numbers, however slow it is."""
+    return Fraction(fps).limit_denominator(1001) if fps >= 1 else 1 / Fraction(1 / fps).limit_denominator(1001)
 
 
 def _painted(video: Video, masks: MaskStore, t: int, palette: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:

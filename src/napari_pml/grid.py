@@ -69,11 +69,31 @@ def upsample(values: torch.Tensor, size: Sequence[int], stride: int) -> torch.Te
     return full[:, : size[0], : size[1]]
 
 
-def resize_cells(values: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Bring (h, w) values to another grid over the same image: means of smaller cells, or larger ones repeated."""
-    if values.shape == grid:
+def resize_cells(values: torch.Tensor, stride: int, grid: tuple[int, int], new_stride: int) -> torch.Tensor:
+    """Bring values to cells of another size over the same image: means of smaller cells, or larger ones repeated.
+
+    Args:
+        values: (h, w) float32.
+        stride: side of their cells, in pixels.
+        grid: how many cells there shall be, (h', w').
+        new_stride: side of these, in pixels.
+
+    Returns:
+        (h', w') float32; where cells overlap in part, they count by the pixels they share.
+    """
+    if stride == new_stride:
         return values
-    return F.interpolate(values[None, None], grid, mode="area")[0, 0]
+    rows, columns = (
+        _shared_pixels(n, stride, m, new_stride).to(values) for n, m in zip(values.shape, grid, strict=True)
+    )
+    return rows @ values @ columns.T / (rows.sum(1)[:, None] * columns.sum(1))
+
+
+def _shared_pixels(n: int, stride: int, m: int, new_stride: int) -> torch.Tensor:
+    """Return how many pixels each of m new cells in a row shares with each of n others, as (m, n)."""
+    start, new_start = torch.arange(n) * stride, torch.arange(m)[:, None] * new_stride
+    end, new_end = start + stride, new_start + new_stride
+    return (torch.minimum(end, new_end) - torch.maximum(start, new_start)).clamp_min(0)
 
 
 LARGEST = float(np.finfo(np.float32).max)

@@ -9,7 +9,6 @@ So "cell 2" is the same object in every file and on every frame. If a file itsel
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import json
 from collections import Counter
@@ -28,6 +27,9 @@ from napari_pml.types import BACKGROUND, AnnotationError, Labels
 from napari_pml.video_arrays import MAX_PIXELS
 
 Paint = Callable[[Image.Image, int], None]
+
+FARTHEST = 2**17
+"""No coordinate is farther from 0: ellipses of millions of pixels take minutes, and larger numbers overflow."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def read_annotation(path: Path, t: int) -> NamedLabels:
             return _cvat(ElementTree.parse(path).getroot(), t)
     except AnnotationError as error:
         raise AnnotationError(f"{path.name}: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ElementTree.ParseError, binascii.Error) as error:
+    except Exception as error:  # on damaged files, decoders raise anything
         raise AnnotationError(
             f"{path} cannot be read as a .json of labelme or an .xml of CVAT: {error!r}. Export it again, or give a "
             "label image."
@@ -103,7 +105,7 @@ def _labelme(content: dict[str, Any]) -> NamedLabels:
 
 
 def _labelme_shape(shape: dict[str, Any]) -> Paint:
-    kind, points = shape.get("shape_type", "polygon"), [tuple(map(float, point)) for point in shape["points"]]
+    kind, points = shape.get("shape_type", "polygon"), [tuple(map(_number, point)) for point in shape["points"]]
     if kind == "polygon":
         return _polygon(points)
     if kind == "rectangle":
@@ -136,18 +138,18 @@ def _cvat(root: ElementTree.Element, t: int) -> NamedLabels:
 
 def _cvat_shape(kind: str, values: Mapping[str, str]) -> Paint:
     """Coordinates of CVAT count from the corner of the first pixel, ours from its middle."""
-    degrees = float(values.get("rotation", 0))
+    degrees = _number(values.get("rotation", 0))
     if kind == "polygon":
         pairs = [pair.split(",") for pair in values["points"].split(";")]
-        return _polygon([(float(x) - 0.5, float(y) - 0.5) for x, y in pairs])
+        return _polygon([(_number(x) - 0.5, _number(y) - 0.5) for x, y in pairs])
     if kind == "box":
-        left, top, right, bottom = (float(values[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
+        left, top, right, bottom = (_number(values[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
         if not degrees:
             return _box(left, top, right - 1, bottom - 1)
         corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (right - left - 1, bottom - top - 1) / 2
         return _turned(corners, (left + right - 1) / 2, (top + bottom - 1) / 2, degrees)
     if kind == "ellipse":
-        x, y, rx, ry = (float(values[name]) for name in ("cx", "cy", "rx", "ry"))
+        x, y, rx, ry = (_number(values[name]) for name in ("cx", "cy", "rx", "ry"))
         if not degrees:
             return _ellipse(x - 0.5, y - 0.5, rx, ry)
         angles = np.radians(np.arange(360))
@@ -161,6 +163,14 @@ def _cvat_shape(kind: str, values: Mapping[str, str]) -> Paint:
         inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
         return _bitmap(inside, left, top)
     raise AnnotationError(_no_inside(kind, values.get("label", "")))
+
+
+def _number(written: str | float) -> float:
+    """Return a coordinate, or an angle."""
+    number = float(written)
+    if not abs(number) <= FARTHEST:  # nor is it nan
+        raise ValueError(f"a number is {number}, and none is beyond {FARTHEST}")
+    return number
 
 
 def _polygon(points: list[tuple[float, ...]]) -> Paint:

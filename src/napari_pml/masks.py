@@ -27,9 +27,6 @@ from napari_pml.types import STALE, UNREADABLE, Confidence, ExportError, FrameMa
 CHECKED = (ZstdCodec(level=0, checksum=True),)
 """How arrays are compressed: what the disk has changed since is noticed."""
 
-CONFIDENCE_STRIDE = 8
-"""Side in pixels of the cells in which confidence is kept, whatever cells a network has."""
-
 NO_MASK = -1
 """The revision of a frame that has no mask yet."""
 
@@ -60,7 +57,7 @@ class MaskStore:
 
         Args:
             shape: (T, H, W) of the video.
-            grid: (h, w) of its cells.
+            grid: (h, w) of its cells of `CONFIDENCE_STRIDE` pixels.
             path: of the Zarr group; None keeps it in memory.
             writing: is entered whenever something is written, and may refuse that.
 

@@ -13,7 +13,7 @@ from skimage.measure import regionprops_table
 from napari_pml.calibration import Calibration
 from napari_pml.export import written
 from napari_pml.masks import MaskStore
-from napari_pml.types import Confidence, ExportError, FrameMask
+from napari_pml.types import CONFIDENCE_STRIDE, Confidence, ExportError, FrameMask
 
 _COLUMNS = {
     "label": "object",
@@ -59,8 +59,8 @@ def measure_frame(
         place = table.columns.get_loc("centroid_x") + 1
         for axis, size in (("x", width), ("y", height)):
             table.insert(place, f"centroid_{axis}_{calibration.unit}", table[f"centroid_{axis}"] * size)
-    if calibration.frame is not None:
-        table.insert(0, "time_s", mask.t * calibration.frame)
+    if (seconds := calibration.time_of(mask.t)) is not None:
+        table.insert(0, "time_s", seconds)
     table.insert(0, "frame", mask.t)
     if names:
         table.insert(table.columns.get_loc("object") + 1, "name", [names.get(n, "") for n in table["object"].tolist()])
@@ -116,7 +116,6 @@ def summary(measurements: pd.DataFrame) -> pd.DataFrame:
 
 def _at_pixels(mask: FrameMask) -> Confidence:
     """Return the confidence of each pixel's cell, as (H, W)."""
-    (height, width), (h, w) = mask.labels.shape, mask.confidence.shape
-    rows, columns = np.arange(height) * h // height, np.arange(width) * w // width
+    rows, columns = (np.arange(n) // CONFIDENCE_STRIDE for n in mask.labels.shape)
     confidence: Confidence = mask.confidence[rows[:, None], columns]
     return confidence

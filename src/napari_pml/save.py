@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from napari_pml.calibration import Calibration
 from napari_pml.coco import export_coco
 from napari_pml.export import Inputs, export_masks, export_overlay
+from napari_pml.grid import grid_shape
 from napari_pml.masks import MaskStore
 from napari_pml.measure import export_table, measure
-from napari_pml.types import BACKGROUND, ExportError, FrameMask
+from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, ExportError, FrameMask
 from napari_pml.video import Video
 
 
@@ -33,7 +34,7 @@ def save(
     (`masks.since(session.annotations.revision)` has those of the present annotations alone.)
 
     Args:
-        path: no suffix for a folder of PNGs, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv
+        path: no suffix of a file for a folder of PNGs, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv
             (measurements).
         masks: of a video.
         video: the video itself, which only an .mp4 needs.
@@ -78,7 +79,8 @@ def as_masks(labels: Any) -> MaskStore:
     if len(shape) not in (2, 3):
         raise ExportError(f"Masks of a video have three axes (time, rows, columns); these labels have shape {shape}.")
     frames = labels if len(shape) == 3 else [labels]
-    masks = MaskStore((len(frames), shape[-2], shape[-1]), (1, 1))
+    grid = grid_shape(shape[-2], shape[-1], CONFIDENCE_STRIDE)
+    masks = MaskStore((len(frames), shape[-2], shape[-1]), grid)
     for t in range(len(frames)):
         frame = np.asarray(frames[t])
         if frame.size and not 0 <= frame.min() <= frame.max() < BACKGROUND:
@@ -86,5 +88,5 @@ def as_masks(labels: Any) -> MaskStore:
                 f"Frame {t} holds labels from {frame.min()} to {frame.max()}; masks have 0 for the background and "
                 f"objects from 1 to {BACKGROUND - 1}. Renumber them first."
             )
-        masks.put(FrameMask(t, frame.astype(np.uint16), np.ones((1, 1), np.float32), revision=1))
+        masks.put(FrameMask(t, frame.astype(np.uint16), np.ones(grid, np.float32), revision=1))
     return masks

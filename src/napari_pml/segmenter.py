@@ -16,7 +16,15 @@ from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.method import LearningProgress
 from napari_pml.methods.references import CELL_BITS, explicit_background
 from napari_pml.refine import Refiner
-from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, DeviceError, FrameMask, SettingsError
+from napari_pml.types import (
+    BACKGROUND,
+    CONFIDENCE_STRIDE,
+    UNLABELLED,
+    Annotations,
+    DeviceError,
+    FrameMask,
+    SettingsError,
+)
 
 Result = TypeVar("Result")
 
@@ -97,7 +105,8 @@ class Segmenter:
                 pass
             scores = self.method.segment(t, finished)
             labels = self._refine(t, scores, self.config.refine)
-            confidence = resize_cells(scores.values.amax(0).clamp_max(1), grid).cpu().numpy()
+            shares = scores.values.amax(0).clamp_max(1)
+            confidence = resize_cells(shares, scores.stride, grid, CONFIDENCE_STRIDE).cpu().numpy()
         if t in annotations.frames:  # what is painted is law
             painted = explicit_background(annotations, t)
             labels = np.where(painted == UNLABELLED, labels, np.where(painted == BACKGROUND, 0, painted))

@@ -19,7 +19,7 @@ from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
 from napari_pml.embedding.video_embeddings import MEMORY_BYTES, VideoEmbeddings
 from napari_pml.grid import grid_shape
-from napari_pml.masks import CONFIDENCE_STRIDE, FinishedMasks, MaskStore
+from napari_pml.masks import FinishedMasks, MaskStore
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.method import LearningProgress
@@ -29,6 +29,7 @@ from napari_pml.project import Project
 from napari_pml.propagation import Chain, chains, outward_from, way_to
 from napari_pml.segmenter import Segmenter
 from napari_pml.types import (
+    CONFIDENCE_STRIDE,
     STALE,
     AnnotationError,
     Annotations,

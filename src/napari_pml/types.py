@@ -28,6 +28,9 @@ BACKGROUND = 65535
 STALE = 0
 """The revision of a mask that is a guess: smaller than that of any annotation."""
 
+CONFIDENCE_STRIDE = 8
+"""Side in pixels of the cells in which confidence is kept, whatever cells a network has."""
+
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError)
 """What reading damaged Zarr arrays and records may raise."""
 
@@ -222,7 +225,7 @@ class FrameMask:
     Attributes:
         t: frame number.
         labels: (H, W) uint16, 0 = background, otherwise the object.
-        confidence: (h, w) float32 in 0..1, the winner's share of the votes in each cell.
+        confidence: (h, w) float32 in 0..1, the winner's share of the votes in each cell of `CONFIDENCE_STRIDE` pixels.
         revision: of the annotations it was computed from.
     """
 

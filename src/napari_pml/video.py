@@ -58,8 +58,8 @@ class Video:
         shape: (T, H, W).
         dtype: of the stored intensities.
         n_channels: C of what `read` returns.
-        fps: frames per second; 10 where the source does not say.
-        is_timed: whether the source says.
+        fps: frames per second, on average; 10 where the source does not say.
+        times: when each frame is shown, in seconds since the first; None where the source does not say.
         key_frames: the frames that can be read without decoding others, in order; all, unless the file is compressed.
         sizes: of every frame of a video file as it is stored there, in bytes; empty for other sources.
     """
@@ -71,7 +71,7 @@ class Video:
         self.shape = frames.shape[:3]
         self.dtype = frames.dtype
         self.fps = frames.fps
-        self.is_timed = isinstance(frames, VideoFile)
+        self.times: Sequence[float] | None = frames.times if isinstance(frames, VideoFile) else None
         self.key_frames: Sequence[int] = frames.key_frames if isinstance(frames, VideoFile) else range(len(self))
         self.sizes: Sequence[int] = frames.sizes if isinstance(frames, VideoFile) else ()
         self.n_channels = frames.shape[3]

@@ -13,6 +13,7 @@ import warnings
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class VideoFile:
         shape: (T, H, W, C), turned upright if the file asks for it; C is 1 for grey, else 3.
         dtype: uint8, or uint16 where grey is stored with more than 8 bits.
         fps: frames per second, on average.
+        times: when each frame is shown, in seconds since the first.
         key_frames: frames that can be decoded without others, in order; 0 is always among them.
         sizes: of every frame as it is stored, in bytes.
     """
@@ -79,7 +81,7 @@ class VideoFile:
         return np.ascontiguousarray(np.rot90(array, self._turns))
 
     def _read_index(self) -> None:
-        """Set the time stamp and the stored size of every frame, which are key frames, and the frame rate."""
+        """Set the time stamps and the stored size of every frame, which are key frames, and the frame rate."""
         container = _open(self._path)
         try:
             stream = container.streams.video[0]
@@ -89,7 +91,7 @@ class VideoFile:
                 if packet.pts is not None
             ]
             promised, may_reorder = stream.frames, stream.codec_context.has_b_frames
-            self.fps = float(stream.average_rate or DEFAULT_FPS)
+            self.fps, unit = float(stream.average_rate or DEFAULT_FPS), stream.time_base or Fraction(1)
             in_avi = container.format.name == "avi"
         except av.error.FFmpegError as error:
             raise VideoError(f"{self._path.name} is damaged: {error.strerror}. Copy it again.") from error
@@ -112,6 +114,9 @@ class VideoFile:
         self._count_frames = in_avi and may_reorder and all(a < b for (a, *_), (b, *_) in pairwise(shown))
         if self._count_frames:
             self.key_frames = [0]
+            self.times = [t / self.fps for t in range(len(self._times))]
+        else:
+            self.times = [float((pts - self._times[0]) * unit) for pts in self._times]
 
     def _decoder(self, *, afresh: bool = False) -> _Decoder:
         """Return the decoder of the calling thread, or a new one that stands at the first frame."""

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from napari_pml import PmlConfig
+from napari_pml.grid import grid_shape
 from napari_pml.masks import MaskStore
-from napari_pml.types import BACKGROUND, AnnotationError, Annotations, FrameMask
+from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, AnnotationError, Annotations, FrameMask
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class FakeSession:
 
     def __init__(self, video: FakeVideo, **options: object) -> None:
         self.video, self.options, self.project = video, options, None
-        self.masks = MaskStore(video.shape, (1, 1))
+        self.masks = MaskStore(video.shape, grid_shape(*video.shape[1:], CONFIDENCE_STRIDE))
         self.annotations = Annotations(video.shape)
         self.borrowed, self.object_ids = None, ()
         self.embeddings = FakeEmbeddings(video.array)
@@ -86,7 +87,7 @@ class FakeSession:
         found[found == BACKGROUND] = 0
         if self._config.invert:
             found = np.where(found == 0, 1, 0).astype(np.uint16)
-        mask = FrameMask(t, found, np.full((1, 1), 1 / (t + 1), np.float32), annotations.revision)
+        mask = FrameMask(t, found, np.full(self.masks.grid, 1 / (t + 1), np.float32), annotations.revision)
         self.masks.put(mask)
         return mask
 

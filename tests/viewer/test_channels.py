@@ -22,8 +22,8 @@ def recording() -> np.ndarray:
     return data
 
 
-def combine(planes, view: int = 0) -> Image:
-    return layer_of(combined(planes, view), planes)
+def combine(planes) -> Image:
+    return layer_of(combined(planes), planes)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def viewer() -> ViewerModel:
 def test_one_channel_is_a_grey_video_as_it_is_stored(viewer, recording):
     image = viewer.add_image(recording, name="rec", scale=(2, 1, 0.5, 0.25), translate=(1, 0, 3, 4),
                              units=("s", "pixel", "um", "um"), axis_labels=("t", "c", "y", "x"))  # fmt: skip
-    layer = combine([planes_of(image, 0, 1)[1], None, None], 0)
+    layer = combine([planes_of(image, 0, 1)[1], None, None])
     assert (layer.ndim, layer.rgb, layer.data.shape, layer.data.dtype) == (3, False, (5, 16, 20), np.uint16)
     np.testing.assert_array_equal(np.asarray(layer.data), recording[:, 1])
     np.testing.assert_allclose(layer.scale, (2, 0.5, 0.25))
@@ -48,14 +48,23 @@ def test_one_channel_is_a_grey_video_as_it_is_stored(viewer, recording):
 def test_channels_on_any_axis_become_colours(viewer, recording, order):
     image = viewer.add_image(recording.transpose(order), name="rec")
     red, blue = planes_of(image, order.index(0), order.index(1))
-    layer = combine([red, None, blue], 2)
+    layer = combine([red, None, blue])
     assert (layer.rgb, layer.data.shape, layer.data.dtype) == (True, (5, 16, 20, 3), np.uint8)
     frame = np.asarray(layer.data[2])
-    assert [frame[0, 0].tolist(), frame[15, 19].tolist()] == [[255, 0, 255], [0, 0, 0]]  # each in its own range
+    # each in its own range, which is 540 over all frames
+    assert [frame[0, 0].tolist(), frame[15, 19].tolist()] == [[245, 0, 245], [9, 0, 9]]
+
+
+def test_a_black_frame_does_not_say_what_is_white(viewer, recording):
+    recording[0] = 0
+    layer = combine([*planes_of(viewer.add_image(recording), 0, 1), None])
+    assert np.asarray(layer.data[0]).max() == 0
+    assert len(np.unique(np.asarray(layer.data[4])[..., 0])) > 1
+    assert np.asarray(layer.data[4])[..., 0].min() < 20
 
 
 def test_the_network_sees_what_is_shown(viewer, recording):
-    layer = combine([*planes_of(viewer.add_image(recording), 0, 1), None], 0)
+    layer = combine([*planes_of(viewer.add_image(recording), 0, 1), None])
     rgb = open_video(layer.data, channel_axis=3).rgb(0)
     np.testing.assert_allclose(rgb, np.asarray(layer.data[0]) / np.float32(255), atol=1e-6)
 
@@ -70,7 +79,7 @@ def test_only_the_frames_that_are_looked_at_are_read(viewer, recording):
     lazy = da.from_array(recording, chunks=(1, 1, 16, 20)).map_blocks(block, dtype=np.uint16, meta=np.empty(0))
     image = viewer.add_image(lazy, contrast_limits=(0, 2000))
     read.clear()
-    layer = combine([planes_of(image, 0, 1)[1], None, None], 0)
+    layer = combine([planes_of(image, 0, 1)[1], None, None])
     np.asarray(layer.data[3])
     assert {channel for _, channel in read} == {1}
     assert {t for t, _ in read} <= {0, 2, 3}  # the first, the one that napari shows, and the one asked for
@@ -82,7 +91,7 @@ def test_images_of_one_size_become_colours_as_their_contrast_is_set(viewer, reco
     viewer.add_image(recording[:3, 0], name="shorter")
     planes = layers_like(dapi, list(viewer.layers))
     assert [plane.name for plane in planes] == ["dapi", "gfp"]
-    layer = combine([planes[1], planes[0], None], 0)
+    layer = combine([planes[1], planes[0], None])
     frame = np.asarray(layer.data[0])
     assert frame[0, 0].tolist() == [255, 127, 0]
     assert layer.name == "gfp+dapi"
@@ -92,7 +101,7 @@ def test_images_of_one_size_become_colours_as_their_contrast_is_set(viewer, reco
 def test_nan_is_black(viewer):
     data = np.linspace(0, 1, 3 * 2 * 8 * 8, dtype=np.float32).reshape(3, 2, 8, 8)
     data[:, :, 0, 0] = np.nan
-    layer = combine([*planes_of(viewer.add_image(data), 0, 1), None], 0)
+    layer = combine([*planes_of(viewer.add_image(data), 0, 1), None])
     assert np.asarray(layer.data[1])[0, 0].tolist() == [0, 0, 0]
 
 

@@ -7,6 +7,9 @@ from qtpy.QtWidgets import QFileDialog
 from actions import begin, finished, shown
 from drawn_video import ColourEmbedder, jaccard
 from napari_pml import Project, Session, open_video
+from napari_pml.types import AnnotationError
+from napari_pml.viewer import objects
+from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.learn_button import LearnButton
 from napari_pml.viewer.track import session_in
 
@@ -18,14 +21,20 @@ def movie(movie):
 
 
 @pytest.fixture
-def other(movie, tmp_path):
-    """The path of a project of the same film played backwards; object 1, "paw", is the bright square."""
+def label():
+    """The number of the bright square in the other video."""
+    return 1
+
+
+@pytest.fixture
+def other(movie, tmp_path, label):
+    """The path of a project of the same film played backwards; the bright square is an object called "paw"."""
     frames = movie[::-1].copy()
     video = open_video(frames)
     project = Project.create(tmp_path / "other.pml.zarr", video)
     session = Session(video, embedder=ColourEmbedder(), project=project)
-    session.annotate(0, (frames[0] == 200).astype(np.uint16), complete=True)
-    project.note(names={1: "paw"})
+    session.annotate(0, np.where(frames[0] == 200, label, 0), complete=True)
+    project.note(names={label: "paw"})
     project.flush()
     project.close()
     return project.path
@@ -59,6 +68,30 @@ def test_what_was_learned_is_forgotten_again(engine, controller, viewer, movie, 
     controller.learn_from(None)
     assert controller.track.session.borrowed is None
     np.testing.assert_array_equal(shown(viewer, 0), alone)
+
+
+@pytest.mark.parametrize("label", [2])
+@pytest.mark.parametrize("change", [objects.delete, objects.merge])
+def test_what_was_learned_stays_until_it_is_forgotten(engine, controller, viewer, other, change):
+    begin(controller)
+    controller.learn_from(other)
+    with pytest.raises(AnnotationError, match=r"Object 2 was learned from another video.*Forget the other video"):
+        change(controller.track, {1, 2})
+    assert controller.track.objects == {1, 2}
+    assert controller.track.session.annotations.object_ids == (1,)
+    assert objects.begin(controller.track) == 3
+    controller.learn_from(None)
+    change(controller.track, {1, 2})
+    assert controller.track.objects <= {1}
+
+
+@pytest.mark.parametrize("label", [2])
+def test_what_was_learned_is_known_when_the_panel_is_opened_again(engine, controller, viewer, runner, other):
+    controller.learn_from(other)
+    controller.close()
+    again = Controller(viewer, runner, lambda: None)
+    again.choose_image(viewer.layers["clip"])
+    assert again.track.objects == {1, 2}
 
 
 def test_a_project_that_is_open_in_this_window_may_teach(engine, controller, viewer, movie):

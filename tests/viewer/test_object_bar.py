@@ -100,6 +100,26 @@ def test_letters_and_digits_typed_in_the_list_stay_naparis_keys(window, qtbot):
     assert panel.controller.label == 2
 
 
+def test_only_what_was_asked_about_is_deleted(window, qtbot, monkeypatch):
+    """A job that ends behind the question brings an object, and the list selects what is painted."""
+    viewer, panel = window
+
+    def answer(*args):
+        panel.controller.track.note_label(9)
+        panel.objects.show_objects()
+        return QMessageBox.StandardButton.Yes
+
+    monkeypatch.setattr(QMessageBox, "question", answer)
+    for label, x in ((1, 6), (2, 25), (3, 35)):
+        stroke(viewer, label, 0, 19, x)
+        stroke(viewer, label, 3, 19, x)
+    panel.objects.select(1)
+    panel.objects.select(2, 3)
+    panel.objects.buttons["Delete"].click()
+    assert panel.controller.track.objects == {1, 9}
+    assert set(np.unique(np.asarray(viewer.layers["clip strokes"].data))) == {0, 1}
+
+
 def test_an_object_on_several_frames_is_deleted_after_a_question(window, qtbot, monkeypatch):
     viewer, panel = window
     asked = []

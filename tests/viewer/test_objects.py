@@ -2,6 +2,7 @@
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 
 from actions import begin, shown, stroke
@@ -71,6 +72,15 @@ def test_merged_objects_have_the_lowest_number(drawn, viewer):
     )
     viewer.layers["clip strokes"].undo()
     assert annotated(drawn) == {1, 2}
+
+
+@pytest.mark.parametrize("labels", [["1", "2", "ring"], pd.Categorical(["1", "2", "ring"])])
+def test_marks_from_a_table_of_words_are_merged_too(controller, viewer, labels):
+    layer = viewer.add_points([[0, 8, 6], [0, 19, 25], [0, 2, 2]], features={"label": labels}, name="clicks")
+    controller.use_layer(layer, True)
+    assert objects.merge(controller.track, {1, 2}) == 1
+    assert annotated(controller) == {1}
+    assert layer.features["label"].tolist() == ["1", 1, "ring"]
 
 
 def test_a_layer_that_cannot_be_written_is_named_and_nothing_else_is_changed(drawn, viewer):

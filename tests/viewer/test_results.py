@@ -23,7 +23,15 @@ from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.inputs import inputs_of, read_from
 from napari_pml.viewer.mask_dialog import MaskDialog
-from napari_pml.viewer.results import calibration_of, image_below, measured, names_of, new_tracks, show_summary
+from napari_pml.viewer.results import (
+    calibration_of,
+    image_below,
+    measured,
+    names_of,
+    new_tracks,
+    show_summary,
+    tracked,
+)
 from napari_pml.viewer.results_box import ResultsBox
 from napari_pml.viewer.save_dialog import SUFFIXES, ask_where
 from napari_pml.viewer.writers import write_tracks
@@ -47,6 +55,7 @@ def table(labels) -> pd.DataFrame:
         ((1, 1, 1), ("pixel", "pixel", "pixel"), Calibration()),
         ((1, 0.5, 2), ("pixel", "pixel", "pixel"), Calibration(None, (0.5, 2.0))),
         ((2, 0.5, 0.5), ("min", "um", "um"), Calibration(120.0, (0.5, 0.5), "micrometer")),
+        ((1, -0.5, 0.5), ("s", "um", "um"), Calibration(1.0, (0.5, 0.5), "micrometer")),
         ((1, 1, 1), ("pixel", "mm", "um"), Calibration(None, (1000.0, 1.0), "micrometer")),
     ],
 )
@@ -55,9 +64,12 @@ def test_scale_and_units_of_a_layer_are_understood(scale, units, expected):
     assert calibration_of(layer.scale, layer.units, layer.data) == expected
 
 
-def test_a_video_file_knows_how_long_a_frame_lasts(data_folder):
+def test_a_video_file_knows_when_each_frame_is_shown(data_folder):
     data = open_video(data_folder / "clips/flies-sleap.mp4").as_layer_data()
-    assert calibration_of((1, 1, 1), Image(data).units, data) == Calibration(1 / 15)
+    assert calibration_of((1, 1, 1), Image(data).units, data) == Calibration(times=data.video.times)
+    assert data.video.times[:3] == pytest.approx([0, 1 / 15, 2 / 15])
+    in_minutes = Image(np.zeros((2, 3, 4)), units=("min", "pixel", "pixel")).units
+    assert calibration_of((1, 1, 1), in_minutes, data) == Calibration(60.0)
 
 
 def test_tracks_lie_over_the_video_in_the_colours_of_the_objects(table, labels):
@@ -80,6 +92,11 @@ def test_an_object_that_is_seen_once_has_a_track_too():
     masks[1, 2, 3] = 5
     tracks = new_tracks(measured(as_masks(masks), Calibration()), Labels(masks))
     assert tracks.data.tolist() == [[5, 1, 2, 3]]
+
+
+def test_without_objects_there_are_no_tracks():
+    with pytest.raises(ExportError, match="No mask shows an object"):
+        tracked(as_masks(np.zeros((2, 8, 8), int)), Calibration())
 
 
 def test_the_pointer_shows_the_numbers_of_the_object_under_it(table, labels):
@@ -111,6 +128,8 @@ def test_the_video_of_masks_is_the_uppermost_image_of_their_size(labels):
         ("/a/masks", "TIFF stack (*.tif)", "/a/masks.tif"),
         ("/a/masks", "Folder of PNG masks (*)", "/a/masks"),
         ("/a/masks.csv", "TIFF stack (*.tif)", "/a/masks.csv"),
+        ("/a/masks.TIFF", "TIFF stack (*.tif)", "/a/masks.TIFF"),
+        ("/a/mouse.2", "Folder of PNG masks (*)", "/a/mouse.2"),
         ("/a/mouse.2", "Zarr array (*.zarr)", "/a/mouse.2.zarr"),
         ("", "", "None"),
     ],
@@ -293,7 +312,7 @@ def test_channels_chosen_from_a_file_are_still_read_from_it(tmp_path):
     path = tmp_path / "stack.zarr"
     zarr.create_array(path, data=np.zeros((2, 3, 8, 8), np.uint8))
     planes = planes_of(Image(zarr.open_array(path)), time=0, across=1)
-    assert read_from(layer_of(combined(planes, 0), planes)) == [path]
+    assert read_from(layer_of(combined(planes), planes)) == [path]
 
 
 def write_frames(folder) -> None:

@@ -14,7 +14,7 @@ from napari_pml import open_video
 from napari_pml.export import export_overlay, overlay_frame, overlay_palette, read_labels
 from napari_pml.save import as_masks
 from napari_pml.types import ExportError
-from napari_pml.viewer.writers import write_tracks
+from napari_pml.viewer.writers import write_folder, write_tracks
 
 pytestmark = pytest.mark.usefixtures("installed_plugins")
 
@@ -103,6 +103,21 @@ def test_layers_of_all_kinds_go_into_one_folder(viewer, drawn, tmp_path, plugin)
     assert ways["speed"].tolist() == [0.5, 1.5]
 
 
+def test_layers_whose_names_become_the_same_get_a_number(viewer, drawn, tmp_path):
+    viewer.layers.clear()
+    for label, name in enumerate(["a/b", "a:b", "A?b", "a_b_2"], 1):
+        viewer.add_labels(np.full((2, 4, 4), label), name=name)
+    viewer.layers.save(str(tmp_path), plugin="napari-pml")
+    found = {path.name: int(read_labels(path / "00000.png").max()) for path in tmp_path.iterdir()}
+    assert found == {"a_b": 1, "a_b_2": 2, "A_b_3": 3, "a_b_2_2": 4}
+
+
+def test_an_image_named_ome_may_have_any_type(tmp_path):
+    data = np.arange(30, dtype=np.int64).reshape(2, 3, 5)
+    (path,) = write_folder(str(tmp_path), [(data, {"name": "x.ome", "rgb": False}, "image")])
+    np.testing.assert_array_equal(tifffile.imread(path), data)
+
+
 def test_tracks_in_space_have_a_z(tmp_path):
     write_tracks(str(tmp_path / "ways.csv"), np.array([[1, 0, 7, 3, 4], [1, 1, 7, 3, 5]]), {"features": {}})
     assert list(pd.read_csv(tmp_path / "ways.csv")) == ["track_id", "t", "z", "y", "x"]
@@ -116,6 +131,14 @@ def test_a_label_image_is_edited_in_its_own_file(viewer, drawn, tmp_path, monkey
     layer.data[:5, :5] = 3
     assert layer.save(str(path), plugin="napari-pml")
     np.testing.assert_array_equal(read_labels(path), layer.data)
+
+
+def test_features_do_not_replace_the_places_of_tracks(tmp_path):
+    features = {"t": [0.0, 0.5], "x": [60.0, 70.0], "area": [3, 4]}
+    write_tracks(str(tmp_path / "ways.csv"), np.array([[1, 0, 3, 4], [1, 1, 3, 5]]), {"features": features})
+    table = pd.read_csv(tmp_path / "ways.csv")
+    assert list(table) == ["track_id", "t", "y", "x", "feature_t", "feature_x", "area"]
+    assert table[["t", "x", "feature_x"]].to_numpy().tolist() == [[0, 4, 60], [1, 5, 70]]
 
 
 def test_nothing_is_written_over_what_a_layer_is_read_from(viewer, drawn, tmp_path, monkeypatch):

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def export_numbers(
     video: Video, masks: MaskStore, names: Mapping[int, str], table: Path | None, coco: Path | None
 ) -> None:
-    """Write those of the two that are wanted; seconds are in the table where the video says how fast it is."""
+    """Write those of the two that are wanted; seconds are in the table where the video has time stamps."""
     from napari_pml.calibration import Calibration
     from napari_pml.save import save
 
-    calibration = Calibration(frame=1 / video.fps if video.is_timed else None)
+    calibration = Calibration(times=video.times)
     for path in (table, coco):
         if path is not None:
             save(path, masks, video, calibration, names=names)

@@ -62,7 +62,14 @@ def segment(
     with clear_errors():
         from napari_pml.annotation_files import AnnotationFiles
         from napari_pml.embedding.cache import users_cache
-        from napari_pml.export import check_destination, export_masks, export_overlay, overlay_palette, png_name
+        from napari_pml.export import (
+            check_destination,
+            export_masks,
+            export_overlay,
+            is_folder_name,
+            overlay_palette,
+            png_name,
+        )
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.table import DEFAULT, METHODS
         from napari_pml.project import Project
@@ -83,13 +90,14 @@ def segment(
         session = Session(
             source, settings, embedder=embedder, device=device, project=kept, embedding_cache=users_cache()
         )
-        if references:
-            session.learn_from(*map(Project.open, references))
-        names = files.annotate(session)
+        others = [Project.open(path) for path in references or ()]
+        if others:
+            session.learn_from(*others)
+        names = files.annotate(session, others)
         finished = segment_with_progress(session, out)
         if finished:
             masks = session.masks.since(session.annotations.revision)
-            if out.suffix:
+            if not is_folder_name(out):
                 export_masks(masks, out)
             if overlay is not None:
                 export_overlay(source, masks, overlay, overlay_palette(kept.record.colours if kept else {}))
@@ -149,6 +157,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
     from tqdm import tqdm
 
     from napari_pml.annotation_files import first_frame, segment_to_folder
+    from napari_pml.export import is_folder_name
 
     n, height, width = session.video.shape
     typer.echo(f"{session.video.name}: {n} frames of {width} x {height}; {session.embedder.name} on {session.device}")
@@ -157,7 +166,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
         typer.echo(_estimate(session))
     bar = tqdm(total=n, initial=n - len(stale), unit="frame")
     try:
-        for _ in session.propagate(first_frame(session)) if out.suffix else segment_to_folder(session, out):
+        for _ in segment_to_folder(session, out) if is_folder_name(out) else session.propagate(first_frame(session)):
             bar.update(n - len(session.stale_frames()) - bar.n)
     except KeyboardInterrupt:
         typer.echo("\nStopped; what is finished is kept.", err=True)

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_pml.cli.common import Device, Method, app, clear_errors
+from napari_pml.types import SettingsError
 
 if TYPE_CHECKING:
     from napari_pml.training.loop import StepReport
+
+
+OF_THEIR_OWN = Method.feelvos, Method.osvos
+"""Methods with a network of their own."""
 
 
 class Loss(StrEnum):
@@ -49,7 +54,9 @@ def train(
     ] = Method.pml,
     loss: Annotated[
         list[Loss] | None,
-        typer.Option(help="A loss to train embeddings with; give it once for each. If not given, the last two."),
+        typer.Option(
+            help="A loss for embeddings, not for feelvos or osvos; give it once for each. If not given, the last two."
+        ),
     ] = None,
     steps: Annotated[
         int,
@@ -81,6 +88,8 @@ def train(
         from napari_pml.training.train_feelvos import FeelvosTrainConfig, train_feelvos
         from napari_pml.training.train_osvos import OsvosTrainConfig, train_osvos
 
+        if loss and method in OF_THEIR_OWN:
+            raise SettingsError(f"{method} has a loss of its own: leave out --loss, or choose another --method.")
         rate: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
         weights = None if start == "bundled" else Path(start)
         chosen = choose_device(device)
@@ -109,5 +118,5 @@ def train(
             bar.update(report.step - bar.n)
             bar.set_postfix(loss=f"{sum(totals) / len(totals):.3f}")
         bar.close()
-        name = method.value if method in (Method.feelvos, Method.osvos) else "compact"
+        name = method.value if method in OF_THEIR_OWN else "compact"
         typer.echo(f"weights in {out / f'{name}.safetensors'}, losses in {out / 'curve.svg'}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_pml.annotation_files import AnnotationFiles
-from napari_pml.export import Inputs, read_labels
+from napari_pml.export import Inputs, is_folder_name, read_labels
 from napari_pml.label_files import read_annotation
 from napari_pml.methods.config import MethodConfig, parse_config
 from napari_pml.methods.table import METHODS
@@ -17,9 +17,6 @@ from napari_pml.types import ExportError, JobsError, PmlError, SettingsError
 
 REQUIRED = ("video", "out")
 OPTIONAL = ("annotations", "strokes", "method", "config")
-
-FILE_SUFFIXES = frozenset({".tif", ".tiff", ".zarr", ".mp4", ".csv", ".json", ".png"})
-"""Whoever gives them to `out` expects a file; other dots, as in mouse.1, are part of a folder's name."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +51,9 @@ def read_jobs(table: Path) -> list[Job]:
         At least one job, with absolute paths, in the order of the rows.
 
     Raises:
-        JobsError: the file cannot be read, lacks a column or has an unknown one; or a row is incomplete, names a file
-            that does not exist or holds no labels, a setting that there is not, the same `out` as another row, or an
-            `out` that would overwrite what a row reads.
+        JobsError: the file cannot be read, lacks a column, or has one twice or an unknown one; or a row is incomplete,
+            names a file that does not exist or holds no labels, a setting that there is not, the same `out` as another
+            row, or an `out` that would overwrite what a row reads.
     """
     folder = table.absolute().parent
     rows = _read_rows(table)
@@ -107,6 +104,10 @@ def _read_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
         )
     if unknown := [name for name in names if name not in REQUIRED + OPTIONAL]:
         raise JobsError(f"{table} has a column {unknown[0]!r}. Columns are {', '.join(REQUIRED + OPTIONAL)}.")
+    if twice := [name for name in OPTIONAL + REQUIRED if names.count(name) > 1]:
+        raise JobsError(
+            f"{table} has two columns {twice[0]!r}. Give one; it may hold several files with ; between them."
+        )
     rows = []
     for number, entries in found:
         if None in entries:
@@ -125,7 +126,7 @@ def _parse(entries: Mapping[str, str], folder: Path) -> Job:
     video, out = folder / entries["video"], folder / entries["out"]
     if not video.exists():
         raise JobsError(f"there is no file or folder {video}.")
-    if out.suffix.lower() in FILE_SUFFIXES:
+    if not is_folder_name(out):
         raise ExportError(f"`out` is a folder for PNG masks, so it has no suffix {out.suffix} as {out.name} has.")
     files = AnnotationFiles.parse(_list(entries["annotations"]), _list(entries["strokes"]), folder)
     if not files:

@@ -1,4 +1,7 @@
-"""What was done for one job: a record in its folder, written last, that says what the masks were made from."""
+"""What was done for one job: a record in its folder, written last, that says what the masks were made from.
+
+A folder of masks without it is not finished.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,8 @@ from typing import Any
 from napari_pml.cluster.jobs import Job
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.weights import digest
-from napari_pml.export import png_name, written
+from napari_pml.export import RECORD, png_name, written
 from napari_pml.video_identity import identity
-
-RECORD = "segmented.json"
-"""Its name; a folder of masks without it is not finished."""
 
 Origin = dict[str, Any]
 

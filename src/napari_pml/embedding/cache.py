@@ -17,7 +17,7 @@ from napari_pml.download import cache_folder
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.stores import HEADER, LOCK, ZarrStore
 from napari_pml.grid import grid_shape
-from napari_pml.types import SettingsError
+from napari_pml.types import UNREADABLE, SettingsError
 from napari_pml.video import Video
 from napari_pml.video_identity import identity
 
@@ -29,9 +29,6 @@ DEFAULT_LIMIT_GB = 10.0
 
 FREE_BYTES = 2 * 10**9
 """So much of the disk is left to others."""
-
-REMOVED = ".removed"
-"""Suffix of what is about to be gone."""
 
 PREPROCESSING = 1
 """Raised whenever frames are brought to networks in another way, so that what was computed before is not found."""
@@ -103,13 +100,13 @@ class EmbeddingCache:
         """Return what there is, the last used first."""
         found = []
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if path.name == LOCK or path.suffix == REMOVED:
+            if path.name == LOCK:
                 continue
             try:
                 about: Mapping[str, Any] = json.loads((path / HEADER).read_text())["attributes"]
                 used = (path / HEADER).stat().st_mtime
                 names = str(about["name"]), str(about["embedder"])
-            except (OSError, ValueError, KeyError, TypeError):
+            except UNREADABLE:
                 names, used = ("(damaged)", ""), 0.0
             found.append(CachedVideo(path, *names, _size(path), used))
         return sorted(found, key=lambda cached: cached.used, reverse=True)
@@ -141,7 +138,10 @@ class EmbeddingCache:
 
     @property
     def _free(self) -> int:
-        return shutil.disk_usage(self.folder).free
+        try:
+            return shutil.disk_usage(self.folder).free
+        except OSError:  # somebody has removed it meanwhile
+            return 0
 
 
 def users_cache(limit_gb: float = DEFAULT_LIMIT_GB) -> EmbeddingCache | None:
@@ -176,8 +176,11 @@ def _size(path: Path) -> int:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, so that nobody who looks for it finds half of it."""
-    doomed = path.with_name(f"{uuid4().hex}{REMOVED}")
+    """Remove a folder, so that nobody who looks for it finds half of it.
+
+    What is left of it if this is cut off counts as damaged, and makes room first.
+    """
+    doomed = path.with_name(f"{uuid4().hex}.removed")
     try:
         path.rename(doomed)
     except OSError:

@@ -161,28 +161,6 @@ class CompactNet(nn.Module):
         assert self.head.shortcut.bias is not None
         self.head.shortcut.bias.copy_(-projection @ mean)
 
-    @torch.no_grad()
-    def keep_principal_components(self, dim: int, frames: torch.Tensor, t: torch.Tensor) -> None:
-        """Shorten the embeddings to the `dim` directions in which they differ most; search then costs less.
-
-        The directions are those of the largest second moments, so that similarities change least. They become part of
-        the head's last layers, which are linear but for the length, which is made 1 afterwards in any case.
-
-        Args:
-            dim: at most the present length.
-            frames: (B, 3, H, W) in 0..1, some typical ones.
-            t: (B,) their times.
-        """
-        embeddings = self(frames, t).permute(0, 2, 3, 1).flatten(0, 2).double()
-        _, vectors = torch.linalg.eigh(embeddings.T @ embeddings)
-        projection = vectors[:, -dim:].T.to(frames)
-        for layer in (self.head.shortcut, self.head.conv2):
-            assert layer.bias is not None
-            layer.weight = nn.Parameter((projection @ layer.weight[:, :, 0, 0])[:, :, None, None])
-            layer.bias = nn.Parameter(projection @ layer.bias)
-            layer.out_channels = dim
-        self.dim = dim
-
 
 def photographs() -> torch.Tensor:
     """Return (B, 3, 256, 256) photographs in 0..1 that come with scikit-image: some typical frames."""

@@ -19,6 +19,8 @@ from filelock import FileLock
 from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore
 
+from napari_pml.types import UNREADABLE
+
 SEVERAL_FRAMES = 32
 """After so many frames that were written it is asked again whether there is room for more."""
 
@@ -165,7 +167,7 @@ class ZarrStore:
             if (array.shape, array.dtype, array.attrs["key"]) == (shape, np.float16, about["key"]):
                 os.utime(path / HEADER)  # used just now
                 return array
-        except (OSError, ValueError, KeyError, TypeError):
+        except UNREADABLE:
             pass
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

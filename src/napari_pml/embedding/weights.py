@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from napari_pml.types import WeightsError
 
@@ -20,6 +21,8 @@ def bundled(architecture: str) -> Path:
 def save_weights(state: dict[str, torch.Tensor], path: Path, architecture: str, **about: str) -> None:
     """Write weights in float16, so that an unfinished file never stands at `path`.
 
+    The same weights and metadata give the same bytes, and so the same fingerprint.
+
     Args:
         state: tensors by parameter name.
         path: the .safetensors file.
@@ -27,8 +30,12 @@ def save_weights(state: dict[str, torch.Tensor], path: Path, architecture: str, 
         about: further metadata: data, steps, licence.
     """
     half = {name: value.detach().cpu().half().contiguous() for name, value in state.items()}
+    content = save(half, metadata={"architecture": architecture, **about})
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:start]), sort_keys=True).encode()  # safetensors' own is in random order
+    header += b" " * (-len(header) % 8)
     partial = path.with_suffix(".partial")
-    save_file(half, partial, metadata={"architecture": architecture, **about})
+    partial.write_bytes(len(header).to_bytes(8, "little") + header + content[start:])
     partial.replace(path)
 
 

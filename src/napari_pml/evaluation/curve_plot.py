@@ -28,7 +28,7 @@ def plot_curves(runs: Sequence[Run]) -> str:
     """
     n = max(len(run) for run in runs)
     scores = at_interactions(runs, "j_and_f", n)
-    floor = float(np.floor(10 * scores.min())) / 10
+    floor = min(0.9, float(np.floor(10 * scores.min())) / 10)
     numbers = np.arange(1.0, n + 1)
     end = max(run[-1].seconds_in_all for run in runs)
     seconds = np.linspace(0, end, 200)

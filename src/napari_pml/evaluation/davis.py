@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from napari_pml.export import read_labels
 from napari_pml.types import DatasetError, Labels
 from napari_pml.video_arrays import IMAGE_SUFFIXES, natural_order
+from napari_pml.video_identity import identity
 
 USUAL_RESOLUTION = "480p"
 """The folder that counts where there are several: the benchmark's figures are for it."""
@@ -29,6 +31,20 @@ class Sequence:
             AnnotationError: the file is missing or is not an image of labels.
         """
         return read_labels(self.masks[t])
+
+    def content(self) -> str:
+        """Return 24 characters that change whenever the frames do, see `identity`, or a byte of the true masks.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        try:
+            found = hashlib.sha256(identity(self.frames[0].parent).encode())
+            for mask in self.masks:
+                found.update(hashlib.sha256(mask.read_bytes()).digest())
+        except OSError as error:
+            raise DatasetError(f"{self.name} cannot be read: {error}. Copy it again.") from error
+        return found.hexdigest()[:24]
 
 
 def find_sequences(root: Path, resolution: str | None = None) -> list[Sequence]:

@@ -76,6 +76,7 @@ class SequenceResult:
     Attributes:
         sequence: its name.
         setup: what was evaluated.
+        content: of the sequence, see `Sequence.content`.
         evaluation: J and F of every object and frame.
         seconds: T, each frame's time for decoding, embedding, retrieval and refinement.
         learning: seconds before the first frame, for learning what is annotated.
@@ -85,6 +86,7 @@ class SequenceResult:
 
     sequence: str
     setup: Setup
+    content: str
     evaluation: Evaluation
     seconds: tuple[float, ...]
     learning: float
@@ -109,6 +111,7 @@ class SequenceResult:
         record = {
             "sequence": self.sequence,
             "setup": {**asdict(self.setup), "config": self.setup.config.as_record()},
+            "content": self.content,
             "objects": {
                 str(object_id): {"J": evaluation.region[row].tolist(), "F": evaluation.boundary[row].tolist()}
                 for row, object_id in enumerate(evaluation.object_ids)
@@ -131,6 +134,7 @@ class SequenceResult:
             return cls(
                 sequence,
                 Setup(**{**setup, "config": config_from(setup["config"])}),
+                record["content"],
                 Evaluation(
                     tuple(int(object_id) for object_id in objects),
                     np.array([measures["J"] for measures in objects.values()]),

@@ -43,7 +43,7 @@ def first_strokes(truth: Labels, tool: Tool, *, background: bool = False) -> Lab
 
     Args:
         truth: (H, W) uint16 true labels, 0 = background.
-        tool: one scribble or one click on each.
+        tool: one scribble or one click on each; a click, too, on what is too thin for a scribble.
         background: mark the background too.
 
     Returns:
@@ -52,7 +52,10 @@ def first_strokes(truth: Labels, tool: Tool, *, background: bool = False) -> Lab
     painted = np.full_like(truth, UNLABELLED)
     for label in np.unique(truth):
         if label or background:
-            _paint(painted, truth == label, label, tool)
+            region = truth == label
+            _paint(painted, region, label, tool)
+            if not painted[region].any():
+                _paint(painted, region, label, "click")
     return painted
 
 

@@ -56,7 +56,8 @@ class Study:
 
         Args:
             dataset: its folder, whose name is part of the settings.
-            out: folder for `sequences/<name>.json`; what another call with the same settings left there is kept.
+            out: folder for `sequences/<name>.json`; what another call with the same settings left there is kept, as
+                long as frames and true masks are the same.
             protocol: how the robot works.
             config: the method and its settings.
             embedder: the network, on its device.
@@ -79,17 +80,18 @@ class Study:
         Raises:
             ExportError: results of other settings are in the way, or the results cannot be written.
         """
-        done = {sequence.name: self._read(sequence.name) for sequence in sequences}
+        earlier = {sequence.name: self._read(sequence.name) for sequence in sequences}
         for sequence in sequences:
-            if runs := done[sequence.name]:
-                yield Outcome(sequence.name, runs)
-                continue
+            measured_on, runs = earlier[sequence.name]
             try:
-                runs = self._measure(sequence)
+                content = sequence.content()
+                if content != measured_on:
+                    runs = self._measure(sequence)
             except Exception as error:  # whatever it is: the next sequence may well work
                 yield Outcome(sequence.name, error=error)
                 continue
-            self._write(sequence.name, runs)
+            if content != measured_on:
+                self._write(sequence.name, content, runs)
             yield Outcome(sequence.name, runs)
 
     def _measure(self, sequence: Sequence) -> tuple[Run, ...]:
@@ -100,14 +102,15 @@ class Study:
             for start in truth.starts(self.protocol.starts)
         )
 
-    def _read(self, name: str) -> tuple[Run, ...]:
-        """Return what an earlier call found, or nothing."""
+    def _read(self, name: str) -> tuple[str, tuple[Run, ...]]:
+        """Return what an earlier call found, after the content of the sequence; nothing of either if there is none."""
         path = self._folder / f"{name}.json"
         if not path.exists():
-            return ()
+            return "", ()
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            settings, runs = found["settings"], tuple([Interaction(**row) for row in run] for run in found["runs"])
+            settings, content = found["settings"], found.get("content", "")  # which earlier versions did not keep
+            runs = tuple([Interaction(**row) for row in run] for run in found["runs"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ExportError(
                 f"{path} is no result of the robot: {error}. Remove it, or choose another --out."
@@ -117,9 +120,10 @@ class Study:
                 f"{path} was measured with other settings: {differing[0]} was {settings.get(differing[0])}, now it is "
                 f"{self.settings[differing[0]]}. Choose another folder for --out."
             )
-        return runs
+        return content, runs
 
-    def _write(self, name: str, runs: tuple[Run, ...]) -> None:
+    def _write(self, name: str, content: str, runs: tuple[Run, ...]) -> None:
         rows = [[asdict(interaction) for interaction in run] for run in runs]
         with written(self._folder / f"{name}.json") as unfinished:
-            unfinished.write_text(json.dumps({"settings": self.settings, "runs": rows}, indent=1), encoding="utf-8")
+            record = {"content": content, "settings": self.settings, "runs": rows}
+            unfinished.write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -64,7 +64,8 @@ def make_setup(
 def run_dataset(
     sequences: list[Sequence], out: Path, setup: Setup, jobs: int = 1
 ) -> Iterator[SequenceResult | Unscored]:
-    """Segment and score videos; what an earlier call with an equal setup left in `out` is taken from there.
+    """Segment and score videos; what an earlier call with an equal setup left in `out` is taken from there, as long as
+    frames and true masks are the same.
 
     Stop it at any time: finished videos are kept.
 
@@ -86,7 +87,7 @@ def run_dataset(
         raise ExportError(f"{out} cannot be written: {error}. Choose another place.") from error
     due = []
     for sequence in sequences:
-        outcome = _unscored(sequence) or _finished(sequence, out, setup)
+        outcome = _outcome(sequence, partial(_known, sequence, out, setup))
         if outcome is None:
             due.append(sequence)
         else:
@@ -106,6 +107,7 @@ def run_sequence(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult:
         PmlError: images, masks or network do not fit, or `out` cannot be written.
     """
     record_path(out, sequence.name).unlink(missing_ok=True)  # the masks that it tells of are about to go
+    content = sequence.content()
     video = open_video(sequence.frames[0].parent)
     truth = [sequence.mask(t) for t in range(len(video))]
     session = Session(video, setup.config, embedder=setup.embedder, device=setup.device)
@@ -127,6 +129,7 @@ def run_sequence(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult:
     result = SequenceResult(
         sequence.name,
         setup,
+        content,
         evaluation,
         tuple(seconds.tolist()),
         learning,
@@ -137,25 +140,17 @@ def run_sequence(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult:
     return result
 
 
-def _unscored(sequence: Sequence) -> Unscored | None:
-    """Say why there is nothing to score in a video, if that is so."""
+def _known(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult | Unscored | None:
+    """Return why there is nothing to score in a video, or what an earlier call found in it; None if it has to be done.
 
-    def read() -> Unscored | None:
-        if len(sequence.frames) < 3:
-            reason = "It has less than three frames; the first and the last are not scored."
-        elif not sequence.mask(0).any():
-            reason = "Its first mask is empty: no object is given that could be found."
-        else:
-            return None
-        return Unscored(sequence.name, reason, failed=False)
-
-    return _outcome(sequence, read)
-
-
-def _finished(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult | None:
-    """Return what an earlier call found, if it was for the same setup and its masks are still there."""
+    What was found counts if setup, frames and true masks were the same and its masks are still there.
+    """
+    if len(sequence.frames) < 3:
+        return Unscored(sequence.name, "It has less than three frames; the first and the last are not scored.", False)
+    if not sequence.mask(0).any():
+        return Unscored(sequence.name, "Its first mask is empty: no object is given that could be found.", False)
     result = SequenceResult.load(out, sequence.name)
-    if result is None or result.setup != setup or len(result.seconds) != len(sequence.frames):
+    if result is None or result.setup != setup or result.content != sequence.content():
         return None
     return result if all(mask_path(out, sequence, t).exists() for t in range(len(sequence.frames))) else None
 

@@ -11,7 +11,7 @@ import torch
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.grid import resize_cells
 from napari_pml.methods.references import ReferencePixels, dense_references
-from napari_pml.types import BACKGROUND, FrameMask
+from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, FrameMask
 
 ADAPTATION_FRAMES = 8
 ADAPTATION_PIXELS = 150
@@ -70,7 +70,9 @@ class FinishedFrames:
         sample = self._samples.pop(key, None)
         if sample is None:
             cells = self.cells(mask)
-            confidence = resize_cells(torch.tensor(mask.confidence), self.embeddings.grid)
+            stride = self.embeddings.embedder.stride
+            confidence = torch.tensor(mask.confidence)
+            confidence = resize_cells(confidence, CONFIDENCE_STRIDE, self.embeddings.grid, stride)
             agreed = (confidence.flatten() >= self.unanimous).to(cells.embeddings.device)
             sample = cells.select(agreed).thinned(ADAPTATION_PIXELS)
             self._sample_bytes += sample.nbytes

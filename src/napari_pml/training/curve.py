@@ -20,7 +20,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73")
 def plot_log(log: Path, picture: Path) -> None:
     """Draw every loss of a run over the steps: each row of the log pale, their running mean strong.
 
-    The running mean is over a tenth of the rows, centred, shorter at both ends.
+    The running mean is over a tenth of the rows, centred, shorter at both ends. What is not finite is left out.
 
     Args:
         log: CSV file with a column `step`, a column for each loss, and `gradient_norm`, which is not drawn.
@@ -28,12 +28,12 @@ def plot_log(log: Path, picture: Path) -> None:
     """
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    steps = np.array([float(row["step"]) for row in rows])
-    losses = {
-        name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name not in ("step", "gradient_norm")
-    }
-    x_ticks = _ticks(float(steps[-1]))
-    y_ticks = _ticks(max(float(values.max()) for values in losses.values()))
+    names = [name for name in rows[0] if name not in ("step", "gradient_norm")]
+    points = {name: np.array([(float(row["step"]), float(row[name])) for row in rows]) for name in names}
+    finite = {name: every[np.isfinite(every[:, 1])] for name, every in points.items()}
+    losses = {name: found for name, found in finite.items() if len(found)}
+    x_ticks = _ticks(float(rows[-1]["step"]))
+    y_ticks = _ticks(max((float(found[:, 1].max()) for found in losses.values()), default=0.0))
 
     def x(step: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * step / x_ticks[-1]
@@ -41,9 +41,9 @@ def plot_log(log: Path, picture: Path) -> None:
     def y(loss: float) -> float:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * loss / y_ticks[-1]
 
-    def line(values: NDArray[np.float64], colour: str, look: str) -> str:
-        points = [f"{x(step):.1f},{y(value):.1f}" for step, value in zip(steps, values, strict=True)]
-        path = f"M{points[0]} L{' '.join(points)}"  # of a single point, round ends leave a dot
+    def line(found: NDArray[np.float64], colour: str, look: str) -> str:
+        places = [f"{x(step):.1f},{y(loss):.1f}" for step, loss in found]
+        path = f"M{places[0]} L{' '.join(places)}"  # of a single point, round ends leave a dot
         return f'<path d="{path}" fill="none" stroke="{colour}" stroke-linecap="round" {look}/>'
 
     parts = [
@@ -57,28 +57,30 @@ def plot_log(log: Path, picture: Path) -> None:
         parts.append(f'<text x="{LEFT - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for tick in x_ticks:
         parts.append(f'<text x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{tick:g}</text>')
-    means = {name: _running_mean(values, len(rows) // 10) for name, values in losses.items()}
-    heights = _apart([y(values[-1]) for values in means.values()])
-    for (name, values), colour, height in zip(losses.items(), cycle(COLOURS), heights, strict=False):
-        parts.append(line(values, colour, 'stroke-opacity="0.3"'))
+    means = {name: _running_mean(found, len(rows) // 10) for name, found in losses.items()}
+    heights = _apart([y(mean[-1, 1]) for mean in means.values()])
+    for (name, found), colour, height in zip(losses.items(), cycle(COLOURS), heights, strict=False):
+        parts.append(line(found, colour, 'stroke-opacity="0.3"'))
         parts.append(line(means[name], colour, 'stroke-width="2"'))
-        label = f"{name.replace('_', ' ')} {means[name][-1]:.3f}"
+        label = f"{name.replace('_', ' ')} {means[name][-1, 1]:.3f}"
         parts.append(f'<text x="{WIDTH - RIGHT + 8}" y="{height + 4:.1f}" fill="{colour}">{label}</text>')
     picture.write_text("\n".join([*parts, "</svg>", ""]))
 
 
 def _ticks(largest: float) -> list[float]:
     """Return 0 and up to five more round numbers at equal distance, the last not below `largest`."""
-    rough = max(largest, 1e-9) / 5
+    largest = max(largest, 1e-9)
+    rough = largest / 5
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough * (1 - 1e-9))
     return [float(step * i) for i in range(int(np.ceil(largest / step - 1e-9)) + 1)]
 
 
-def _running_mean(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Return the mean over `width` values around each."""
+def _running_mean(points: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return (N, 2) steps and values, of the latter the mean over `width` of them around each."""
     half = width // 2
-    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
+    means = [points[max(0, i - half) : i + half + 1, 1].mean() for i in range(len(points))]
+    return np.column_stack([points[:, 0], means])
 
 
 def _apart(heights: list[float]) -> list[float]:

@@ -15,7 +15,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from napari_pml.embedding.compact import CompactNet
@@ -168,18 +167,20 @@ class Training(ABC):
 
         Raises:
             WeightsError: it is damaged, or was written under another configuration (the number of steps included), for
-                other data, or on another embedder.
+                other data, from another start, or on another embedder.
         """
+        wanted = {"data": self.data, **asdict(self.config), **self.about}
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-            about = state.get("about", self.about)  # earlier ones did not say
-            found, wanted = (state["data"], state["config"], about), (self.data, asdict(self.config), self.about)
+            about = self.about | state.get("about", {})  # earlier ones say less
+            found = {"data": state["data"], **state["config"], **about}
         except Exception as error:  # on a damaged file, it raises anything
             raise WeightsError(f"{path} is damaged. Use another folder to train from the start.") from error
-        if found != wanted:
+        if differing := [key for key, value in wanted.items() if found.get(key) != value]:
+            key = differing[0]
             raise WeightsError(
-                f"{path} was trained on {found}, not on {wanted}. "
-                f"Use the same data, settings and embedder to go on, or another folder to start again."
+                f"{path} is of another training: {key} was {found.get(key)}, now it is {wanted[key]}. Use the same "
+                "frames and masks, settings and start (--from) to go on, or another folder to start again."
             )
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
@@ -192,7 +193,8 @@ def run(training: Training, out: Path, name: str, embedder: Path | None = None) 
     """Train in a folder, going on from its checkpoint if it holds one; yields after every step.
 
     Writes `checkpoint.pt`, `log.csv` and its picture `curve.svg` every hundred steps, and in the end the averaged
-    weights. Weights that lie there already and are not of this run are never written over.
+    weights. Weights that lie there already and are not of this run are never written over; those of a finished run
+    stay as they are.
 
     Args:
         training: at step 0.
@@ -219,6 +221,8 @@ def run(training: Training, out: Path, name: str, embedder: Path | None = None) 
         if embedder is not None:
             _copy_embedder(embedder, out / f"{CompactNet.name}.safetensors")
         _forget_after(training.step, log)
+    if training.step == training.config.steps and weights.exists():
+        return
     while training.step < training.config.steps:
         try:
             recent.append(training.take_step())
@@ -262,7 +266,7 @@ def _disk_errors(out: Path) -> Iterator[None]:
     """Turn what the disk says into an ExportError."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # the last two from torch and safetensors
+    except (OSError, RuntimeError) as error:  # the latter from torch
         raise ExportError(
             f"The training cannot be saved in {out}: {error}. Make room on the disk, or choose another folder; the "
             "last complete checkpoint stays."

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from napari_pml.embedding.compact import CompactNet, trained_trunk
-from napari_pml.embedding.weights import bundled, load_weights
+from napari_pml.embedding.weights import bundled, digest, load_weights
 from napari_pml.training.clips import Clip, ClipSampler, sample_anchors
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
 from napari_pml.training.losses import (
@@ -18,7 +18,7 @@ from napari_pml.training.losses import (
     squared_distances,
     standard_triplet_loss,
 )
-from napari_pml.training.material import find_footage
+from napari_pml.training.material import content_of, find_footage
 
 LOSSES = ("standard_triplet", "modified_triplet", "soft_nearest_neighbour")
 """Names of the losses: fields of `TrainConfig`, keys of `StepReport.losses`, columns of the log."""
@@ -45,7 +45,6 @@ class TrainConfig(LoopConfig):
         near: share of clips whose frames are near in time.
         composed: share of clips over which an object of another video moves.
         twins: share of clips on which an object has a twin to be told from.
-        dim: D, the length to which embeddings are shortened in the end.
     """
 
     clips_per_step: int = 2
@@ -61,7 +60,6 @@ class TrainConfig(LoopConfig):
     near: float = 0.3
     composed: float = 0.3
     twins: float = 0.2
-    dim: int = 64
 
 
 def initial_network(start: Path | None, sampler: ClipSampler) -> CompactNet:
@@ -110,7 +108,8 @@ class Trainer(Training):
         # Edges and colours are as good as they get, and a third of the work of a step.
         for part in net.trunk.early_layers():
             part.requires_grad_(False)
-        super().__init__(data, config, net, {net.trunk: 1.0, net.head: config.head_factor})
+        about = {"content": content_of(data), "start": digest(start) if start else "bundled"}
+        super().__init__(data, config, net, {net.trunk: 1.0, net.head: config.head_factor}, **about)
 
     def add_gradients(self) -> dict[str, float]:
         """Add up the gradients of some clips, see `Training`."""

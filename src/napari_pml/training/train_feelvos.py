@@ -25,7 +25,7 @@ from napari_pml.methods.feelvos_network import (
 from napari_pml.methods.matching import NOBODY, global_matching, local_matching
 from napari_pml.training.clips import ClipSampler
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
-from napari_pml.training.material import find_footage
+from napari_pml.training.material import content_of, find_footage
 from napari_pml.types import WeightsError
 
 MAX_OBJECTS = 4
@@ -91,7 +91,8 @@ class FeelvosTraining(Training):
 
     def __init__(self, data: Sequence[Path], embedder: Embedder, net: FeelvosNet, config: FeelvosTrainConfig):
         """Begin at step 0, see `train_feelvos`."""
-        super().__init__(data, config, net.to(embedder.device), {net: 1.0}, embedder=embedder.fingerprint)
+        about = {"content": content_of(data), "embedder": embedder.fingerprint}
+        super().__init__(data, config, net.to(embedder.device), {net: 1.0}, **about)
         self.embedder = embedder
         self.sampler = ClipSampler(
             [find_footage(folder) for folder in data],

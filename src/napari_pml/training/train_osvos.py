@@ -21,11 +21,11 @@ from napari_pml.embedding.side_network import (
     brought_up,
     class_balanced_cross_entropy,
 )
-from napari_pml.embedding.weights import bundled, load_weights
+from napari_pml.embedding.weights import bundled, digest, load_weights
 from napari_pml.methods.views import random_view
 from napari_pml.training.augment import photometric
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
-from napari_pml.training.material import find_footage
+from napari_pml.training.material import content_of, find_footage
 from napari_pml.types import DatasetError, WeightsError
 
 SCALE = 0.75, 2.0
@@ -81,7 +81,8 @@ class OsvosTraining(Training):
             part.requires_grad_(False)
         factors: dict[nn.Module, float] = {net.trunk: 1.0}
         factors |= dict.fromkeys((net.sides, net.fuse, parent.side_fuse), config.side_factor)
-        super().__init__(data, config, parent, factors)
+        about = {"content": content_of(data), "start": digest(start) if start else "bundled"}
+        super().__init__(data, config, parent, factors, **about)
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:

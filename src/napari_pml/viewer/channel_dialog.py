@@ -61,15 +61,11 @@ class ChannelDialog(QDialog):
         self._list_planes()
 
     def accept(self) -> None:
-        """Read a frame in the background, then add the new layer."""
+        """Read some frames in the background, then add the new layer."""
         planes = [box.currentData() for box in self.colours]
-        n_frames = next(plane for plane in planes if plane is not None).shape[0]
-        dims = self._viewer.dims
-        time = self.time.currentIndex() if is_stack(self._image) else 0
-        view = min(dims.current_step[dims.ndim - self._image.ndim + time], n_frames - 1)
 
         def read() -> Iterator[LayerData]:
-            yield combined(planes, view)
+            yield combined(planes)
 
         self.setEnabled(False)
         self._reader.start(read, lambda data: self._add(layer_of(data, planes)), partial(self.setEnabled, True))

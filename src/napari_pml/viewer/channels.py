@@ -20,7 +20,8 @@ from napari_pml.viewer.prompts import video_data
 if TYPE_CHECKING:
     from napari_pml.video import LayerData
 
-_PERCENTILES = (0.1, 99.9)  # of a frame: what is black and what is white in a plane of a layer with several
+_PERCENTILES = (0.1, 99.9)  # of some frames: what is black and what is white in a plane of a layer with several
+_LIMIT_FRAMES, _LIMIT_PIXELS = 8, 2_000_000  # so many frames, spread over the whole video, and pixels of all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +56,17 @@ class Plane:
         """(T, Y, X)."""
         return tuple(int(self.data.shape[axis]) for axis in self.axes)
 
-    def limits(self, t: int) -> tuple[float, float]:
-        """Return the intensities that become black and white: the layer's own, or those of this plane's frame `t`."""
+    def limits(self) -> tuple[float, float]:
+        """Return the intensities that become black and white: the layer's own, or those of some frames of this plane.
+
+        One frame alone may be black.
+        """
         if self.index is None:
             return tuple(self.layer.contrast_limits)
-        low, high = np.nanpercentile(self.frame(t), _PERCENTILES)
+        n_frames, height, width = self.shape
+        times = np.linspace(0, n_frames - 1, min(n_frames, _LIMIT_FRAMES)).round().astype(int)
+        step = int(np.ceil(np.sqrt(len(times) * height * width / _LIMIT_PIXELS)))
+        low, high = np.nanpercentile([self.frame(t)[::step, ::step] for t in times.tolist()], _PERCENTILES)
         return float(low), float(high)
 
 
@@ -68,17 +75,16 @@ class PlaneFrames:
 
     fps = 10.0  # nobody knows
 
-    def __init__(self, planes: Sequence[Plane | None], view: int) -> None:
+    def __init__(self, planes: Sequence[Plane | None]) -> None:
         """Put planes together.
 
         Args:
             planes: one for grey as it is stored, or red, green and blue, of which some may be None.
-            view: the frame on which limits are measured.
         """
         self._planes = planes
         self.is_rgb = len(planes) == 3
         first = next(plane for plane in planes if plane is not None)
-        self._limits = [plane.limits(view) if plane is not None and self.is_rgb else (0, 1) for plane in planes]
+        self._limits = [plane.limits() if plane is not None and self.is_rgb else (0, 1) for plane in planes]
         self.shape = (*first.shape, len(planes))
         self.dtype = np.dtype(np.uint8) if self.is_rgb else np.dtype(first.data.dtype)
 
@@ -116,17 +122,16 @@ def layers_like(image: Image, images: Sequence[Image]) -> list[Plane]:
     return [Plane(other.name, other, video_data(other), (0, 1, 2)) for other in alike]
 
 
-def combined(planes: Sequence[Plane | None], view: int) -> LayerData:
-    """Return planes as the data of one lazy layer: grey if only one is chosen, else RGB. Reads a frame of each.
+def combined(planes: Sequence[Plane | None]) -> LayerData:
+    """Return planes as the data of one lazy layer: grey if only one is chosen, else RGB. Reads some frames of each.
 
     Args:
         planes: red, green and blue; at least one is not None.
-        view: the frame in view.
     """
     from napari_pml.video import Video  # imports torch: not when the viewer starts
 
     chosen = [plane for plane in planes if plane is not None]
-    return Video("channels", PlaneFrames(planes if len(chosen) > 1 else chosen, view)).as_layer_data()
+    return Video("channels", PlaneFrames(planes if len(chosen) > 1 else chosen)).as_layer_data()
 
 
 def layer_of(data: LayerData, planes: Sequence[Plane | None]) -> Image:

@@ -13,7 +13,7 @@ from napari_pml.viewer.colours import palette
 from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.inputs import inputs_of
 from napari_pml.viewer.preferences import PLUGIN
-from napari_pml.viewer.results import calibration_of, image_below, measured, names_of, show_tracks, video_of
+from napari_pml.viewer.results import calibration_of, image_below, names_of, show_tracks, tracked, video_of
 from napari_pml.viewer.save_dialog import ask_where
 
 
@@ -38,7 +38,7 @@ def track_selected(viewer: Viewer) -> None:
     def work() -> pd.DataFrame:
         from napari_pml.save import as_masks
 
-        return measured(as_masks(data), calibration, names)
+        return tracked(as_masks(data), calibration, names)
 
     run_errand("tracks", work, lambda table: show_tracks(table, labels, viewer.layers))
 

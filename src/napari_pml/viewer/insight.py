@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from napari.layers import Image
 from napari.utils.colormaps import Colormap
 
-from napari_pml.masks import CONFIDENCE_STRIDE
+from napari_pml.types import CONFIDENCE_STRIDE
 from napari_pml.viewer import layers
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.lazy_frames import ConfidenceFrames, EmbeddingFrames, LazyFrames

@@ -207,10 +207,11 @@ class ObjectBar(QWidget):
         self._controller.tell_soon()
 
     def _recolour(self) -> None:
-        first = self._controller.track.appearance.colour(min(self.selected))
+        selected = self.selected  # which may be others when the dialog is closed, since work goes on
+        first = self._controller.track.appearance.colour(min(selected))
         colour = QColorDialog.getColor(QColor.fromRgbF(*first), self, "Colour of the object")
         if colour.isValid():
-            self._try(lambda track: objects.recolour(track, self.selected, colour.getRgbF()))
+            self._try(lambda track: objects.recolour(track, selected, colour.getRgbF()))
             self._controller.tell_soon()
 
     def _hide(self) -> None:
@@ -218,13 +219,15 @@ class ObjectBar(QWidget):
         self._try(lambda track: objects.set_hidden(track, self.selected, not self.selected <= hidden))
 
     def _merge(self) -> None:
-        others = self.selected - {min(self.selected)}
-        if self._agreed(others, f"Make {_named(others)} part of object {min(self.selected)}"):
-            self._try(lambda track: self._controller.choose_label(objects.merge(track, self.selected)))
+        selected = self.selected
+        others = selected - {min(selected)}
+        if self._agreed(others, f"Make {_named(others)} part of object {min(selected)}"):
+            self._try(lambda track: self._controller.choose_label(objects.merge(track, selected)))
 
     def _delete(self) -> None:
-        if self._agreed(self.selected, f"Delete {_named(self.selected)} and everything drawn for it"):
-            self._try(lambda track: objects.delete(track, self.selected))
+        selected = self.selected
+        if self._agreed(selected, f"Delete {_named(selected)} and everything drawn for it"):
+            self._try(lambda track: objects.delete(track, selected))
 
     def _agreed(self, labels: set[int], question: str) -> bool:
         """Ask before more than one frame is changed."""

@@ -66,8 +66,10 @@ def delete(track: Track, objects: set[int]) -> None:
     """Take everything away that marks `objects`; in Labels layers, undo brings it back.
 
     Raises:
-        AnnotationError: a Labels layer cannot be changed; shapes and points are as they were.
+        AnnotationError: one was learned from another video; or a Labels layer cannot be changed, and shapes and points
+            are as they were.
     """
+    _check_own(track, objects)
 
     def remove(layer: Layer, indices: list[int]) -> None:
         layer.selected_data = set(indices)
@@ -81,13 +83,15 @@ def merge(track: Track, objects: set[int]) -> int:
     """Make `objects` one, under the lowest of their numbers, which is returned; in Labels layers, undo parts them.
 
     Raises:
-        AnnotationError: a Labels layer cannot be changed; shapes and points are as they were.
+        AnnotationError: one that would lose its number was learned from another video; or a Labels layer cannot be
+            changed, and shapes and points are as they were.
     """
     into = min(objects)
     others = objects - {into}
+    _check_own(track, others)
 
     def renumber(layer: Layer, indices: list[int]) -> None:
-        features = layer.features.copy()
+        features = layer.features.astype({LABEL: object})  # from elsewhere, they may be words
         features.loc[indices, LABEL] = into
         layer.features = features
         track.appearance.dress(layer)
@@ -95,6 +99,16 @@ def merge(track: Track, objects: set[int]) -> int:
     _replace(track, others, into, renumber)
     track.objects -= others
     return into
+
+
+def _check_own(track: Track, objects: set[int]) -> None:
+    """Raise AnnotationError if one of `objects` would go on to be found, since another video shows it."""
+    borrowed = track.session.borrowed if track.session is not None else None
+    if borrowed is not None and (shown := objects & set(borrowed.object_ids)):
+        raise AnnotationError(
+            f"Object {min(shown)} was learned from another video, and would be found again. Press 'Forget the other "
+            "video' first, or change it there."
+        )
 
 
 def _replace(track: Track, objects: set[int], by: int, change_marks: Callable[[Layer, list[int]], None]) -> None:

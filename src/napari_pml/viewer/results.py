@@ -11,6 +11,7 @@ from napari.components import LayerList
 from napari.layers import Image, Labels, Layer, Tracks
 
 from napari_pml.calibration import Calibration
+from napari_pml.types import ExportError
 from napari_pml.viewer.appearance import appearance_of
 from napari_pml.viewer.colours import palette
 from napari_pml.viewer.layers import role_of
@@ -36,19 +37,20 @@ def calibration_of(scale: Iterable[float], units: Iterable[Any], data: Any) -> C
     Args:
         scale: of the layer's axes, the last three of which are time, rows and columns.
         units: of these axes, as napari keeps them.
-        data: of the layer; a video file knows how long a frame lasts.
+        data: of the layer; a video file knows when each frame is shown.
     """
-    (frame, *pixel), (of_time, *of_pixel) = list(scale)[-3:], list(units)[-3:]
+    frame, *pixel = map(abs, list(scale)[-3:])  # negative where a layer is shown upside down
+    of_time, *of_pixel = list(units)[-3:]
     video = getattr(data, "video", None)
-    seconds = None
+    seconds = times = None
     if of_time.is_compatible_with("second"):
         seconds = float((frame * of_time).to("second").magnitude)
-    elif video is not None and video.is_timed:
-        seconds = 1 / video.fps
+    elif video is not None:
+        times = video.times
     if all(unit.is_compatible_with("meter") for unit in of_pixel):
         size = tuple(float((n * unit).to(of_pixel[-1]).magnitude) for n, unit in zip(pixel, of_pixel, strict=True))
-        return Calibration(seconds, size, str(of_pixel[-1]))
-    return Calibration(seconds, tuple(map(float, pixel)) if pixel != [1, 1] else None)
+        return Calibration(seconds, size, str(of_pixel[-1]), times)
+    return Calibration(seconds, tuple(map(float, pixel)) if pixel != [1, 1] else None, times=times)
 
 
 def measured(
@@ -60,6 +62,16 @@ def measured(
     from napari_pml.measure import measure
 
     return pd.concat(measure(masks, calibration, names), ignore_index=True)
+
+
+def tracked(
+    masks: MaskStore, calibration: Calibration, names: Mapping[int, str] = MappingProxyType({})
+) -> pd.DataFrame:
+    """Return the same for tracks; ExportError if no mask shows an object. Slow: for the background."""
+    table = measured(masks, calibration, names)
+    if table.empty:
+        raise ExportError("No mask shows an object, so there are no tracks. Paint a stroke on one, and propagate.")
+    return table
 
 
 def names_of(masks: Any, shown: Iterable[Layer]) -> dict[int, str]:

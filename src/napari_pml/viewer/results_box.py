@@ -17,7 +17,7 @@ from napari_pml.viewer.colours import object_colormap, palette
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.inputs import inputs_of
-from napari_pml.viewer.results import calibration_of, measured, show_summary, show_tracks
+from napari_pml.viewer.results import calibration_of, measured, show_summary, show_tracks, tracked
 from napari_pml.viewer.save_dialog import ask_where
 from napari_pml.viewer.track import Track
 
@@ -72,7 +72,8 @@ class ResultsBox(QCollapsible):
             _open_table(self._viewer)
             show_info(said)
 
-        self._run("measuring", self._measurement(track), done)
+        masks, calibration, names = track.session.masks, _calibration(track), dict(track.names)
+        self._run("measuring", lambda: measured(masks, calibration, names), done)
 
     def _tracks(self) -> None:
         track = self._controller.track
@@ -83,7 +84,8 @@ class ResultsBox(QCollapsible):
             if earlier:
                 show_info(f"Tracks of all masks{earlier}")
 
-        self._run("tracks", self._measurement(track), done)
+        masks, calibration, names = track.session.masks, _calibration(track), dict(track.names)
+        self._run("tracks", lambda: tracked(masks, calibration, names), done)
 
     def _save(self) -> None:
         track = self._controller.track
@@ -100,10 +102,6 @@ class ResultsBox(QCollapsible):
 
         said = f"Saved {path}{_earlier(track)}"
         self._run("saving masks", work, lambda _: show_info(said))
-
-    def _measurement(self, track: Track) -> Callable[[], pd.DataFrame]:
-        masks, calibration, names = track.session.masks, _calibration(track), dict(track.names)
-        return lambda: measured(masks, calibration, names)
 
     def _run(self, title: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self._busy = True

@@ -31,7 +31,7 @@ def ask_where(parent: QWidget | None, name: str) -> Path | None:
     path, kind = QFileDialog.getSaveFileName(parent, "Save masks", name, ";;".join(SUFFIXES))
     if not path:
         return None
-    if Path(path).suffix.lower() in set(SUFFIXES.values()) - {""}:
+    if Path(path).suffix.lower() in {*SUFFIXES.values(), ".tiff"} - {""}:
         return Path(path)
     place = Path(path + SUFFIXES[kind])
     replaces = str(place) != path and place.is_file()

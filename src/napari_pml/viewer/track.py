@@ -66,7 +66,7 @@ class Track:
         self.data = video_data(image)
         self.session = _known_session(image)
         self.complete = set(self.session.annotations.complete) if self.session else set()
-        self.objects: set[int] = {1}
+        self.objects: set[int] = {1, *(self.session.object_ids if self.session else ())}
         self.appearance = appearance_of(image)
         self._drawn: dict[Layer, dict[int, bytes]] = {}  # frames on which a source has or had something
         self._labels: dict[int, set[int]] = {}  # what the session was told about each frame

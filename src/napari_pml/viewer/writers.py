@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Several frames as .png become a folder of that name without the suffix, one PNG for each.
 
     Raises:
-        ExportError: these are no masks, an open layer is read from there, or the place cannot be written.
+        ExportError: these are no masks, an open layer is read from there, the folder holds masks of a longer video, or
+            the place cannot be written.
     """
-    from napari_pml.export import write_mask_png
+    from napari_pml.export import export_folder, write_mask_png
     from napari_pml.save import as_masks, save
 
     labels = _full(data, meta)
@@ -39,16 +41,15 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     target = _mask_place(path, labels)
     _check([target], [(data, meta, "labels")])
     masks = as_masks(labels)
-    if not as_png:
+    if as_png and is_single:
+        write_mask_png(masks[0].labels, target)
+    elif as_png:
+        export_folder(masks, target)
+    else:
         # a single image has no axis of time; of three axes and one more, the last three count
         calibration = calibration_of((1, *meta["scale"]), (meta["units"][0], *meta["units"]), labels)
         viewer = current_viewer()
         save(target, masks, None, calibration, names=names_of(data, viewer.layers if viewer is not None else ()))
-    elif is_single:
-        write_mask_png(masks[0].labels, target)
-    else:
-        for t in masks.finished:
-            write_mask_png(masks[t].labels, target / f"{t:05d}.png")
     return [str(target)]
 
 
@@ -78,7 +79,8 @@ def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write one Tracks layer as .csv, a row for each point: `track_id`, `t`, `z` if there is one, `y`, `x`, `name` if
     any object has one, features.
 
-    These columns, without name and features, are the data of a Tracks layer again, as other trackers write them too.
+    These columns, without name and features, are the data of a Tracks layer again, as other trackers write them too. A
+    feature that has the name of one of them becomes `feature_x`.
 
     Raises:
         ExportError: an open layer is read from there, or the place cannot be written.
@@ -92,14 +94,19 @@ def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     table = pd.DataFrame(data, columns=columns)
     if names := meta.get("metadata", {}).get(TRACK_NAMES):
         table["name"] = [names.get(n, "") for n in table["track_id"]]
-    table = table.assign(**dict(meta["features"]))
+    features = {
+        f"feature_{name}" if name in columns else name: values
+        for name, values in meta["features"].items()
+        if name != "track_id"  # which napari adds
+    }
+    table = table.assign(**features)
     with written(Path(path)) as unfinished:
         table.to_csv(unfinished, index=False)
     return [path]
 
 
 def write_folder(path: str, layers: list[LayerTuple]) -> list[str]:
-    """Write every layer into one folder, under its own name; return the paths.
+    """Write every layer into one folder, under its own name; return the paths. Of equal names, later ones get a number.
 
     Labels become folders of PNGs, images TIFFs, points, shapes and tracks tables.
 
@@ -108,7 +115,7 @@ def write_folder(path: str, layers: list[LayerTuple]) -> list[str]:
             one of these files, and then none is written.
     """
     folder, paths = Path(path), list[str]()
-    names = (re.sub(r"[^\w .-]+", "_", meta["name"]) + _SUFFIXES[kind] for _, meta, kind in layers)
+    names = _distinct([(re.sub(r"[^\w .-]+", "_", meta["name"]), _SUFFIXES[kind]) for _, meta, kind in layers])
     targets = [str(folder / name) for name in names]
     places = (
         _mask_place(target, _full(data, meta)) if kind == "labels" else Path(target)
@@ -126,6 +133,16 @@ def write_folder(path: str, layers: list[LayerTuple]) -> list[str]:
         else:
             paths += Layer.create(data, meta, kind).save(target)
     return paths
+
+
+def _distinct(names: Iterable[tuple[str, str]]) -> list[str]:
+    """Join stems and suffixes; of equal names, on a disk to which capitals are the same, later ones get a number."""
+    distinct: dict[str, str] = {}
+    for stem, suffix in names:
+        numbered = (stem if i == 1 else f"{stem}_{i}" for i in count(1))
+        name = next(f"{name}{suffix}" for name in numbered if f"{name}{suffix}".lower() not in distinct)
+        distinct[name.lower()] = name
+    return list(distinct.values())
 
 
 def _mask_place(path: str, labels: Any) -> Path:
@@ -162,7 +179,8 @@ def _write_image(path: Path, data: Any, rgb: bool) -> list[str]:
     with written(path) as unfinished:
         tifffile.imwrite(
             unfinished, pages, shape=shape, dtype=data.dtype, photometric="rgb" if rgb else "minisblack",
-            compression="zlib", bigtiff=np.prod(shape) * np.dtype(data.dtype).itemsize > 2**31,
+            compression="zlib", ome=False,  # whatever the name: OME-TIFF knows no 64-bit numbers
+            bigtiff=np.prod(shape) * np.dtype(data.dtype).itemsize > 2**31,
         )  # fmt: skip
     return [str(path)]
 

@@ -66,7 +66,7 @@ def test_a_guess_lies_over_a_finished_mask_until_the_next_one_comes(store):
     assert (store.labels[2] == 5).all()
     assert (store.latest(2).labels == 7).all()
     assert (store.latest_labels(2) == 7).all()
-    np.testing.assert_allclose(store.latest_confidence(2), guess.confidence, atol=1 / 510 + 1e-6)
+    np.testing.assert_allclose(store.confidence(2), guess.confidence, atol=1 / 510 + 1e-6)
     store.put(some_mask(2, revision=4, label=9))
     assert store.guessed == []
     assert (store.latest_labels(2) == 9).all()

@@ -174,11 +174,11 @@ class MaskStore:
             labels: Labels = (above or self)._labels[t]
         return labels
 
-    def latest_confidence(self, t: int) -> Confidence:
+    def confidence(self, t: int) -> Confidence:
         """Return the (h, w) confidence of `latest` alone; KeyError if frame `t` has no mask."""
         with self._lock:
             if self._guesses is not None and t in self._guessed:
-                return self._guesses.latest_confidence(t)
+                return self._guesses.confidence(t)
             if t not in self:
                 raise KeyError(t)
             with self._readable():

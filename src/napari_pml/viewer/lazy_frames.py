@@ -91,7 +91,7 @@ class ConfidenceFrames(LazyFrames):
     def frame(self, t: int) -> NDArray[np.float32]:
         """Return the confidence of frame t as it is now."""
         try:
-            return self.session.masks.latest_confidence(t)
+            return self.session.masks.confidence(t)
         except KeyError:
             return self._none
 

@@ -251,9 +251,10 @@ def corrected(run, clip, tmp_path, monkeypatch):
 
 def test_after_ctrl_c_results_hold_masks_of_the_present_annotations_alone(corrected, tmp_path):
     outputs = ("--out", "new.tif", "--table", "new.csv", "--coco", "new.json", "--overlay", "new.mp4")
-    said = corrected(3, *outputs)[-1]
+    *_, said, empty = corrected(3, *outputs)
     images = json.loads((tmp_path / "new.json").read_text())["images"]
     assert said == "3 masks in new.tif, overlay in new.mp4"
+    assert empty == "5 of 8 frames have no finished mask and are empty in what was written; run it again."
     assert len(images) == 3
     frames = {image["frame"] for image in images}
     assert set(pd.read_csv(tmp_path / "new.csv")["frame"]) == frames

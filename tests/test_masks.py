@@ -57,6 +57,30 @@ def test_a_guess_is_not_finished(store):
     assert store.finished == [0, 4]
 
 
+def test_a_guess_lies_over_a_finished_mask_until_the_next_one_comes(store):
+    finished, guess = some_mask(2, revision=3, label=5), some_mask(2, STALE, label=7)
+    store.put(finished)
+    store.put(guess)
+    assert (store.finished, store.guessed, store.revisions[2]) == ([2], [2], 3)
+    assert (store[2].labels == 5).all()
+    assert (store.labels[2] == 5).all()
+    assert (store.latest(2).labels == 7).all()
+    assert (store.latest_labels(2) == 7).all()
+    np.testing.assert_allclose(store.confidence(2), guess.confidence, atol=1 / 510 + 1e-6)
+    store.put(some_mask(2, revision=4, label=9))
+    assert store.guessed == []
+    assert (store.latest_labels(2) == 9).all()
+    assert store.latest(2) is store[2]
+
+
+def test_forgotten_masks_have_no_guesses_over_them(store):
+    store.put(some_mask(2, revision=3))
+    store.put(some_mask(2, STALE))
+    store.clear()
+    assert store.guessed == []
+    assert not store.latest_labels(2).any()
+
+
 def test_masks_of_earlier_annotations_may_be_left_out(store):
     for t, revision in ((4, 1), (2, STALE), (0, 3)):
         store.put(some_mask(t, revision))

@@ -9,6 +9,7 @@ from napari_pml import BACKGROUND, METHODS, MaskStore, PmlConfig, PmlError, Sess
 from napari_pml.certainty import certainty
 from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.methods.osvos import OsvosConfig
+from napari_pml.project import Project
 
 QUICK = {**METHODS, "osvos": OsvosConfig(steps=4, refine="none")}
 """Where masks need not be good, but the same."""
@@ -324,6 +325,43 @@ def test_a_propagation_that_comes_late_writes_over_nothing_newer(make, drawn):
     go_on.set()
     thread.join()
     assert session.stale_frames() == []
+
+
+@pytest.mark.parametrize("t", [4, 7])
+def test_previews_and_provisional_masks_leave_finished_ones_as_they_are(make, drawn, t):
+    session = make()
+    session.annotate(0, drawn[1][0], complete=True)
+    list(session.propagate())
+    finished, revision = session.masks.labels[:], session.annotations.revision
+    session.annotate(7, stroke(drawn[1], 2, 7))  # to be reached over provisional masks
+    preview = session.segment(t)
+    assert (session.masks.latest(t).labels == preview.labels).all()
+    for _ in zip(range(5), session.propagate(0), strict=False):  # stopped within the provisional masks
+        pass
+    earlier = session.masks.revisions == revision
+    assert earlier.sum() >= 4
+    assert session.masks.finished == list(range(8))
+    assert (session.masks.labels[:][earlier] == finished[earlier]).all()
+
+
+def test_a_propagation_goes_on_in_another_project_from_its_provisional_masks(make, drawn, tmp_path):
+    session, straight = make(), make()
+    for each in (session, straight):
+        each.annotate(0, drawn[1][0], complete=True)
+    list(session.propagate())
+    for each in (session, straight):
+        each.annotate(7, stroke(drawn[1], 2, 7))
+    masks = list(straight.propagate(0))
+    running = session.propagate(0)
+    while not session.masks.guessed:
+        next(running)
+    guessed = session.masks.guessed
+    session.keep_in(Project.create(tmp_path / "other.pml.zarr", session.video))
+    assert session.masks.guessed == guessed
+    assert session.masks.finished == list(range(8))
+    list(running)
+    assert masks
+    assert (session.masks.labels[:] == straight.masks.labels[:]).all()
 
 
 def test_looking_at_a_finished_frame_leaves_it_finished(make, drawn):

@@ -22,7 +22,7 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore, MemoryStore
 
 from napari_pml.certainty import certainty
-from napari_pml.types import STALE, UNREADABLE, Confidence, ExportError, FrameMask
+from napari_pml.types import STALE, UNREADABLE, Confidence, ExportError, FrameMask, Labels
 
 CHECKED = (ZstdCodec(level=0, checksum=True),)
 """How arrays are compressed: what the disk has changed since is noticed."""
@@ -40,6 +40,9 @@ class MaskStore:
     The group holds `labels` (T, H, W) uint16, `confidence` (T, h, w) uint8 (1/255 each), `certainty` (T,) float32
     and `revision` (T,) int64. A frame's revision is taken away before its pixels are written and set after them, so
     that a killed process leaves no half-written frame that counts as finished. (Zarr writes every chunk in one piece.)
+
+    A guess (of revision `STALE`) never takes the place of a finished mask: it lies over it in memory, to be looked at
+    and built upon, until the next finished one comes.
 
     Attributes:
         shape: (T, H, W) of the video.
@@ -97,10 +100,12 @@ class MaskStore:
         if path is None:  # nobody will open it again, and a plain array is written to at once
             self._revision, self._certainty = self.revisions, self.certainties
         self._recent: OrderedDict[int, FrameMask] = OrderedDict()
+        self._guesses: MaskStore | None = None  # those over finished masks, as soon as there is one
+        self._guessed: set[int] = set()
 
     @property
     def labels(self) -> Any:
-        """The (T, H, W) uint16 Zarr array that napari shows; 0 where there is no mask yet."""
+        """The (T, H, W) uint16 Zarr array of what is kept; 0 where there is no mask yet."""
         return self._labels
 
     @property
@@ -117,6 +122,12 @@ class MaskStore:
     def finished(self) -> list[int]:
         """The frames whose mask is not a mere guess, in order; it may be of annotations that have changed since."""
         return np.flatnonzero(self.revisions > STALE).tolist()
+
+    @property
+    def guessed(self) -> list[int]:
+        """The frames whose finished mask has a guess over it, in order."""
+        with self._lock:
+            return sorted(self._guessed)
 
     def since(self, revision: int) -> MaskStore:
         """Return the same masks, to be read, as if those of an earlier revision were not there."""
@@ -142,27 +153,48 @@ class MaskStore:
             if t in self._recent:
                 self._recent.move_to_end(t)
                 return self._recent[t]
-            confidence = self.confidence(t)
+            if t not in self:
+                raise KeyError(t)
             with self._readable():
-                labels = self._labels[t]
+                labels, confidence = self._labels[t], _as_confidence(self._confidence[t])
             return self._remember(FrameMask(t, labels, confidence, int(self._revisions[t])))
 
-    def confidence(self, t: int) -> Confidence:
-        """Return the (h, w) confidence of frame `t` alone; KeyError if it has no mask."""
+    def latest(self, t: int) -> FrameMask:
+        """Return the guess over the finished mask of frame `t`, or if there is none, what `[t]` returns."""
         with self._lock:
+            return self._guesses[t] if self._guesses is not None and t in self._guessed else self[t]
+
+    def latest_labels(self, t: int) -> Labels:
+        """Return the (H, W) labels of `latest` alone, 0 if there are none; nobody waits for a frame to be written."""
+        above = self._guesses if t in self._guessed else None
+        with self._readable():
+            labels: Labels = (above or self)._labels[t]
+        return labels
+
+    def confidence(self, t: int) -> Confidence:
+        """Return the (h, w) confidence of `latest` alone; KeyError if frame `t` has no mask."""
+        with self._lock:
+            if self._guesses is not None and t in self._guessed:
+                return self._guesses.confidence(t)
             if t not in self:
                 raise KeyError(t)
             with self._readable():
                 return _as_confidence(self._confidence[t])
 
     def put(self, mask: FrameMask) -> None:
-        """Keep a mask instead of the frame's earlier one, if any.
+        """Keep a mask instead of the frame's earlier one, if any; a guess over a finished one.
 
         Raises:
             ExportError: the disk refuses.
             ProjectClosedError: the masks are those of a project that was closed; they stay as they are.
         """
         with self._lock, self._writing():
+            if mask.revision == STALE and self._revisions[mask.t] > STALE:
+                if self._guesses is None:
+                    self._guesses = MaskStore(self.shape, self.grid)
+                self._guesses.put(mask)
+                self._guessed.add(mask.t)
+                return
             self._recent.pop(mask.t, None)
             stored = np.rint(mask.confidence * 255).astype(np.uint8)
             before, after, certainties = self.revisions, self.revisions, self.certainties
@@ -178,6 +210,7 @@ class MaskStore:
             except OSError as error:
                 raise ExportError(f"The mask of frame {mask.t} cannot be kept: {error}.") from error
             self._revisions, self._certainties = after, certainties
+            self._guessed.discard(mask.t)
             self._remember(replace(mask, confidence=_as_confidence(stored)))
 
     def clear(self) -> None:
@@ -189,6 +222,7 @@ class MaskStore:
             self._certainties = np.full_like(self._certainties, np.nan)
             self._certainty[:] = self._certainties
             self._recent.clear()
+            self._guessed.clear()
             for t in finished.tolist():
                 self._labels[t] = 0
 
@@ -213,7 +247,7 @@ class MaskStore:
 
 
 class FinishedMasks(Sequence[FrameMask]):
-    """The masks of some frames, read from the store when asked for, so that a long video stays out of memory."""
+    """The latest masks of some frames, read from the store when asked for: a long video stays out of memory."""
 
     def __init__(self, masks: MaskStore, frames: Sequence[int]):
         self._masks, self._frames = masks, frames
@@ -222,7 +256,7 @@ class FinishedMasks(Sequence[FrameMask]):
         return len(self._frames)
 
     def __getitem__(self, index: int) -> FrameMask:  # type: ignore[override]  # a single one at a time
-        return self._masks[self._frames[index]]
+        return self._masks.latest(self._frames[index])
 
 
 def _as_confidence(stored: NDArray[np.uint8]) -> Confidence:

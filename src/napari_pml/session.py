@@ -57,7 +57,7 @@ class Session:
     Attributes:
         video: what is segmented.
         annotations: the present snapshot.
-        masks: every finished mask, each with the revision it was computed from.
+        masks: every finished mask, each with the revision it was computed from, and guesses where it is older.
         project: where everything is saved as it is done, or None.
     """
 
@@ -267,6 +267,8 @@ class Session:
             masks = project.masks(self._confidence_grid)
             for t in np.flatnonzero(self.masks.revisions >= STALE).tolist():
                 masks.put(self.masks[t])
+            for t in self.masks.guessed:
+                masks.put(self.masks.latest(t))
             if self.borrowed is not None:
                 project.save_references(self.borrowed.digest, self.borrowed.arrays)
             for method, state in self._all_states().items():
@@ -342,7 +344,8 @@ class Session:
     def segment(self, t: int) -> FrameMask:
         """Segment one frame now, from the annotations and from the masks that there already are.
 
-        Where a mask builds on others, this one counts as stale, and `propagate` makes it final.
+        Where a mask builds on others, this one is a guess, and `propagate` makes it final; a finished mask of earlier
+        annotations is kept beneath it, see `MaskStore`.
 
         Raises:
             AnnotationError: nothing is annotated, or there is no such frame.
@@ -455,7 +458,7 @@ class Session:
         return self._is_stale(chain.frames[-1] if t in chain.provisional else t, annotations)
 
     def _segment(self, annotations: Annotations, t: int, finished: Sequence[int], *, final: bool) -> FrameMask | None:
-        """Segment frame t after `finished` and keep the mask, as stale if it is not `final`.
+        """Segment frame t after `finished` and keep the mask, as a guess if it is not `final`.
 
         If the annotations have changed by the time it is this frame's turn, return None: there may be newer masks. If
         another thread has finished the frame meanwhile, return that mask.

@@ -196,7 +196,7 @@ def test_the_project_moves_to_a_place_of_choice(quick_engine, controller, projec
     session = controller.track.session
     assert session.project.path == tmp_path / "mine.pml.zarr"
     assert list(data_home.glob("*.pml.zarr")) == []
-    assert controller.track.masks.data is session.masks.labels
+    assert controller.track.masks.data.session is session
     stroke(controller.viewer, 1, 4, 8, 18)
     assert session.project.record.frames.keys() == {0, 4}
     assert not projects.saving

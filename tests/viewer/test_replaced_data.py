@@ -55,4 +55,4 @@ def test_data_that_were_replaced_while_the_panel_was_closed(controller, viewer, 
     again = Controller(viewer, runner, lambda: None)
     again.choose_image(viewer.layers["clip"])
     assert again.track.session is not before
-    assert viewer.layers["clip masks"].data is again.track.session.masks.labels
+    assert viewer.layers["clip masks"].data.session is again.track.session

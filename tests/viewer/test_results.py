@@ -225,7 +225,9 @@ def test_the_save_button_writes_and_says_so(box, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(results_box, "ask_where", lambda *_: tmp_path / "masks.csv")
     box.save.click()
     qtbot.wait_until(box.save.isEnabled, timeout=PATIENCE_MS)
-    assert said == [f"Saved {tmp_path / 'masks.csv'}"]
+    assert said == [
+        f"Saved {tmp_path / 'masks.csv'}; 5 of 6 frames have no finished mask and are empty: propagate first"
+    ]
     assert pd.read_csv(tmp_path / "masks.csv")["area_px"].tolist() == [80]
     monkeypatch.setattr(results_box, "ask_where", lambda *_: None)
     box.save.click()

@@ -8,12 +8,14 @@ from subprocess import run
 
 import numpy as np
 import pytest
+import tifffile
+import zarr
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 import napari_pml
-from actions import begin
+from actions import begin, stroke
 from napari_pml import METHODS
 from napari_pml.demo import make_clip
 from napari_pml.types import BACKGROUND, VideoError
@@ -101,6 +103,48 @@ def test_the_journey_of_a_stroke(open_panel, qtbot):
     qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
     assert controller.track.session.annotations.revision > revision
     assert not (controller.track.session.annotations.frames[0] == BACKGROUND).any()
+
+
+def test_looking_through_the_video_after_a_stroke_leaves_finished_masks_to_be_saved(
+    open_panel, qtbot, tmp_path, monkeypatch
+):
+    viewer, panel = open_panel(make_clip(5, 60, 80)[0], rgb=True)
+    controller, said = panel.controller, []
+    monkeypatch.setattr("napari_pml.viewer.results_box.show_info", said.append)
+    monkeypatch.setattr("napari_pml.viewer.results_box.ask_where", lambda *_: tmp_path / "masks.tif")
+
+    def paint(*strokes: tuple[int, int, int]) -> None:
+        for label, y, x in strokes:
+            stroke(viewer, label, 0, y, x)
+        qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
+
+    def save() -> str:
+        panel.results.save.click()
+        qtbot.wait_until(panel.results.save.isEnabled, timeout=PATIENCE_MS)
+        return said.pop()
+
+    controller.choose_label(1)
+    paint((1, 30, 20), (BACKGROUND, 5, 5), (BACKGROUND, 55, 75))
+    assert save().endswith("; 4 of 5 frames have no finished mask and are empty: propagate first")
+    controller.propagate()
+    qtbot.wait_until(lambda: not controller.work.propagating and idle(panel), timeout=PATIENCE_MS)
+    masks = controller.track.session.masks
+    finished = masks.labels[:]
+    assert all(frame.any() for frame in finished)
+
+    paint((2, 55, 40))
+    for t in range(1, 5):
+        viewer.dims.set_point(0, t)
+        qtbot.wait_until(lambda t=t: t in masks.guessed and idle(panel), timeout=PATIENCE_MS)
+        assert (np.asarray(viewer.layers["clip masks"].data[t]) == masks.latest(t).labels).all()
+    assert masks.finished == [0, 1, 2, 3, 4]
+    (tmp_path / "masks.tif").unlink()
+    assert save() == f"Saved {tmp_path / 'masks.tif'}; 4 of 5 masks are from before the last change"
+    assert (tifffile.imread(tmp_path / "masks.tif")[1:] == finished[1:]).all()
+
+    viewer.layers.selection.active = shown = viewer.layers["clip masks"]  # as it is shown
+    assert viewer.layers.save(str(tmp_path / "shown.zarr"), selected=True, plugin="napari-pml")
+    assert (zarr.open(tmp_path / "shown.zarr")[:] == np.stack([shown.data[t] for t in range(5)])).all()
 
 
 @pytest.fixture

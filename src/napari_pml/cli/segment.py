@@ -104,6 +104,9 @@ def segment(
             export_numbers(source, masks, names, table, coco)
         typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay and finished else ""))
         if stale := session.stale_frames():
+            if finished and (out.suffix or overlay or table or coco):
+                frames = f"{len(stale)} of {len(source)} frames"
+                typer.echo(f"{frames} have no finished mask and are empty in what was written; run it again.")
             if earlier := sum((out / png_name(t)).exists() for t in stale):
                 typer.echo(f"{earlier} masks of other frames in {out} are from an earlier run.")
             raise typer.Exit(130)

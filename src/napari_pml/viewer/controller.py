@@ -14,6 +14,7 @@ from napari.utils.notifications import show_error
 from napari_pml.types import UNLABELLED, PmlError
 from napari_pml.viewer import layers
 from napari_pml.viewer.layers import Kind
+from napari_pml.viewer.lazy_frames import MaskFrames
 from napari_pml.viewer.prompts import can_annotate, video_data
 from napari_pml.viewer.track import Track, why_unsuitable
 from napari_pml.viewer.tracks import Tracks
@@ -378,11 +379,11 @@ class Controller:
         if track.masks_removed or track not in self._tracks:  # a job that was stopped had yielded this
             return
         if track.masks is None:
-            track.masks = layers.new_mask_layer(track.session.masks.labels, track.image)
+            track.masks = layers.new_mask_layer(MaskFrames(track.session), track.image)
             track.appearance.dress(track.masks)
             layers.insert_below(track.masks, track.sources, self.viewer.layers)
-        elif track.masks.data is not track.session.masks.labels:
-            track.masks.data = track.session.masks.labels
+        elif getattr(track.masks.data, "session", None) is not track.session:
+            track.masks.data = MaskFrames(track.session)
             track.masks.editable = False
         elif t is None or (track is self.track and t == self.frame):
             track.masks.refresh(thumbnail=False, highlight=False, extent=False)

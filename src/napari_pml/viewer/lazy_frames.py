@@ -26,10 +26,10 @@ _BASES: WeakKeyDictionary[VideoEmbeddings, PrincipalComponents] = WeakKeyDiction
 
 
 class LazyFrames(ABC):
-    """Values of cells, (T, h, w) or (T, h, w, C), of which single frames are cheap; safe to read in any thread.
+    """Values of pixels or cells, (T, h, w) or (T, h, w, C), of which single frames are cheap, in any thread.
 
     Attributes:
-        session: whose cells these are.
+        session: whose they are.
         shape: of the array.
         dtype: of the array.
     """
@@ -53,6 +53,9 @@ class LazyFrames(ABC):
     def frame(self, t: int) -> NDArray[Any]:
         """Return frame t, at once."""
 
+    def __len__(self) -> int:
+        return self.shape[0]
+
     def __getitem__(self, key: Any) -> NDArray[Any]:
         first, *others = key if isinstance(key, tuple) else (key,)
         frames = np.arange(self.shape[0])[first]
@@ -62,6 +65,20 @@ class LazyFrames(ABC):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)
+
+
+class MaskFrames(LazyFrames):
+    """(T, H, W) uint16 labels, 0 on frames without a mask; a guess hides the finished mask of earlier annotations."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session, np.uint16, session.video.shape[1:])
+
+    def __deepcopy__(self, memo: Any) -> NDArray[Any]:
+        return self[:]  # napari's "Duplicate layer": the copy may be painted in
+
+    def frame(self, t: int) -> NDArray[np.uint16]:
+        """Return the labels of frame t as they are now."""
+        return self.session.masks.latest_labels(t)
 
 
 class ConfidenceFrames(LazyFrames):

@@ -16,6 +16,7 @@ from napari_pml.viewer.autosave import Saved
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.drawings import restored_layers
 from napari_pml.viewer.inputs import inputs_of
+from napari_pml.viewer.lazy_frames import MaskFrames
 from napari_pml.viewer.prompts import video_data, video_shape
 from napari_pml.viewer.track import Track
 from napari_pml.viewer.work import Runner
@@ -90,7 +91,7 @@ class Projects:
 
     def _moved(self, track: Track, old: Any) -> None:
         if track.masks is not None:
-            track.masks.data = track.session.masks.labels
+            track.masks.data = MaskFrames(track.session)
             track.masks.editable = False
         autosave.remember(track.session.project.path)
         if old is not None:

@@ -62,7 +62,7 @@ class ResultsBox(QCollapsible):
 
     def _table(self) -> None:
         track = self._controller.track
-        said = f"For every frame: Save masks... as .csv{_earlier(track)}"
+        said = f"For every frame: Save masks... as .csv{_caveats(track)}"
 
         def done(table: pd.DataFrame) -> None:
             if track.masks is None:  # taken away in the meantime
@@ -77,12 +77,12 @@ class ResultsBox(QCollapsible):
 
     def _tracks(self) -> None:
         track = self._controller.track
-        earlier = _earlier(track)
+        caveats = _caveats(track)
 
         def done(table: pd.DataFrame) -> None:
             show_tracks(table, track.image, self._viewer.layers)
-            if earlier:
-                show_info(f"Tracks of all masks{earlier}")
+            if caveats:
+                show_info(f"Tracks of all masks{caveats}")
 
         masks, calibration, names = track.session.masks, _calibration(track), dict(track.names)
         self._run("tracks", lambda: tracked(masks, calibration, names), done)
@@ -100,7 +100,7 @@ class ResultsBox(QCollapsible):
 
             save(path, session.masks, session.video, calibration, inputs, names, palette(colormap))
 
-        said = f"Saved {path}{_earlier(track)}"
+        said = f"Saved {path}{_caveats(track)}"
         self._run("saving masks", work, lambda _: show_info(said))
 
     def _run(self, title: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
@@ -121,11 +121,13 @@ def _open_table(viewer: ViewerModel) -> None:
         dock.parent().addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
 
 
-def _earlier(track: Track) -> str:
-    """Return how many of the finished masks are no longer those of what is annotated, to be said with a result."""
-    finished = track.session.masks.finished
-    n = len(set(finished).intersection(track.session.stale_frames()))
-    return f"; {n} of {len(finished)} masks are from before the last change" if n else ""
+def _caveats(track: Track) -> str:
+    """Return how many frames have no finished mask, or one of earlier annotations, to be said with a result."""
+    finished, n_frames = track.session.masks.finished, track.session.masks.shape[0]
+    earlier = len(set(finished).intersection(track.session.stale_frames()))
+    empty = n_frames - len(finished)
+    text = f"; {empty} of {n_frames} frames have no finished mask and are empty: propagate first" if empty else ""
+    return text + (f"; {earlier} of {len(finished)} masks are from before the last change" if earlier else "")
 
 
 def _calibration(track: Track) -> Calibration:

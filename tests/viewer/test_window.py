@@ -367,6 +367,25 @@ def test_a_frame_that_cannot_be_read_is_told_once_whatever_wants_it(annotated, t
     assert panel.problem.text() == ""
 
 
+def test_a_shorter_video_is_shown_where_it_has_frames_as_long_as_something_may_be_drawn(
+    open_panel, fake_engine, movie, qtbot
+):
+    viewer, panel = open_panel(movie)
+    viewer.add_image(movie[:3], name="short")
+    viewer.dims.set_point(0, 5)
+    panel.images.setCurrentIndex(panel.images.findText("short"))
+    assert viewer.dims.point[0] == panel.controller.frame == 2
+    panel.objects.select(1)
+    viewer.dims.set_point(0, 5)
+    assert viewer.dims.point[0] == 2
+    drag(viewer, (8, 10), (8, 12))
+    qtbot.wait_until(lambda: "short masks" in viewer.layers and idle(panel), timeout=PATIENCE_MS)
+    assert panel.controller.track.session.annotations.frames.keys() == {2}
+    viewer.layers.selection.active = viewer.layers["clip"]
+    viewer.dims.set_point(0, 5)
+    assert viewer.dims.point[0] == 5
+
+
 def test_an_unexpected_error_in_the_worker_is_shown_with_its_traceback(annotated, qtbot, monkeypatch):
     _, panel = annotated
     errors = []

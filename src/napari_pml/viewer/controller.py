@@ -92,6 +92,7 @@ class Controller:
             self.track = None
         else:
             self.track = self._tracks.get(image) or self._tracks.make(image, self.label)
+            self._step_inside()
             self.track.look_at(self.frame)
             self._soon()
         self.changed()
@@ -140,6 +141,7 @@ class Controller:
             self.viewer.add_layer(layer)
         self.viewer.layers.selection.active = layer
         layers.start_drawing(layer)
+        self._step_inside()
         self._open()  # so that the first stroke need not wait for it
         self.changed()
 
@@ -276,6 +278,8 @@ class Controller:
         self.changed()
 
     def _on_step(self, event: Any) -> None:
+        if self.tool is not None:
+            self._step_inside()
         self._soon()
         self.changed()
 
@@ -330,6 +334,11 @@ class Controller:
             self.choose_image(image)
 
     # Annotations, session, jobs
+
+    def _step_inside(self) -> None:
+        """Show the last frame if the viewer stands behind it: another video may be longer, and nothing drawn there."""
+        if not self.track.shows(self.viewer.dims.point):
+            self.go_to(self.frame)
 
     def _go_on(self) -> None:
         if self.track is not None:

@@ -167,8 +167,14 @@ class Track:
 
     def frame_at(self, point: Sequence[float]) -> int:
         """Return the frame that is nearest to a place in the viewer's world."""
-        position = self.image.world_to_data(point)[0]
-        return min(max(round(float(position)), 0), self.data.shape[0] - 1)
+        return min(max(self._index(point), 0), self.data.shape[0] - 1)
+
+    def shows(self, point: Sequence[float]) -> bool:
+        """Whether there is a frame at a place in the viewer's world."""
+        return 0 <= self._index(point) < self.data.shape[0]
+
+    def _index(self, point: Sequence[float]) -> int:
+        return round(float(self.image.world_to_data(point)[0]))
 
     def note_label(self, label: int) -> None:
         """Remember an object that was chosen, so that it can be chosen again."""

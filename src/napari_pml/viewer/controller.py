@@ -93,7 +93,7 @@ class Controller:
         else:
             self.track = self._tracks.get(image) or self._tracks.make(image, self.label)
             self._step_inside()
-            self.track.look_at(self.frame)
+            self._bring_into_view()
             self._soon()
         self.changed()
 
@@ -140,8 +140,10 @@ class Controller:
             self._tracks.adopt(self.track, layer, self.label, empty=True)
             self.viewer.add_layer(layer)
         self.viewer.layers.selection.active = layer
+        if not layer.visible:
+            layer.visible = True
         layers.start_drawing(layer)
-        self._step_inside()
+        self._take_tool()
         self._open()  # so that the first stroke need not wait for it
         self.changed()
 
@@ -275,6 +277,7 @@ class Controller:
         self.changed()
 
     def _on_active(self, event: Any) -> None:
+        self._take_tool()
         self.changed()
 
     def _on_step(self, event: Any) -> None:
@@ -334,6 +337,23 @@ class Controller:
             self.choose_image(image)
 
     # Annotations, session, jobs
+
+    def _bring_into_view(self) -> None:
+        """Show the chosen video; a hidden layer is not left to be drawn in."""
+        self.track.look_away()  # what is drawn anew because it is shown again has not changed
+        self._tracks.bring_into_view(self.track)
+        self.track.look_at(self.frame)
+        active = self.viewer.layers.selection.active
+        if active is not None and not active.visible:
+            self.viewer.layers.selection.active = self.track.image
+
+    def _take_tool(self) -> None:
+        """What is drawn with a tool shall be seen."""
+        if self.tool is None:
+            return
+        self._step_inside()
+        if self._tracks.is_covered(self.track):
+            self._bring_into_view()
 
     def _step_inside(self) -> None:
         """Show the last frame if the viewer stands behind it: another video may be longer, and nothing drawn there."""

@@ -30,6 +30,7 @@ _EVENTS: dict[type[Layer], tuple[tuple[str, ...], ...]] = {  # see `watch`
     Shapes: (("data", "features", "edge_width"), (), ("current_properties",)),
 }
 _ROLE = "napari-pml"  # key in a layer's metadata: which part it has for which image layer (its identity)
+_COVERING = ("opaque", "translucent", "translucent_no_depth")
 _TILE = 512  # pixels; a brush writes whole tiles, the display reads whole frames: neither may take long
 
 
@@ -76,6 +77,13 @@ def new_cell_layer(frames: Any, image: Image, role: str, stride: int, **options:
 def shows_cells(layer: Layer) -> bool:
     """Tell whether `new_cell_layer` made a layer: it is no video."""
     return layer.metadata.get(_ROLE, (None, None))[0] in CELL_ROLES
+
+
+def covers(layer: Image, other: Image) -> bool:
+    """Tell whether nothing is seen of an image layer where one lies that is higher in the list, and in its place."""
+    opaque = layer.visible and layer.opacity == 1 and str(layer.blending) in _COVERING
+    (low, high), (other_low, other_high) = layer.extent.world[:, -2:], other.extent.world[:, -2:]
+    return opaque and bool((low < other_high).all() and (other_low < high).all())
 
 
 def new_marker_layer(image: Image, t: int, y: float, x: float) -> Vectors:

@@ -15,6 +15,7 @@ from napari_pml.types import BACKGROUND, UNLABELLED, labels_in
 from napari_pml.viewer.appearance import appearance_of
 from napari_pml.viewer.autosave import project_for
 from napari_pml.viewer.drawings import drawings_of
+from napari_pml.viewer.layers import role_of
 from napari_pml.viewer.preferences import preferences
 from napari_pml.viewer.prompts import annotation, contents, video_data
 
@@ -107,6 +108,10 @@ class Track:
         if self.session is not None and self.session.project is not None:
             self.session.project.close()
 
+    def owns(self, layer: Layer) -> bool:
+        """Whether a layer shows the video, annotates it, or was made for it."""
+        return layer is self.image or layer in self.sources or role_of(layer, self.image) is not None
+
     def is_empty(self, layer: Layer) -> bool:
         """Whether nothing was ever drawn in a source."""
         return not self._drawn[layer]
@@ -164,6 +169,10 @@ class Track:
     def look_at(self, view: int) -> None:
         """Remember that frame `view` is looked at in every source."""
         self._views = dict.fromkeys(self.sources, view)
+
+    def look_away(self) -> None:
+        """Remember that no source is looked at: when it is drawn next, a frame comes into view."""
+        self._views.clear()
 
     def frame_at(self, point: Sequence[float]) -> int:
         """Return the frame that is nearest to a place in the viewer's world."""

@@ -82,6 +82,13 @@ def test_the_status_says_so(preparing, runner):
     assert status(preparing) == "CPU, fake"
 
 
+def test_a_frame_that_was_prepared_when_a_propagation_began_does_not_count_any_more(preparing, runner):
+    _, late, _ = runner._task
+    preparing.propagate()
+    late((2, 6))
+    assert status(preparing) == "CPU, fake"
+
+
 @pytest.mark.parametrize("deed", ["stroke", "scrub", "press", "propagate", "close"])
 def test_preparation_gives_way_to_whatever_a_person_does(preparing, viewer, runner, deed):
     session = preparing.track.session

@@ -268,7 +268,10 @@ def test_another_network_can_be_chosen_and_its_time_is_shown(open_panel, qtbot):
     panel.settings._resolution.value = "@2x"
     qtbot.wait_until(lambda: session.embedder.name == "compact@2x", timeout=PATIENCE_MS)
     qtbot.wait_until(lambda: "compact@2x: " in panel.status.text(), timeout=PATIENCE_MS)
-    assert re.search(r"[0-9.]+ s a frame, [0-9]+ s for all", panel.status.text())
+    assert re.search(r": looking at a frame takes [0-9.]+ s, [0-9]+ s for the 2 still to be", panel.status.text())
+    assert list(session.prepare())
+    panel.refresh()
+    assert panel.status.text().endswith(", compact@2x")  # nothing is left to be looked at
 
 
 def test_unfolding_the_settings_changes_no_network_of_ones_own(annotated, monkeypatch):

@@ -116,6 +116,8 @@ def test_everything_comes_back_as_it_was_drawn(crashed, viewer, movie):
     assert viewer.layers["clip shapes"].shape_type == ["rectangle"]
     assert controller.track.objects == {1, 2}
     np.testing.assert_array_equal(viewer.layers["clip masks"].data[:], crashed.masks.labels[:])
+    assert viewer.layers.selection.active is viewer.layers["clip strokes"]
+    assert (controller.tool, viewer.layers["clip strokes"].mode) == ("brush", "paint")
     viewer.layers["clip points"].data = []
     assert not (session.annotations.frames[0] == 2).any()
     assert session.project.path == crashed.project.path
@@ -230,6 +232,7 @@ def test_a_dropped_project_goes_on(quick_engine, dropped, make_napari_viewer, qt
     assert track.frames_done == 6
     np.testing.assert_array_equal(viewer.layers["clip masks"].data[:], dropped.masks.labels[:])
     assert len(viewer.layers) == 3
+    assert not any(button.isChecked() for button in panel._tool_buttons.values())  # a drag moves the picture
 
 
 def test_a_dropped_project_without_its_video_asks_for_it(quick_engine, dropped, tmp_path, monkeypatch, viewer, movie):

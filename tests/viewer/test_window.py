@@ -370,6 +370,21 @@ def test_a_frame_that_cannot_be_read_is_told_once_whatever_wants_it(annotated, t
     assert panel.problem.text() == ""
 
 
+def test_no_tool_is_shown_in_use_while_a_drag_moves_the_picture(annotated):
+    viewer, panel = annotated
+    strokes, brush = viewer.layers["clip strokes"], panel._tool_buttons["brush"]
+    assert brush.isChecked()
+    for mode, draws in (("pan_zoom", False), ("erase", True), ("transform", False)):
+        strokes.mode = mode
+        assert brush.isChecked() == draws
+    brush.click()
+    assert brush.isChecked()
+    assert strokes.mode == "paint"
+    viewer.add_points([[0, 19, 25]], features={"label": [2]}, name="mine")
+    panel.controller.use_layer(viewer.layers["mine"], True)
+    assert not any(button.isChecked() for button in panel._tool_buttons.values())
+
+
 def test_a_shorter_video_is_shown_where_it_has_frames_as_long_as_something_may_be_drawn(
     open_panel, fake_engine, movie, qtbot
 ):

@@ -51,11 +51,11 @@ class Controller:
         self.label = 1
         self.problem: str | None = None
         self._tracks = Tracks(
-            viewer.layers, self._on_edited, self._on_redrawn, self._on_chosen, self._on_video_replaced
+            viewer.layers, self._on_edited, self._on_redrawn, self._on_chosen, self._on_tool, self._on_video_replaced
         )
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
-        viewer.layers.selection.events.active.connect(self._on_active)
+        viewer.layers.selection.events.active.connect(self._on_tool)
         viewer.dims.events.current_step.connect(self._on_step)
         viewer.mouse_drag_callbacks.append(self._on_press)
 
@@ -66,7 +66,7 @@ class Controller:
             self._tell(self.track)  # so that the last stroke is saved
         self.viewer.layers.events.inserted.disconnect(self._on_inserted)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        self.viewer.layers.selection.events.active.disconnect(self._on_active)
+        self.viewer.layers.selection.events.active.disconnect(self._on_tool)
         self.viewer.dims.events.current_step.disconnect(self._on_step)
         self.viewer.mouse_drag_callbacks.remove(self._on_press)
         for track in self._tracks:
@@ -123,9 +123,9 @@ class Controller:
 
     @property
     def tool(self) -> Kind | None:
-        """What the person draws with now."""
+        """What the person draws with now; None while a drag would move the picture."""
         active = self.viewer.layers.selection.active
-        if self.track is None or active not in self.track.sources:
+        if self.track is None or active not in self.track.sources or not layers.has_tool(active):
             return None
         return next(kind for kind, layer in layers.LAYER_OF.items() if isinstance(active, layer))
 
@@ -276,7 +276,7 @@ class Controller:
                     self.work.cancel()
         self.changed()
 
-    def _on_active(self, event: Any) -> None:
+    def _on_tool(self, event: Any) -> None:
         self._take_tool()
         self.changed()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.progress import spoken
 
@@ -37,7 +39,7 @@ def status(controller: Controller) -> str:
     text = f"{device}, {session.embedder.name}"
     seconds = session.embeddings.seconds
     if seconds is not None and session.uses_embeddings and (n := session.embeddings.n_missing):
-        rest = f"{spoken(seconds * n)} for the {n} still to be looked at"
+        rest = f"{spoken(ceil(seconds * n))} for the {n} still to be looked at"
         text += f": looking at a frame takes {seconds:.2g} s, {rest}"
     prepared = controller.work.preparation.progress
     return f"{text}; preparing frames: {prepared[0]} of {prepared[1]}" if prepared else text

@@ -21,7 +21,13 @@ class Tracks:
     """One track for every image layer that was ever chosen."""
 
     def __init__(
-        self, shown: LayerList, edited: Callback, redrawn: Callback, chosen: Callback, replaced: Callback
+        self,
+        shown: LayerList,
+        edited: Callback,
+        redrawn: Callback,
+        chosen: Callback,
+        taken: Callback,
+        replaced: Callback,
     ) -> None:
         """Begin without tracks.
 
@@ -30,9 +36,10 @@ class Tracks:
             edited: called when annotations in a source change.
             redrawn: called when they may have changed.
             chosen: called when another label is chosen in a source.
+            taken: called when another tool is.
             replaced: called when an image layer shows other data.
         """
-        self._shown, self._watchers, self._replaced = shown, (edited, redrawn, chosen), replaced
+        self._shown, self._watchers, self._replaced = shown, (edited, redrawn, chosen, taken), replaced
         self._tracks: dict[Image, Track] = {}
 
     def __iter__(self) -> Iterator[Track]:

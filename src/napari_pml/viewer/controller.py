@@ -59,8 +59,17 @@ class Controller:
         viewer.dims.events.current_step.connect(self._on_step)
         viewer.mouse_drag_callbacks.append(self._on_press)
 
+    def leave(self) -> None:
+        """Let go of the projects, too: the window is gone, and another may go on with them."""
+        self.work.stop()
+        for track in self._tracks:
+            if track is self.track and track.session is not None:
+                self._tell(track)  # so that the last stroke is saved
+            track.forget_session()
+        self.track = None
+
     def close(self) -> None:
-        """Let go of the viewer."""
+        """Let go of the viewer; who opens the panel again finds everything as it is."""
         self.work.stop()
         if self.track is not None and self.track.session is not None:
             self._tell(self.track)  # so that the last stroke is saved
@@ -266,6 +275,7 @@ class Controller:
             if track is self.track:
                 self.work.cancel()
                 self.track = None
+            track.forget_session()
         for other in self._tracks:
             if layer in other.sources:
                 self._tracks.release(other, layer)

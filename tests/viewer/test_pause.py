@@ -6,6 +6,7 @@ import pytest
 
 from actions import begin, finished, shown, stroke
 from napari_pml.viewer.hints import status
+from stand_ins import FakeConfig
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
 
@@ -55,6 +56,32 @@ def test_the_text_says_how_fast_and_how_long(paused, monkeypatch):
     assert str(progress) == "2 of 100 frames, 0.5 per second, 3 min 16 s left"
 
 
+def test_pace_and_count_are_those_of_the_present_job(controller, runner, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("napari_pml.viewer.progress.time.monotonic", lambda: now[0])
+    begin(controller)
+    controller.propagate()
+    runner.hold = True
+    controller.configure(FakeConfig(invert=True))
+    controller.propagate()
+    assert str(controller.work.progress) == "0 of 6 frames"
+    now[0] = 100.0  # learned until then
+    for done in (1, 2, 3):
+        runner.step()
+        now[0] += 2
+        assert controller.work.progress.counted == f"{done} of 6 frames"
+    assert str(controller.work.progress) == "3 of 6 frames, 0.3 per second, 9 s left"
+    controller.configure(FakeConfig(k=7))
+    runner.step()
+    assert str(controller.work.progress) == "1 of 6 frames"
+    controller.work.pause()
+    runner.hold = False
+    for t in (1, 2, 3):
+        now[0] += 1000
+        controller.viewer.dims.set_point(0, t)
+    assert str(controller.work.progress) == "4 of 6 frames"
+
+
 @pytest.fixture
 def preparing(controller, runner):
     """Nobody has done anything for a while after the first strokes, and one frame has been prepared."""
@@ -79,6 +106,13 @@ def test_the_status_says_so(preparing, runner):
     runner.hold = False
     while runner.busy:
         runner.step()
+    assert status(preparing) == "CPU, fake"
+
+
+def test_a_frame_that_was_prepared_when_a_propagation_began_does_not_count_any_more(preparing, runner):
+    _, late, _ = runner._task
+    preparing.propagate()
+    late((2, 6))
     assert status(preparing) == "CPU, fake"
 
 

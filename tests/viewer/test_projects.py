@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PilImage
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication, QFileDialog
 
 import killed_window
 from actions import begin, finished, stroke
@@ -116,6 +117,8 @@ def test_everything_comes_back_as_it_was_drawn(crashed, viewer, movie):
     assert viewer.layers["clip shapes"].shape_type == ["rectangle"]
     assert controller.track.objects == {1, 2}
     np.testing.assert_array_equal(viewer.layers["clip masks"].data[:], crashed.masks.labels[:])
+    assert viewer.layers.selection.active is viewer.layers["clip strokes"]
+    assert (controller.tool, viewer.layers["clip strokes"].mode) == ("brush", "paint")
     viewer.layers["clip points"].data = []
     assert not (session.annotations.frames[0] == 2).any()
     assert session.project.path == crashed.project.path
@@ -242,6 +245,7 @@ def test_a_dropped_project_goes_on(quick_engine, dropped, make_napari_viewer, qt
     assert track.frames_done == 6
     np.testing.assert_array_equal(viewer.layers["clip masks"].data[:], dropped.masks.labels[:])
     assert len(viewer.layers) == 3
+    assert not any(button.isChecked() for button in panel._tool_buttons.values())  # a drag moves the picture
 
 
 def test_a_dropped_project_without_its_video_asks_for_it(quick_engine, dropped, tmp_path, monkeypatch, viewer, movie):
@@ -282,6 +286,35 @@ def test_closing_takes_nothing_away(quick_engine, make_napari_viewer, movie, qtb
         stroke(viewer, BACKGROUND, 3, 14, 6)
         viewer.window.remove_dock_widget(panel)  # at once
         assert session.project.record.frames.keys() == {0, 3}
+
+
+@pytest.mark.parametrize("closed", ["window", "viewer", "video"])
+def test_work_is_offered_again_in_the_same_process(quick_engine, make_napari_viewer, movie, qtbot, closed):
+    def opened():
+        viewer = make_napari_viewer()
+        viewer.add_image(movie, name="clip")
+        _, panel = viewer.window.add_plugin_dock_widget("napari-pml")
+        return viewer, panel
+
+    viewer, panel = opened()
+    controller = panel.controller
+    begin(controller)
+    qtbot.wait_until(
+        lambda: controller.track.session is not None and not controller.track.has_news, timeout=PATIENCE_MS
+    )
+    session, image = controller.track.session, viewer.layers["clip"]  # alive as long as somebody knows it
+    if closed == "viewer":
+        viewer.close()
+    elif closed == "window":
+        panel.deleteLater()  # Qt does so when a person closes its window
+        QApplication.sendPostedEvents(panel, QEvent.Type.DeferredDelete)
+    else:
+        viewer.layers.remove(image)
+        viewer.layers.clear()
+    _, again = opened()
+    qtbot.wait_until(lambda: again.projects.offer is not None, timeout=PATIENCE_MS)
+    assert again.projects.offer.path == session.project.path
+    assert again.projects.offer.record.frames.keys() == {0}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")

@@ -1,12 +1,14 @@
 """What is made of finished masks: tables, tracks, files."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 import zarr
+from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from PIL import Image as PilImage
 from qtpy.QtWidgets import QFileDialog, QMessageBox
@@ -33,7 +35,7 @@ from napari_pml.viewer.results import (
     tracked,
 )
 from napari_pml.viewer.results_box import ResultsBox
-from napari_pml.viewer.save_dialog import SUFFIXES, ask_where
+from napari_pml.viewer.save_dialog import SUFFIXES, ask_where, folder_of
 from napari_pml.viewer.writers import write_tracks
 
 PATIENCE_MS = 20_000
@@ -136,9 +138,9 @@ def test_the_video_of_masks_is_the_uppermost_image_of_their_size(labels):
 )
 def test_the_kind_of_file_is_what_was_typed_or_else_what_was_chosen(typed, kind, path, monkeypatch):
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (typed, kind))
-    assert str(ask_where(None, "masks")) == path
+    assert str(ask_where(None, Path(), "masks")) == path
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *asked: (asked[2], "Folder of PNG masks (*)"))
-    assert str(ask_where(None, "mouse.2 masks")) == "mouse_2 masks"
+    assert str(ask_where(None, Path("a"), "mouse.2 masks")) == str(Path("a/mouse_2 masks"))
     assert set(SUFFIXES.values()) == {"", ".tif", ".zarr", ".mp4", ".csv", ".json"}
 
 
@@ -147,11 +149,27 @@ def test_a_file_whose_suffix_was_not_typed_is_replaced_only_if_the_person_says_s
     asked = []
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "a"), "TIFF stack (*.tif)"))
     monkeypatch.setattr(QMessageBox, "question", lambda *words: asked.append(words[2]) or answer)
-    assert ask_where(None, "masks") == tmp_path / "a.tif"
+    assert ask_where(None, tmp_path, "masks") == tmp_path / "a.tif"
     assert asked == []
     (tmp_path / "a.tif").touch()
-    assert ask_where(None, "masks") == (tmp_path / "a.tif" if answer == QMessageBox.StandardButton.Yes else None)
+    replaced = tmp_path / "a.tif" if answer == QMessageBox.StandardButton.Yes else None
+    assert ask_where(None, tmp_path, "masks") == replaced
     assert asked == ["a.tif exists already. Do you want to replace it?"]
+
+
+def test_a_folder_can_be_saved_again_and_again_under_the_name_that_is_proposed(tmp_path, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *asked: (asked[2], "Folder of PNG masks (*)"))
+    for name in ("clip masks", "clip masks 2", "clip masks 3"):
+        place = ask_where(None, tmp_path, "clip masks")
+        assert place == tmp_path / name
+        place.mkdir()
+
+
+def test_masks_are_proposed_to_be_saved_beside_the_video(tmp_path, movie):
+    np.save(tmp_path / "clip.npy", movie)
+    (layer,) = ViewerModel().open(str(tmp_path / "clip.npy"), plugin="napari")
+    assert folder_of(layer) == tmp_path
+    assert folder_of(Image(movie)) == Path.home()
 
 
 @pytest.fixture

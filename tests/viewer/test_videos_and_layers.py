@@ -31,6 +31,45 @@ def test_another_video_and_back(controller, viewer, movie):
     assert session.annotations.object_ids == (1, 2)
 
 
+def visible(viewer) -> list[str]:
+    return [layer.name for layer in viewer.layers if layer.visible]
+
+
+def test_what_is_chosen_is_what_is_seen_and_nothing_of_that_is_an_edit(controller, viewer, movie, monkeypatch):
+    begin(controller)
+    session, revision = controller.track.session, controller.track.session.annotations.revision
+    read = []
+    monkeypatch.setattr("napari_pml.viewer.track.annotation", lambda t, *_: read.append(t))
+    viewer.add_image(movie[::-1], name="other")
+    mine = viewer.add_image(movie, name="map", opacity=0.4)
+    controller.choose_image(viewer.layers["other"])
+    assert visible(viewer) == ["other", "map"]
+    assert viewer.layers.selection.active is mine
+    viewer.layers.selection.active = viewer.layers["other"]
+    controller.choose_image(viewer.layers["clip"])
+    assert visible(viewer) == ["clip", "clip masks", "clip strokes", "map"]
+    assert viewer.layers.selection.active is viewer.layers["clip"]
+    viewer.layers["clip masks"].visible = False
+    controller.choose_image(viewer.layers["other"])
+    controller.choose_image(viewer.layers["clip"])
+    assert visible(viewer) == ["clip", "clip strokes", "map"]  # what a person hides stays hidden
+    assert session.annotations.revision == revision
+    assert read == []
+
+
+def test_a_video_that_is_dropped_over_the_chosen_one_is_hidden_when_something_may_be_drawn(controller, viewer, movie):
+    begin(controller)
+    viewer.add_image(movie[::-1], name="other")
+    viewer.add_image(movie, name="beside", translate=(0, 0, 40))
+    viewer.add_image(movie, name="channel", blending="additive")
+    assert "other" in visible(viewer)
+    controller.draw_with("brush")
+    assert visible(viewer) == ["clip", "clip masks", "clip strokes", "beside", "channel"]
+    viewer.layers["clip strokes"].undo()
+    assert controller.track.session.annotations.object_ids == (1,)
+    assert not controller.track.has_background
+
+
 def test_closing_the_panel_and_opening_it_again_finds_everything(controller, viewer, runner):
     begin(controller)
     controller.propagate()

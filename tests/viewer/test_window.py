@@ -312,7 +312,10 @@ def test_another_network_can_be_chosen_and_its_time_is_shown(open_panel, qtbot):
     panel.settings._resolution.value = "@2x"
     qtbot.wait_until(lambda: session.embedder.name == "compact@2x", timeout=PATIENCE_MS)
     qtbot.wait_until(lambda: "compact@2x: " in panel.status.text(), timeout=PATIENCE_MS)
-    assert re.search(r"[0-9.]+ s a frame, [0-9]+ s for all", panel.status.text())
+    assert re.search(r": looking at a frame takes [0-9.]+ s, [0-9]+ s for the 2 still to be", panel.status.text())
+    assert list(session.prepare())
+    panel.refresh()
+    assert panel.status.text().endswith(", compact@2x")  # nothing is left to be looked at
 
 
 def test_unfolding_the_settings_changes_no_network_of_ones_own(annotated, monkeypatch):
@@ -409,6 +412,40 @@ def test_a_frame_that_cannot_be_read_is_told_once_whatever_wants_it(annotated, t
     viewer.add_image(np.zeros((2, 24, 40), np.uint8), name="other")
     panel.images.setCurrentIndex(1)
     assert panel.problem.text() == ""
+
+
+def test_no_tool_is_shown_in_use_while_a_drag_moves_the_picture(annotated):
+    viewer, panel = annotated
+    strokes, brush = viewer.layers["clip strokes"], panel._tool_buttons["brush"]
+    assert brush.isChecked()
+    for mode, draws in (("pan_zoom", False), ("erase", True), ("transform", False)):
+        strokes.mode = mode
+        assert brush.isChecked() == draws
+    brush.click()
+    assert brush.isChecked()
+    assert strokes.mode == "paint"
+    viewer.add_points([[0, 19, 25]], features={"label": [2]}, name="mine")
+    panel.controller.use_layer(viewer.layers["mine"], True)
+    assert not any(button.isChecked() for button in panel._tool_buttons.values())
+
+
+def test_a_shorter_video_is_shown_where_it_has_frames_as_long_as_something_may_be_drawn(
+    open_panel, fake_engine, movie, qtbot
+):
+    viewer, panel = open_panel(movie)
+    viewer.add_image(movie[:3], name="short")
+    viewer.dims.set_point(0, 5)
+    panel.images.setCurrentIndex(panel.images.findText("short"))
+    assert viewer.dims.point[0] == panel.controller.frame == 2
+    panel.objects.select(1)
+    viewer.dims.set_point(0, 5)
+    assert viewer.dims.point[0] == 2
+    drag(viewer, (8, 10), (8, 12))
+    qtbot.wait_until(lambda: "short masks" in viewer.layers and idle(panel), timeout=PATIENCE_MS)
+    assert panel.controller.track.session.annotations.frames.keys() == {2}
+    viewer.layers.selection.active = viewer.layers["clip"]
+    viewer.dims.set_point(0, 5)
+    assert viewer.dims.point[0] == 5
 
 
 def test_an_unexpected_error_in_the_worker_is_shown_with_its_traceback(annotated, qtbot, monkeypatch):

@@ -68,6 +68,11 @@ class VideoEmbeddings:
         """How many frames can be kept beside each other."""
         return max(self.memory.max_bytes // self.frame_bytes, self.disk.room if self.disk is not None else 0)
 
+    @property
+    def n_missing(self) -> int:
+        """How many frames are not there yet; waits for none that is under way."""
+        return sum(t not in self for t in range(self._n_frames))
+
     def missing(self, frames: Sequence[int]) -> list[int]:
         """Return the frames that are not there yet; those that are will be let go of last, the first of all last."""
         with self._lock:

@@ -14,15 +14,16 @@ from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.inputs import inputs_of
 from napari_pml.viewer.preferences import PLUGIN
 from napari_pml.viewer.results import calibration_of, image_below, names_of, show_tracks, tracked, video_of
-from napari_pml.viewer.save_dialog import ask_where
+from napari_pml.viewer.save_dialog import ask_where, folder_of
 
 
 def segment_selected(viewer: Viewer) -> None:
     """Open the panel with the selected image layer chosen."""
     viewer = _unwrapped(viewer)
+    selected = viewer.layers.selection.active
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Segment video")
-    if viewer.layers.selection.active is not None:
-        place = panel.images.findText(viewer.layers.selection.active.name)
+    if selected is not None:
+        place = panel.images.findText(selected.name)
         panel.images.setCurrentIndex(place if place >= 0 else panel.images.currentIndex())
 
 
@@ -49,10 +50,10 @@ def save_selected(viewer: Viewer) -> None:
     labels = _selected_masks(viewer)
     if labels is None:
         return
-    path = ask_where(QApplication.activeWindow(), labels.name)
+    image = image_below(labels, viewer.layers)
+    path = ask_where(QApplication.activeWindow(), folder_of(image or labels), labels.name)
     if path is None:
         return
-    image = image_below(labels, viewer.layers)
     data, calibration, inputs = labels.data, _calibration(labels, image), inputs_of(viewer.layers)
     names, colormap = names_of(data, viewer.layers), labels.colormap
 

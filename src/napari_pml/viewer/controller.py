@@ -52,22 +52,31 @@ class Controller:
         self.label = 1
         self.problem: str | None = None
         self._tracks = Tracks(
-            viewer.layers, self._on_edited, self._on_redrawn, self._on_chosen, self._on_video_replaced
+            viewer.layers, self._on_edited, self._on_redrawn, self._on_chosen, self._on_tool, self._on_video_replaced
         )
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
-        viewer.layers.selection.events.active.connect(self._on_active)
+        viewer.layers.selection.events.active.connect(self._on_tool)
         viewer.dims.events.current_step.connect(self._on_step)
         viewer.mouse_drag_callbacks.append(self._on_press)
 
+    def leave(self) -> None:
+        """Let go of the projects, too: the window is gone, and another may go on with them."""
+        self.work.stop()
+        for track in self._tracks:
+            if track is self.track and track.session is not None:
+                self._tell(track)  # so that the last stroke is saved
+            track.forget_session()
+        self.track = None
+
     def close(self) -> None:
-        """Let go of the viewer."""
+        """Let go of the viewer; who opens the panel again finds everything as it is."""
         self.work.stop()
         if self.track is not None and self.track.session is not None:
             self._tell(self.track)  # so that the last stroke is saved
         self.viewer.layers.events.inserted.disconnect(self._on_inserted)
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        self.viewer.layers.selection.events.active.disconnect(self._on_active)
+        self.viewer.layers.selection.events.active.disconnect(self._on_tool)
         self.viewer.dims.events.current_step.disconnect(self._on_step)
         self.viewer.mouse_drag_callbacks.remove(self._on_press)
         for track in self._tracks:
@@ -93,7 +102,8 @@ class Controller:
             self.track = None
         else:
             self.track = self._tracks.get(image) or self._tracks.make(image, self.label)
-            self.track.look_at(self.frame)
+            self._step_inside()
+            self._bring_into_view()
             self._soon()
         self.changed()
 
@@ -123,9 +133,9 @@ class Controller:
 
     @property
     def tool(self) -> Kind | None:
-        """What the person draws with now."""
+        """What the person draws with now; None while a drag would move the picture."""
         active = self.viewer.layers.selection.active
-        if self.track is None or active not in self.track.sources:
+        if self.track is None or active not in self.track.sources or not layers.has_tool(active):
             return None
         return next(kind for kind, layer in layers.LAYER_OF.items() if isinstance(active, layer))
 
@@ -140,7 +150,10 @@ class Controller:
             self._tracks.adopt(self.track, layer, self.label, empty=True)
             self.viewer.add_layer(layer)
         self.viewer.layers.selection.active = layer
+        if not layer.visible:
+            layer.visible = True
         layers.start_drawing(layer)
+        self._take_tool()
         self._open()  # so that the first stroke need not wait for it
         self.changed()
 
@@ -263,6 +276,7 @@ class Controller:
             if track is self.track:
                 self.work.cancel()
                 self.track = None
+            track.forget_session()
         for other in self._tracks:
             if layer in other.sources:
                 self._tracks.release(other, layer)
@@ -273,10 +287,13 @@ class Controller:
                     self.work.cancel()
         self.changed()
 
-    def _on_active(self, event: Any) -> None:
+    def _on_tool(self, event: Any) -> None:
+        self._take_tool()
         self.changed()
 
     def _on_step(self, event: Any) -> None:
+        if self.tool is not None:
+            self._step_inside()
         self._soon()
         self.changed()
 
@@ -331,6 +348,28 @@ class Controller:
             self.choose_image(image)
 
     # Annotations, session, jobs
+
+    def _bring_into_view(self) -> None:
+        """Show the chosen video; a hidden layer is not left to be drawn in."""
+        self.track.look_away()  # what is drawn anew because it is shown again has not changed
+        self._tracks.bring_into_view(self.track)
+        self.track.look_at(self.frame)
+        active = self.viewer.layers.selection.active
+        if active is not None and not active.visible:
+            self.viewer.layers.selection.active = self.track.image
+
+    def _take_tool(self) -> None:
+        """What is drawn with a tool shall be seen."""
+        if self.tool is None:
+            return
+        self._step_inside()
+        if self._tracks.is_covered(self.track):
+            self._bring_into_view()
+
+    def _step_inside(self) -> None:
+        """Show the last frame if the viewer stands behind it: another video may be longer, and nothing drawn there."""
+        if not self.track.shows(self.viewer.dims.point):
+            self.go_to(self.frame)
 
     def _go_on(self) -> None:
         if self.track is not None:

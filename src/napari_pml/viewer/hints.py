@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.progress import spoken
 
@@ -29,13 +31,15 @@ def hint(controller: Controller) -> str:
 
 
 def status(controller: Controller) -> str:
-    """Return which network runs where and what it takes, and what it does when nothing else is to be done."""
+    """Return which network runs where, what it takes for frames that it has not seen, and whether it looks at them."""
     session = controller.track and controller.track.session
     if not session:
         return ""
     device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}.get(session.device.type, session.device.type)
     text = f"{device}, {session.embedder.name}"
-    if (seconds := session.embeddings.seconds) is not None:
-        text += f": {seconds:.2g} s a frame, {spoken(seconds * len(session.video))} for all"
+    seconds = session.embeddings.seconds
+    if seconds is not None and session.uses_embeddings and (n := session.embeddings.n_missing):
+        rest = f"{spoken(ceil(seconds * n))} for the {n} still to be looked at"
+        text += f": looking at a frame takes {seconds:.2g} s, {rest}"
     prepared = controller.work.preparation.progress
     return f"{text}; preparing frames: {prepared[0]} of {prepared[1]}" if prepared else text

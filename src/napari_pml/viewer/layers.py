@@ -25,11 +25,12 @@ CELL_ROLES = ("confidence", "embedding")
 _NAMES: dict[Kind, str] = {"brush": "strokes", "points": "points", "shapes": "shapes"}
 _DRAWING_MODES = {Labels: "paint", Points: "add", Shapes: "add_polygon_lasso"}
 _EVENTS: dict[type[Layer], tuple[tuple[str, ...], ...]] = {  # see `watch`
-    Labels: (("paint", "data"), ("set_data", "reload"), ("selected_label",)),
-    Points: (("data", "features", "size"), (), ("current_properties",)),
-    Shapes: (("data", "features", "edge_width"), (), ("current_properties",)),
+    Labels: (("paint", "data"), ("set_data", "reload"), ("selected_label",), ("mode",)),
+    Points: (("data", "features", "size"), (), ("current_properties",), ("mode",)),
+    Shapes: (("data", "features", "edge_width"), (), ("current_properties",), ("mode",)),
 }
 _ROLE = "napari-pml"  # key in a layer's metadata: which part it has for which image layer (its identity)
+_COVERING = ("opaque", "translucent", "translucent_no_depth")
 _TILE = 512  # pixels; a brush writes whole tiles, the display reads whole frames: neither may take long
 
 
@@ -76,6 +77,13 @@ def new_cell_layer(frames: Any, image: Image, role: str, stride: int, **options:
 def shows_cells(layer: Layer) -> bool:
     """Tell whether `new_cell_layer` made a layer: it is no video."""
     return layer.metadata.get(_ROLE, (None, None))[0] in CELL_ROLES
+
+
+def covers(layer: Image, other: Image) -> bool:
+    """Tell whether nothing is seen of an image layer where one lies that is higher in the list, and in its place."""
+    opaque = layer.visible and layer.opacity == 1 and str(layer.blending) in _COVERING
+    (low, high), (other_low, other_high) = layer.extent.world[:, -2:], other.extent.world[:, -2:]
+    return opaque and bool((low < other_high).all() and (other_low < high).all())
 
 
 def new_marker_layer(image: Image, t: int, y: float, x: float) -> Vectors:
@@ -161,18 +169,23 @@ def repaint(layer: Labels, t: int, where: NDArray[np.bool_], label: int | NDArra
         ) from error
 
 
+def has_tool(layer: Layer) -> bool:
+    """Tell whether a drag in a layer draws or changes something there: otherwise it moves the picture, or the layer."""
+    return str(layer.mode) not in ("pan_zoom", "transform")
+
+
 def start_drawing(layer: Layer) -> None:
     """Put a layer in its drawing mode, unless the person already uses one of its tools."""
-    if str(layer.mode) in ("pan_zoom", "transform"):
+    if not has_tool(layer):
         layer.mode = _DRAWING_MODES[_kind_of(layer)]
 
 
-def watch(layer: Layer, edited: Callback, redrawn: Callback, chosen: Callback) -> None:
-    """Call back when annotations in a layer change, when they may have, and when another label is chosen.
+def watch(layer: Layer, edited: Callback, redrawn: Callback, chosen: Callback, taken: Callback) -> None:
+    """Call back when annotations in a layer change or may have, and when another label or another tool is chosen.
 
     Undo in a Labels layer says no more than that it was drawn anew, as happens on every step in time too.
     """
-    for names, callback in zip(_EVENTS[_kind_of(layer)], (edited, redrawn, chosen), strict=True):
+    for names, callback in zip(_EVENTS[_kind_of(layer)], (edited, redrawn, chosen, taken), strict=True):
         for name in names:
             getattr(layer.events, name).connect(callback)
 

@@ -57,8 +57,9 @@ class Preparation:
             self._runner.start(self._watched(partial(session.prepare, t)), self._show, self._ended)
 
     def _show(self, progress: tuple[int, int]) -> None:
-        self.progress = progress
-        self._changed()
+        if self._running:  # a job that was replaced had yielded this
+            self.progress = progress
+            self._changed()
 
     def _ended(self) -> None:
         self.replaced()

@@ -15,25 +15,31 @@ _BARS_SHOWN = 24
 class Progress:
     """Frames done, of all frames.
 
+    The pace is that between the frames that one job finished: what it did before the first, such as learning, and what
+    earlier jobs did, says nothing about the rest.
+
     Attributes:
         total: frames of the video.
-        at_start: of these, frames that were done before.
         done: frames that are done now.
-        started: time.monotonic() when the work began.
+        at_start: of these, frames that were done with the first that the job finished; None before.
+        started: time.monotonic() then.
     """
 
     total: int
-    at_start: int
-    done: int = field(init=False)
-    started: float = field(default_factory=time.monotonic)
+    done: int
+    at_start: int | None = None
+    started: float = 0
 
-    def __post_init__(self) -> None:
-        self.done = self.at_start
+    def reached(self, done: int) -> None:
+        """Take note that the job has finished a frame, and so many are done now."""
+        if self.at_start is None:
+            self.at_start, self.started = done, time.monotonic()
+        self.done = done
 
     @property
     def per_second(self) -> float | None:
         """How many frames became done in a second so far; None if it is too early to say."""
-        finished = self.done - self.at_start
+        finished = 0 if self.at_start is None else self.done - self.at_start
         return None if finished < 2 else finished / (time.monotonic() - self.started)
 
     @property

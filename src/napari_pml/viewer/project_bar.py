@@ -10,6 +10,7 @@ from napari_pml.project_record import SUFFIX
 from napari_pml.viewer import autosave
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.projects import Projects
+from napari_pml.viewer.save_dialog import folder_of
 
 
 class RestoreOffer(QPushButton):
@@ -68,8 +69,7 @@ class SaveBar(QWidget):
 
     def _choose_place(self) -> None:
         image = self._controller.track.image
-        beside = Path(image.source.path).parent if image.source.path else Path.home()
-        suggestion = str(beside / f"{image.name}{SUFFIX}")
+        suggestion = str(folder_of(image) / f"{image.name}{SUFFIX}")
         chosen, _ = QFileDialog.getSaveFileName(self, "Save project as", suggestion, f"Project (*{SUFFIX})")
         if chosen:
             name = chosen if chosen.endswith(SUFFIX) else chosen + SUFFIX

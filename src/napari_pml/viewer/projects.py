@@ -11,7 +11,7 @@ from typing import Any
 from napari.layers import Image
 
 from napari_pml.types import VideoError
-from napari_pml.viewer import autosave, layers
+from napari_pml.viewer import autosave
 from napari_pml.viewer.autosave import Saved
 from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.drawings import restored_layers
@@ -85,9 +85,9 @@ class Projects:
         image.metadata = image.metadata | {autosave.PROJECT: str(offer.path)}
         for layer in restored_layers(image, *found):
             controller.viewer.add_layer(layer)
-        shown.selection.active = next((s for s in shown if layers.role_of(s, image) == "strokes"), None)
         self.offer = None
         controller.choose_image(image)
+        controller.draw_with("brush")
 
     def _moved(self, track: Track, old: Any) -> None:
         if track.masks is not None:

@@ -18,7 +18,7 @@ from napari_pml.viewer.controller import Controller
 from napari_pml.viewer.errands import run_errand
 from napari_pml.viewer.inputs import inputs_of
 from napari_pml.viewer.results import calibration_of, measured, show_summary, show_tracks, tracked
-from napari_pml.viewer.save_dialog import ask_where
+from napari_pml.viewer.save_dialog import ask_where, folder_of
 from napari_pml.viewer.track import Track
 
 _TABLE = "Features table widget"  # what napari calls it
@@ -89,7 +89,7 @@ class ResultsBox(QCollapsible):
 
     def _save(self) -> None:
         track = self._controller.track
-        path = ask_where(self, f"{track.image.name} masks")
+        path = ask_where(self, folder_of(track.image), f"{track.image.name} masks")
         if path is None:
             return
         session, calibration, inputs = track.session, _calibration(track), inputs_of(self._viewer.layers)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 
+from napari.layers import Layer
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 SUFFIXES = {
@@ -17,7 +19,12 @@ SUFFIXES = {
 """What the dialog offers, and the suffix by which `napari_pml.save` knows it."""
 
 
-def ask_where(parent: QWidget | None, name: str) -> Path | None:
+def folder_of(layer: Layer) -> Path:
+    """Return where the file or folder lies from which a layer was read; the person's own folder if there is none."""
+    return Path(layer.source.path).absolute().parent if layer.source.path else Path.home()
+
+
+def ask_where(parent: QWidget | None, folder: Path, name: str) -> Path | None:
     """Let the person choose a file or folder to save masks in; None if they change their mind.
 
     A suffix that they type counts; if they type none, or another one, that of the kind they chose is added. Whether to
@@ -25,10 +32,14 @@ def ask_where(parent: QWidget | None, name: str) -> Path | None:
 
     Args:
         parent: of the dialog.
-        name: to propose; its dots are replaced, since they look like the beginning of a suffix.
+        folder: in which the dialog begins.
+        name: to propose; its dots are replaced, since they look like the beginning of a suffix. A number follows if
+            there is such a folder: the dialog would walk into it, and save nothing.
     """
     name = name.replace(".", "_")
-    path, kind = QFileDialog.getSaveFileName(parent, "Save masks", name, ";;".join(SUFFIXES))
+    names = chain([name], (f"{name} {n}" for n in count(2)))
+    proposed = next(place for place in (folder / n for n in names) if not place.is_dir())
+    path, kind = QFileDialog.getSaveFileName(parent, "Save masks", str(proposed), ";;".join(SUFFIXES))
     if not path:
         return None
     if Path(path).suffix.lower() in {*SUFFIXES.values(), ".tiff"} - {""}:

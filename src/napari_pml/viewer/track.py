@@ -15,6 +15,7 @@ from napari_pml.types import BACKGROUND, UNLABELLED, labels_in
 from napari_pml.viewer.appearance import appearance_of
 from napari_pml.viewer.autosave import project_for
 from napari_pml.viewer.drawings import drawings_of
+from napari_pml.viewer.layers import role_of
 from napari_pml.viewer.preferences import preferences
 from napari_pml.viewer.prompts import annotation, contents, video_data
 
@@ -113,6 +114,10 @@ class Track:
         if self.session is not None and self.session.project is not None:
             self.session.project.close()
 
+    def owns(self, layer: Layer) -> bool:
+        """Whether a layer shows the video, annotates it, or was made for it."""
+        return layer is self.image or layer in self.sources or role_of(layer, self.image) is not None
+
     def is_empty(self, layer: Layer) -> bool:
         """Whether nothing was ever drawn in a source."""
         return not self._drawn[layer]
@@ -171,10 +176,20 @@ class Track:
         """Remember that frame `view` is looked at in every source."""
         self._views = dict.fromkeys(self.sources, view)
 
+    def look_away(self) -> None:
+        """Remember that no source is looked at: when it is drawn next, a frame comes into view."""
+        self._views.clear()
+
     def frame_at(self, point: Sequence[float]) -> int:
         """Return the frame that is nearest to a place in the viewer's world."""
-        position = self.image.world_to_data(point)[0]
-        return min(max(round(float(position)), 0), self.data.shape[0] - 1)
+        return min(max(self._index(point), 0), self.data.shape[0] - 1)
+
+    def shows(self, point: Sequence[float]) -> bool:
+        """Whether there is a frame at a place in the viewer's world."""
+        return 0 <= self._index(point) < self.data.shape[0]
+
+    def _index(self, point: Sequence[float]) -> int:
+        return round(float(self.image.world_to_data(point)[0]))
 
     def note_label(self, label: int) -> None:
         """Remember an object that was chosen, so that it can be chosen again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from weakref import WeakSet
 
 from napari.components import LayerList
 from napari.layers import Image, Labels, Layer
@@ -12,12 +13,21 @@ from napari_pml.viewer.layers import Callback
 from napari_pml.viewer.prompts import can_annotate
 from napari_pml.viewer.track import Track, why_unsuitable
 
+_HIDDEN: WeakSet[Layer] = WeakSet()
+"""Layers that were hidden because another video was chosen: they are shown when their own is, in another panel too."""
+
 
 class Tracks:
     """One track for every image layer that was ever chosen."""
 
     def __init__(
-        self, shown: LayerList, edited: Callback, redrawn: Callback, chosen: Callback, replaced: Callback
+        self,
+        shown: LayerList,
+        edited: Callback,
+        redrawn: Callback,
+        chosen: Callback,
+        taken: Callback,
+        replaced: Callback,
     ) -> None:
         """Begin without tracks.
 
@@ -26,9 +36,10 @@ class Tracks:
             edited: called when annotations in a source change.
             redrawn: called when they may have changed.
             chosen: called when another label is chosen in a source.
+            taken: called when another tool is.
             replaced: called when an image layer shows other data.
         """
-        self._shown, self._watchers, self._replaced = shown, (edited, redrawn, chosen), replaced
+        self._shown, self._watchers, self._replaced = shown, (edited, redrawn, chosen, taken), replaced
         self._tracks: dict[Image, Track] = {}
 
     def __iter__(self) -> Iterator[Track]:
@@ -57,6 +68,22 @@ class Tracks:
             track.masks = layer
         elif role is not None and can_annotate(layer, track.image):
             self.adopt(track, layer, label)
+
+    def is_covered(self, track: Track) -> bool:
+        """Whether another video lies over a track's."""
+        return bool(self._covering(track))
+
+    def bring_into_view(self, track: Track) -> None:
+        """Show a track's video with its layers; hide those that were chosen before, and all that cover it."""
+        covering, others = self._covering(track), [other for other in self if other is not track]
+        for layer in list(self._shown):
+            if track.owns(layer):
+                if not layer.visible and (layer is track.image or layer in _HIDDEN):
+                    layer.visible = True
+                _HIDDEN.discard(layer)
+            elif layer in covering or (layer.visible and any(other.owns(layer) for other in others)):
+                layer.visible = False
+                _HIDDEN.add(layer)
 
     def forget(self, track: Track) -> None:
         """Listen to a track's layers no longer."""
@@ -94,3 +121,11 @@ class Tracks:
         track.remove_source(layer)
         if not self.of_source(layer):
             layers.unwatch(layer, *self._watchers)
+
+    def _covering(self, track: Track) -> list[Layer]:
+        """Return the other videos that lie over a track's."""
+        if track.image not in self._shown:  # is being removed
+            return []
+        higher = self._shown[self._shown.index(track.image) + 1 :]
+        images = [s for s in higher if isinstance(s, Image) and not layers.shows_cells(s)]
+        return [s for s in images if why_unsuitable(s) is None and layers.covers(s, track.image)]

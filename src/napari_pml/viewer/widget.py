@@ -64,6 +64,7 @@ class SegmentationWidget(QWidget):
         unbind, controller = self._bind_keys(), self.controller
         closing = [unbind, controller.close, self.background.drain, self.saving.drain, self.activity.close]
         self._shut = partial(_call_all, closing)
+        self.destroyed.connect(lambda: controller.leave())  # a panel that was taken out has closed before
         self.destroyed.connect(self._shut)
         for event in ("inserted", "removed", "reordered", "renamed"):
             getattr(viewer.layers.events, event).connect(self._list_images)

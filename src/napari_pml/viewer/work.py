@@ -42,7 +42,7 @@ class Work:
     Attributes:
         propagating: whether the whole video is being segmented; a new stroke then only makes it start again.
         paused: whether the person stopped that before its end.
-        progress: of the last propagation.
+        progress: of the last propagation, and of what was segmented since.
         learning: of what is annotated, as long as the method has to; None otherwise.
         preparation: what is done when nobody wants anything.
         config: the settings that were chosen, or None for the session's own.
@@ -132,6 +132,8 @@ class Work:
     def segment(self, track: Track, t: int) -> None:
         """Segment the frame in view and, when propagating, all others."""
         session, whole, config = track.session, self.propagating, self.config
+        done = track.frames_done if config in (None, session.config) else 0  # other settings begin anew
+        progress = Progress(len(session.video), done) if whole or self.progress is not None else None
 
         def job() -> Iterator[LearningProgress | FrameMask]:
             if config is not None:
@@ -149,10 +151,10 @@ class Work:
                 self._go_on()
 
         track.masks_removed = False
+        self.progress = progress
         if whole:
             self.paused = False
-            self.progress = Progress(len(session.video), track.frames_done)
-        self._start(job, lambda result: self._received(track, result), ended)
+        self._start(job, lambda result: self._received(track, progress, result), ended)
 
     def settings(self, track: Track | None) -> MethodConfig | None:
         """Return what a track is segmented with, as far as that is known."""
@@ -207,7 +209,7 @@ class Work:
         self._runner.start(self.problems.watched("work", job), receive, ended)
         self._changed()
 
-    def _received(self, track: Track, result: LearningProgress | FrameMask) -> None:
+    def _received(self, track: Track, progress: Progress | None, result: LearningProgress | FrameMask) -> None:
         from napari_pml.methods.method import LearningProgress
 
         if isinstance(result, LearningProgress):
@@ -217,8 +219,8 @@ class Work:
                 self.learning.losses.append(result.loss)
         else:
             self.learning = None
-            if self.progress is not None:
-                self.progress.done = track.frames_done
+            if progress is not None:
+                progress.reached(track.frames_done)
             self._arrived(track, result.t)
         self._changed()
 

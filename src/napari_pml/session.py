@@ -296,6 +296,7 @@ class Session:
             AnnotationError: there is no such frame, or `labels` does not fit.
             ProjectError: the annotation could not be saved; it counts all the same.
         """
+        t = frame_number(t, len(self.video))
         return self.annotate_frames({t: labels}, complete=[t] if complete else [])
 
     def annotate_frames(self, frames: Mapping[int, ArrayLike], *, complete: Collection[int] = ()) -> bool:

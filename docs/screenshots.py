@@ -141,12 +141,12 @@ class Tutorial:
         print(name, frames[0].size, n, "frames", path.stat().st_size // 1000, "kB", flush=True)
 
     def save_as(self, path: Path) -> None:
-        """Press Save masks..., type a path into the dialog, and wait until it is written."""
+        """Press Save masks..., type a place into the dialog, and wait until it is written."""
 
         def answer() -> None:
             (dialog,) = (w for w in QApplication.topLevelWidgets() if isinstance(w, QFileDialog) and w.isVisible())
             line = dialog.findChild(QLineEdit)
-            line.setText(str(path))
+            line.setText(str(path.absolute()))
             QTest.keyClick(line, Qt.Key.Key_Return)
 
         QTimer.singleShot(1000, answer)

@@ -201,6 +201,22 @@ def test_a_labels_layer_from_elsewhere_can_be_the_annotation(controller, viewer,
     np.testing.assert_allclose(viewer.layers["first mask"].get_color(3), viewer.layers["clip masks"].get_color(3))
 
 
+def test_a_complete_frame_without_its_layer_is_not_all_background(controller, viewer, movie):
+    begin(controller)
+    mask = viewer.add_labels(np.where(movie == 200, 3, 0) * (np.arange(6) == 2)[:, None, None], name="first mask")
+    controller.use_layer(mask, True, complete=True)
+    viewer.dims.set_point(0, 4)
+    controller.mark_complete(True)  # no object is there
+    assert controller.track.session.annotations.complete == {2, 4}
+    controller.use_layer(mask, False)
+    assert controller.track.session.annotations.complete == {4}
+    assert 2 not in controller.track.session.annotations.frames
+    controller.use_layer(mask, True)
+    assert controller.track.session.annotations.complete == {2, 4}
+    viewer.layers.remove(mask)
+    assert controller.track.session.annotations.complete == {4}
+
+
 def test_points_without_labels_become_object_1_when_ticked(controller, viewer):
     layer = viewer.add_points([[0, 8, 6]], name="clicks")
     controller.use_layer(layer, True)

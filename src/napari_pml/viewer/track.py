@@ -70,6 +70,7 @@ class Track:
         self.objects: set[int] = {1, *(self.session.object_ids if self.session else ())}
         self.appearance = appearance_of(image)
         self._drawn: dict[Layer, dict[int, bytes]] = {}  # frames on which a source has or had something
+        self._unmarked: WeakKeyDictionary[Layer, set[int]] = WeakKeyDictionary()  # see `unmark`
         self._labels: dict[int, set[int]] = {}  # what the session was told about each frame
         # frames that the session has to hear about
         self._news = set(self.session.annotations.frames) if self.session else set()
@@ -127,11 +128,21 @@ class Track:
         self.sources.append(layer)
         self._drawn[layer] = {} if empty else contents(layer, self.image)
         self._news |= self._drawn[layer].keys()
+        self.complete |= self._unmarked.pop(layer, set()) & self._drawn[layer].keys()
 
     def remove_source(self, layer: Layer) -> None:
         """Take a layer's content as annotations no longer."""
         self.sources.remove(layer)
         self._news |= self._drawn.pop(layer).keys()
+
+    def unmark(self, layer: Layer) -> None:
+        """Take frames on which only this source has something as complete no longer, until it is a source again.
+
+        Without it they would be background from edge to edge.
+        """
+        others = {t for source in self.sources if source is not layer for t in self._drawn[source]}
+        self._unmarked[layer] = self.complete & (self._drawn[layer].keys() - others)
+        self.complete -= self._unmarked[layer]
 
     def take_over(self, old: Track) -> None:
         """Keep what was said about the same frames of the video that was shown before."""

@@ -89,7 +89,7 @@ class Tracks:
         """Listen to a track's layers no longer."""
         track.image.events.data.disconnect(self._replaced)
         for layer in list(track.sources):
-            self.release(track, layer)
+            self._let_go(track, layer)
         del self._tracks[track.image]
 
     def renew(self, old: Track, label: int) -> list[Layer]:
@@ -117,7 +117,11 @@ class Tracks:
         layers.watch(layer, *self._watchers)
 
     def release(self, track: Track, layer: Layer) -> None:
-        """Take a layer's content as annotations no longer."""
+        """Take a layer's content as annotations no longer, nor the frames as complete that only it had shown."""
+        track.unmark(layer)
+        self._let_go(track, layer)
+
+    def _let_go(self, track: Track, layer: Layer) -> None:
         track.remove_source(layer)
         if not self.of_source(layer):
             layers.unwatch(layer, *self._watchers)

@@ -1,6 +1,3 @@
-import os
-import sys
-
 import av
 import numpy as np
 import pytest
@@ -9,7 +6,6 @@ import zarr
 from PIL import Image
 
 from napari_pml.export import (
-    check_destination,
     contact_sheet,
     davis_palette,
     export_masks,
@@ -18,7 +14,6 @@ from napari_pml.export import (
     overlay_palette,
     read_labels,
     write_mask_png,
-    written,
 )
 from napari_pml.masks import MaskStore
 from napari_pml.save import as_masks
@@ -59,42 +54,6 @@ def test_png_round_trip(labels, mode, tmp_path):
         if mode == "P":
             colours = np.asarray(image.convert("RGB"))
             np.testing.assert_array_equal(colours, davis_palette()[labels])
-
-
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "mask.png"
-    write_mask_png(LABELS, path)
-
-    def fail(image, target, **_):
-        target.write_bytes(b"half a file")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(ExportError, match="disk full"):
-        write_mask_png(LABELS * 0, path)
-    monkeypatch.undo()
-    np.testing.assert_array_equal(read_labels(path), LABELS)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_two_may_write_the_same_file_at_the_same_time(tmp_path):
-    path = tmp_path / "report.csv"
-    with written(path) as first:
-        with written(path) as second:
-            first.write_text("one")
-            second.write_text("two")
-        assert path.read_text() == "two"
-    assert path.read_text() == "one"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_what_a_killed_process_left_unfinished_is_cleared_up_later(tmp_path):
-    for name in (".unfinished-old.png", ".unfinished-1-masks.zarr", ".unfinished-new.png", "mine.png", ".mine"):
-        (tmp_path / name).mkdir() if name.endswith(".zarr") else (tmp_path / name).touch()
-        if "new" not in name:
-            os.utime(tmp_path / name, (0, 0))
-    write_mask_png(LABELS, tmp_path / "00000.png")
-    assert {path.name for path in tmp_path.iterdir()} == {"00000.png", ".unfinished-new.png", "mine.png", ".mine"}
 
 
 def save_image(path, array, mode=None):
@@ -162,17 +121,6 @@ def test_masks_as_a_folder_of_png(masks, drawn, tmp_path):
         np.testing.assert_array_equal(read_labels(folder / "00004.png"), drawn[1][4])
 
 
-def test_masks_do_not_mix_with_those_of_a_longer_video(tmp_path):
-    labels = np.ones((5, 8, 8), int)
-    export_masks(as_masks(labels), tmp_path)
-    (tmp_path / "7.png").touch()  # not named like a mask
-    export_masks(as_masks(labels), tmp_path)
-    with pytest.raises(ExportError, match=r"00003.png is the mask of a frame that this video, which has 3, does not"):
-        export_masks(as_masks(labels[:3] * 2), tmp_path)
-    assert all(read_labels(path).max() == 1 for path in tmp_path.glob("0*.png"))
-    assert len(list(tmp_path.iterdir())) == 6
-
-
 @pytest.mark.parametrize(("label", "dtype"), [(2, np.uint8), (300, np.uint16)])
 def test_masks_as_tiff(label, dtype, masks, drawn, tmp_path):
     expected = np.where(drawn[1] == 2, label, drawn[1]).astype(np.uint16)
@@ -203,45 +151,6 @@ def test_masks_as_zarr(masks, drawn, tmp_path):
     with pytest.raises(ExportError, match="exists already"):
         export_masks(masks, tmp_path / "out.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
-
-
-def test_masks_in_another_format_are_refused(masks, tmp_path):
-    with pytest.raises(ExportError, match=r"not \.avi"):
-        export_masks(masks, tmp_path / "masks.avi")
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ExportError, match="cannot be written"):
-        export_masks(masks, tmp_path / "file")
-
-
-ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="there are no files of the kernel's elsewhere")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "folder.tif",
-        "file/masks",
-        "file/masks.tif",
-        "file",
-        *(pytest.param(f"/proc/{n}", marks=ON_LINUX) for n in ("m", "a/m.tif")),
-    ],
-)
-def test_a_place_that_cannot_be_written_is_refused_before_the_work(name, tmp_path):
-    (tmp_path / "folder.tif").mkdir()
-    (tmp_path / "file").write_text("in the way")
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ExportError, match="Choose another"):
-        check_destination(tmp_path / name)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize(("option", "suffix"), [("overlay", ".mp4"), ("table", ".csv"), ("coco", ".json")])
-def test_so_are_places_of_everything_else(option, suffix, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    check_destination(tmp_path / "new" / "masks", **{option: tmp_path / "other" / f"new{suffix}"})
-    with pytest.raises(ExportError, match="cannot be written"):
-        check_destination(tmp_path / "masks", **{option: tmp_path / "file" / f"new{suffix}"})
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_overlay_paints_objects_and_leaves_the_rest():

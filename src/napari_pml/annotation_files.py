@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from napari_pml.export import check_length, png_name, read_labels, write_mask_png
+from napari_pml.destination import check_length, png_name
+from napari_pml.export import read_labels, write_mask_png
 from napari_pml.label_files import NamedLabels, read_annotation
 from napari_pml.project import Project
 from napari_pml.session import Session

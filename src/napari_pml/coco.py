@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pml.export import written
+from napari_pml.destination import written
 from napari_pml.masks import MaskStore
 from napari_pml.types import Labels
 

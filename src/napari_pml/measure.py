@@ -11,7 +11,7 @@ import pandas as pd
 from skimage.measure import regionprops_table
 
 from napari_pml.calibration import Calibration
-from napari_pml.export import written
+from napari_pml.destination import written
 from napari_pml.masks import MaskStore
 from napari_pml.types import CONFIDENCE_STRIDE, Confidence, ExportError, FrameMask
 

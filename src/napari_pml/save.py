@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from napari_pml.calibration import Calibration
 from napari_pml.coco import export_coco
-from napari_pml.export import Inputs, export_masks, export_overlay
+from napari_pml.destination import Inputs
+from napari_pml.export import export_masks, export_overlay
 from napari_pml.grid import grid_shape
 from napari_pml.masks import MaskStore
 from napari_pml.measure import export_table, measure

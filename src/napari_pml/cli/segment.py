@@ -61,15 +61,9 @@ def segment(
     """
     with clear_errors():
         from napari_pml.annotation_files import AnnotationFiles
+        from napari_pml.destination import check_destination, is_folder_name, png_name
         from napari_pml.embedding.cache import users_cache
-        from napari_pml.export import (
-            check_destination,
-            export_masks,
-            export_overlay,
-            is_folder_name,
-            overlay_palette,
-            png_name,
-        )
+        from napari_pml.export import export_masks, export_overlay, overlay_palette
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.table import DEFAULT, METHODS
         from napari_pml.project import Project
@@ -160,7 +154,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
     from tqdm import tqdm
 
     from napari_pml.annotation_files import first_frame, segment_to_folder
-    from napari_pml.export import is_folder_name
+    from napari_pml.destination import is_folder_name
 
     n, height, width = session.video.shape
     typer.echo(f"{session.video.name}: {n} frames of {width} x {height}; {session.embedder.name} on {session.device}")

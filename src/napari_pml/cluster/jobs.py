@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_pml.annotation_files import AnnotationFiles
-from napari_pml.export import Inputs, is_folder_name, read_labels
+from napari_pml.destination import Inputs, is_folder_name
+from napari_pml.export import read_labels
 from napari_pml.label_files import read_annotation
 from napari_pml.methods.config import MethodConfig, parse_config
 from napari_pml.methods.table import METHODS

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_pml.destination import written
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.interactive import Interaction, Protocol, TrueMasks, interact
-from napari_pml.export import written
 from napari_pml.methods.config import MethodConfig
 from napari_pml.session import Session
 from napari_pml.types import ExportError, PmlError

@@ -129,7 +129,7 @@ def _read(offer: Saved) -> Iterator[tuple[Any, Any, Any]]:
 
 
 def _move(track: Track, path: Path, inputs: Iterable[Path]) -> Iterator[Any]:
-    from napari_pml.export import Inputs
+    from napari_pml.destination import Inputs
     from napari_pml.project import Project
 
     Inputs(inputs).check(path)

@@ -87,7 +87,7 @@ def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """
     import pandas as pd
 
-    from napari_pml.export import written
+    from napari_pml.destination import written
 
     _check([Path(path)], [(data, meta, "tracks")])
     columns = ["track_id", "t", *"zyx"[5 - np.shape(data)[1] :]]
@@ -156,7 +156,7 @@ def _check(targets: Iterable[Path], layers: Iterable[LayerTuple]) -> None:
 
     A label image in memory may be saved over its own file: that is how it is edited.
     """
-    from napari_pml.export import Inputs
+    from napari_pml.destination import Inputs
 
     viewer, in_memory = current_viewer(), [data for data, _, _ in layers if type(data) is np.ndarray]
     shown = viewer.layers if viewer is not None else ()
@@ -172,7 +172,7 @@ def _write_image(path: Path, data: Any, rgb: bool) -> list[str]:
     """Write an image of any number of axes as a TIFF, a frame at a time."""
     import tifffile
 
-    from napari_pml.export import written
+    from napari_pml.destination import written
 
     shape = tuple(data.shape)
     pages = (np.asarray(data[place]) for place in np.ndindex(shape[: len(shape) - 2 - rgb]))

@@ -141,6 +141,9 @@ class LayerData:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __deepcopy__(self, memo: Any) -> LayerData:
+        return self  # napari's "Duplicate layer": nothing can be written here
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Read the whole video, for `np.asarray` and for saving the layer."""
         if copy is False:

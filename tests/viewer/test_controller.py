@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from napari.layers._layer_actions import _duplicate_layer
 
 from actions import begin, finished, shown, stroke
+from napari_pml import open_video
 from napari_pml.types import BACKGROUND
+from napari_pml.viewer.autosave import PROJECT
 from stand_ins import FakeConfig
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
@@ -199,6 +202,30 @@ def test_a_labels_layer_from_elsewhere_can_be_the_annotation(controller, viewer,
     assert controller.track.session.annotations.complete == {2}
     assert controller.track.objects >= {3}
     np.testing.assert_allclose(viewer.layers["first mask"].get_color(3), viewer.layers["clip masks"].get_color(3))
+
+
+def test_a_duplicate_of_the_masks_belongs_to_the_person(controller, viewer):
+    begin(controller)
+    masks = viewer.layers["clip masks"]
+    viewer.layers.selection = {masks}
+    _duplicate_layer(viewer.layers)
+    copy = viewer.layers["clip masks copy"]
+    copy.data[0, :3, :3] = 7
+    stroke(viewer, 1, 1, 8, 6)
+    assert controller.track.masks is masks
+    assert (copy.data[0, :3, :3] == 7).all()
+    viewer.layers.remove(copy)
+    stroke(viewer, 1, 2, 8, 6)
+    assert [layer.name for layer in viewer.layers] == ["clip", "clip masks", "clip strokes"]
+
+
+def test_a_duplicate_of_a_video_has_work_of_its_own(controller, viewer, movie):
+    image = viewer.add_image(open_video(movie).as_layer_data(), name="file", metadata={PROJECT: "file.pml.zarr"})
+    viewer.layers.selection = {image}
+    _duplicate_layer(viewer.layers)
+    copy = viewer.layers["file copy"]
+    assert copy.data is image.data
+    assert (PROJECT in image.metadata, PROJECT in copy.metadata) == (True, False)
 
 
 def test_a_complete_frame_without_its_layer_is_not_all_background(controller, viewer, movie):

@@ -260,6 +260,8 @@ class Controller:
         """An empty layer that is added while the plugin is open is meant to be drawn in."""
         layer = event.value
         empty = isinstance(layer, Points | Shapes) and len(layer.data) == 0
+        if any(image is not layer and image.data is layer.data for image in self.viewer.layers):
+            layers.drop_project(layer)  # it shows the same video again
         if self.track is not None and empty and can_annotate(layer, self.track.image):
             self._tracks.adopt(self.track, layer, self.label)
         elif self.track is not None:

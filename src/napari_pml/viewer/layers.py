@@ -101,6 +101,16 @@ def role_of(layer: Layer, image: Image) -> str | None:
     return role if owner == _identity(image) else None
 
 
+def drop_role(layer: Layer) -> None:
+    """Let a layer be an ordinary one: napari gives a duplicate the metadata of the original."""
+    layer.metadata = {key: value for key, value in layer.metadata.items() if key != _ROLE}
+
+
+def drop_project(image: Image) -> None:
+    """Let an image begin with work of its own, for the same reason."""
+    image.metadata = {key: value for key, value in image.metadata.items() if key != PROJECT}
+
+
 def is_mask_layer(layer: Layer) -> bool:
     """Tell whether a layer shows results of the plugin."""
     return layer.metadata.get(_ROLE, (None, None))[0] == "masks"

@@ -66,15 +66,15 @@ class LazyFrames(ABC):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)
 
+    def __deepcopy__(self, memo: Any) -> NDArray[Any]:
+        return self[:]  # napari's "Duplicate layer": the copy stays as it is, and may be painted in
+
 
 class MaskFrames(LazyFrames):
     """(T, H, W) uint16 labels, 0 on frames without a mask; a guess hides the finished mask of earlier annotations."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session, np.uint16, session.video.shape[1:])
-
-    def __deepcopy__(self, memo: Any) -> NDArray[Any]:
-        return self[:]  # napari's "Duplicate layer": the copy may be painted in
 
     def frame(self, t: int) -> NDArray[np.uint16]:
         """Return the labels of frame t as they are now."""

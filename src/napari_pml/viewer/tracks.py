@@ -65,7 +65,10 @@ class Tracks:
         """Take a layer that was made for a track's image, as what it was made for."""
         role = layers.role_of(layer, track.image)
         if role == "masks" and isinstance(layer, Labels):
-            track.masks = layer
+            if track.masks in self._shown and track.masks is not layer:
+                layers.drop_role(layer)  # a duplicate, to be painted in
+            else:
+                track.masks = layer
         elif role is not None and can_annotate(layer, track.image):
             self.adopt(track, layer, label)
 

@@ -239,7 +239,8 @@ class SegmentationWidget(QWidget):
         if progress is not None:
             self.progress.setMaximum(progress.total)
             self.progress.setValue(progress.done)
-            self.progress_text.setText(f"{progress.counted}, paused" if work.paused else str(progress))
+            at_work = work.propagating or work.learning is not None
+            self.progress_text.setText(str(progress) if at_work else progress.counted + ", paused" * work.paused)
         self.activity.show(progress if work.propagating else None)
         session = track and track.session
         self.timeline.show_frames(Overview.of(session) if session else None, self.controller.frame if session else 0)

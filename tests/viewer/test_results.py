@@ -165,6 +165,7 @@ def test_a_folder_can_be_saved_again_and_again_under_the_name_that_is_proposed(t
         place.mkdir()
 
 
+@pytest.mark.usefixtures("installed_plugins")
 def test_masks_are_proposed_to_be_saved_beside_the_video(tmp_path, movie):
     np.save(tmp_path / "clip.npy", movie)
     (layer,) = ViewerModel().open(str(tmp_path / "clip.npy"), plugin="napari")

@@ -1,7 +1,7 @@
 """A project that version 0.1 made opens with all that was in it.
 
-`version_0_1.zip` holds a clip as PNGs, the project of its strokes, points and shapes (k = 3, references of another video,
-a name and a colour of object 1), and what version 0.1 said of its annotations and masks.
+`version_0_1.zip` holds a clip as PNGs, the project of its strokes, points and shapes (k = 3, references of another
+video, a name and a colour of object 1), and what version 0.1 said of its annotations and masks.
 """
 
 import zipfile

@@ -7,8 +7,8 @@ import pytest
 
 from actions import begin, shown, stroke
 from napari_pml.types import BACKGROUND, AnnotationError
-from napari_pml.viewer import objects
-from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.control import objects
+from napari_pml.viewer.control.controller import Controller
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
 

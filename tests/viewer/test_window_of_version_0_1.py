@@ -9,8 +9,8 @@ from napari.components import ViewerModel
 import napari_pml
 from drawn_video import ColourEmbedder
 from napari_pml import Session
-from napari_pml.viewer.controller import Controller
-from napari_pml.viewer.project_reader import read_project
+from napari_pml.viewer.contributions.project_reader import read_project
+from napari_pml.viewer.control.controller import Controller
 from stand_ins import Runner
 
 

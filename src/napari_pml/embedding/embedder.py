@@ -13,9 +13,9 @@ from typing import Protocol
 import torch
 
 from napari_pml.embedding.catalogue import CATALOGUE, find
-from napari_pml.embedding.compact import CompactNet, photographs, trained_trunk
 from napari_pml.embedding.enlarged import Enlarged
-from napari_pml.embedding.foundation import FoundationEmbedder
+from napari_pml.embedding.networks.compact import CompactNet, photographs, trained_trunk
+from napari_pml.embedding.networks.foundation import FoundationEmbedder
 from napari_pml.embedding.weights import bundled, digest
 from napari_pml.grid import pad_to_cells
 from napari_pml.types import DeviceError, WeightsError

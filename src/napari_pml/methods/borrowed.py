@@ -22,9 +22,9 @@ from napari_pml.methods.references import (
     KIND_SHIFT,
     ReferencePixels,
 )
-from napari_pml.project import Project
+from napari_pml.store.project import Project
 from napari_pml.types import BACKGROUND, AnnotationError, Annotations, ProjectError
-from napari_pml.video import Video
+from napari_pml.video.video import Video
 
 
 @dataclass(frozen=True, eq=False)

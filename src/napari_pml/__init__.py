@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_pml.engine.session import Session as Session
+    from napari_pml.errors import PmlError as PmlError
     from napari_pml.methods.pml.pml import PmlConfig as PmlConfig
     from napari_pml.methods.registry import METHODS as METHODS
     from napari_pml.store.masks import MaskStore as MaskStore
     from napari_pml.store.project import Project as Project
     from napari_pml.types import BACKGROUND as BACKGROUND
     from napari_pml.types import FrameMask as FrameMask
-    from napari_pml.types import PmlError as PmlError
     from napari_pml.video.video import open_video as open_video
 
     __version__: str
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BACKGROUND": "types",
     "FrameMask": "types",
-    "PmlError": "types",
+    "PmlError": "errors",
     "MaskStore": "store.masks",
     "METHODS": "methods.registry",
     "PmlConfig": "methods.pml.pml",

@@ -19,9 +19,9 @@ import killed_commands
 from drawn_video import draw_video
 from napari_pml import open_video
 from napari_pml.embedding.weights import load_weights
+from napari_pml.errors import ProjectError
 from napari_pml.io.export import read_labels, write_mask_png
 from napari_pml.store.project import Project
-from napari_pml.types import ProjectError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that begin as copies")
 

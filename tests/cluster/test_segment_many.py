@@ -31,8 +31,8 @@ from napari_pml.cluster.report import Outcome, State
 from napari_pml.cluster.work import work
 from napari_pml.engine.annotation_files import segment_to_folder
 from napari_pml.engine.session import Session
+from napari_pml.errors import ClusterError, JobsError, WeightsError
 from napari_pml.io.export import RECORD, export_masks, read_labels, write_mask_png
-from napari_pml.types import ClusterError, JobsError, WeightsError
 
 COMPACT = Network("compact", "cpu")
 

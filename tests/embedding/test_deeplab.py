@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from napari_pml.embedding.networks.compact import trained_trunk
 from napari_pml.embedding.networks.deeplab import DeepLabTrunk, from_torchvision
-from napari_pml.types import WeightsError
+from napari_pml.errors import WeightsError
 from small_networks import random_resnet101, resnet101_shapes
 
 

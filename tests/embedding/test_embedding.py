@@ -14,8 +14,8 @@ from napari_pml.embedding.networks.foundation import to_grid
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.embedding.weights import about_weights, bundled, load_weights, save_weights
+from napari_pml.errors import WeightsError
 from napari_pml.grid import grid_shape
-from napari_pml.types import WeightsError
 from napari_pml.video.video import open_video
 from small_networks import random_resnet101, save_vision_transformer
 

@@ -18,7 +18,7 @@ from napari_pml import Session, open_video
 from napari_pml.embedding import cache as cache_module
 from napari_pml.embedding.cache import EmbeddingCache, users_cache
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.types import SettingsError
+from napari_pml.errors import SettingsError
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ for _ in range(5):
 
 
 def test_two_processes_share_a_cache(folder, cache, colour_embedder, request):
-    arguments = [sys.executable, "-c", WRITER, str(folder), str(cache.folder), str(request.path.parent)]
+    arguments = [sys.executable, "-c", WRITER, str(folder), str(cache.folder), str(request.config.rootpath / "tests")]
     writers = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for _ in range(20):
         cache.clear()
@@ -356,7 +356,7 @@ def test_embeddings_of_another_device_are_not_kept_among_these(folder, cache, co
 
 
 def test_many_processes_open_a_new_video_at_once(folder, cache, colour_embedder, request):
-    arguments = [sys.executable, "-c", WRITER, str(folder), str(cache.folder), str(request.path.parent)]
+    arguments = [sys.executable, "-c", WRITER, str(folder), str(cache.folder), str(request.config.rootpath / "tests")]
     writers = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for writer in writers:
         _, errors = writer.communicate()

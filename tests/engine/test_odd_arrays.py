@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from drawn_video import ColourEmbedder
 from napari_pml import BACKGROUND, METHODS, PmlConfig, Session, open_video
+from napari_pml.errors import AnnotationError, SettingsError, VideoError
 from napari_pml.methods.osvos.osvos import OsvosConfig
-from napari_pml.types import AnnotationError, Annotations, SettingsError, VideoError
+from napari_pml.types import Annotations
 from odd import ANYTHING, NUMBERS, SPECIAL, arrays, says_what_to_do, shapes
 
 QUICK = {**METHODS, "osvos": OsvosConfig(steps=2, refine="none")}

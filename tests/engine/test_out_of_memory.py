@@ -5,8 +5,8 @@ import torch
 
 from drawn_video import ColourEmbedder
 from napari_pml import Session, open_video
+from napari_pml.errors import DeviceError
 from napari_pml.training import loop
-from napari_pml.types import DeviceError
 
 
 class FullGpu:

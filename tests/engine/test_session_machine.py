@@ -17,9 +17,9 @@ from hypothesis.stateful import (
 
 from drawn_video import ColourEmbedder, draw_video
 from napari_pml import BACKGROUND, METHODS, Session, open_video
+from napari_pml.errors import AnnotationError
 from napari_pml.methods.osvos.osvos import OsvosConfig
 from napari_pml.store.project import Project
-from napari_pml.types import AnnotationError
 
 N, HEIGHT, WIDTH = 5, 32, 40
 FRAMES, MASKS = draw_video(N, HEIGHT, WIDTH)

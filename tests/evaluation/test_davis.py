@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_pml.errors import DatasetError
 from napari_pml.evaluation.davis import find_sequences, select_sequences
-from napari_pml.types import DatasetError
 
 
 def write(root, name, n=3, resolution="480p", value=1):

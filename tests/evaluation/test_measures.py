@@ -5,9 +5,9 @@ import pytest
 from scipy.ndimage import binary_dilation
 from skimage.morphology import disk
 
+from napari_pml.errors import DatasetError
 from napari_pml.evaluation.measures import boundary_accuracy, evaluate_masks, region_similarity, summarise
 from napari_pml.io.export import read_labels
-from napari_pml.types import DatasetError
 
 
 def drawing(text):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_pml.errors import ExportError
 from napari_pml.io.destination import check_destination, written
 from napari_pml.io.export import export_masks, read_labels, write_mask_png
 from napari_pml.io.save import as_masks
-from napari_pml.types import ExportError
 
 LABELS = np.arange(256, dtype=np.uint16).reshape(16, 16)
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="there are no files of the kernel's elsewhere")

@@ -5,6 +5,7 @@ import tifffile
 import zarr
 from PIL import Image
 
+from napari_pml.errors import AnnotationError, ExportError, VideoError
 from napari_pml.io.export import (
     contact_sheet,
     davis_palette,
@@ -17,7 +18,7 @@ from napari_pml.io.export import (
 )
 from napari_pml.io.save import as_masks
 from napari_pml.store.masks import MaskStore
-from napari_pml.types import AnnotationError, ExportError, FrameMask, VideoError
+from napari_pml.types import FrameMask
 from napari_pml.video.video import open_video
 
 LABELS = np.arange(256, dtype=np.uint16).reshape(16, 16)

@@ -2,10 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_pml.errors import ExportError
 from napari_pml.io.calibration import Calibration
 from napari_pml.io.measure import export_table, measure, measure_frame, summary
 from napari_pml.store.masks import MaskStore
-from napari_pml.types import STALE, ExportError, FrameMask
+from napari_pml.types import STALE, FrameMask
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 import pytest
 
+from napari_pml.errors import SettingsError
 from napari_pml.methods.config import parse_config
 from napari_pml.methods.pml.pml import PmlConfig
 from napari_pml.methods.registry import METHODS
-from napari_pml.types import SettingsError
 
 
 def test_a_method_without_changes_stays_what_it_is():

@@ -7,8 +7,9 @@ import torch
 from drawn_video import ColourEmbedder, jaccard
 from napari_pml import BACKGROUND, METHODS, Session, open_video
 from napari_pml.embedding.weights import save_weights
+from napari_pml.errors import WeightsError
+from napari_pml.methods.feelvos import network as feelvos_network
 from napari_pml.methods.feelvos.feelvos import PREVIOUS_FRAMES
-from napari_pml.methods.feelvos.feelvos import network as feelvos_network
 from napari_pml.methods.feelvos.matching import NOBODY
 from napari_pml.methods.feelvos.network import (
     FeelvosNet,
@@ -17,7 +18,7 @@ from napari_pml.methods.feelvos.network import (
     load_network,
     shares_of_labels,
 )
-from napari_pml.types import FrameMask, WeightsError
+from napari_pml.types import FrameMask
 
 FEELVOS = METHODS["feelvos"]
 

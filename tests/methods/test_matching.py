@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from napari_pml.methods.feelvos.feelvos import matching
+from napari_pml.methods.feelvos import matching
 from napari_pml.methods.feelvos.matching import NOBODY, distances_to, global_matching, local_matching
 
 

@@ -14,9 +14,9 @@ from zarr.storage import LocalStore
 
 from drawn_video import ColourEmbedder, draw_video
 from napari_pml import Session, open_video
+from napari_pml.errors import ExportError, PmlError, ProjectError
 from napari_pml.io.export import export_masks, export_overlay, write_mask_png
 from napari_pml.store.project import Project
-from napari_pml.types import ExportError, PmlError, ProjectError
 
 FRAMES, MASKS = draw_video(4, 24, 32)
 MASKS = MASKS | 1
@@ -131,7 +131,7 @@ def test_results_on_a_disk_that_refuses(session, tmp_path, monkeypatch):
 SECOND = """
 import sys
 from napari_pml.store.project import Project
-from napari_pml.types import ProjectError
+from napari_pml.errors import ProjectError
 try:
     Project.open(sys.argv[1])
 except ProjectError as error:

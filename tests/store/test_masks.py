@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import zarr
 
+from napari_pml.errors import ExportError
 from napari_pml.store.masks import MaskStore
-from napari_pml.types import STALE, ExportError, FrameMask
+from napari_pml.types import STALE, FrameMask
 
 SHAPE, GRID = (6, 24, 32), (3, 4)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from drawn_video import ColourEmbedder, draw_video
 from napari_pml import Session, open_video
+from napari_pml.errors import ExportError, PmlError, ProjectError
 from napari_pml.store.project import Project
-from napari_pml.types import ExportError, PmlError, ProjectError
 from odd import damaged, says_what_to_do
 
 FRAMES, MASKS = draw_video(4, 24, 32)

@@ -18,9 +18,9 @@ from drawn_video import ColourEmbedder, draw_video, jaccard, write_video
 from napari_pml import PmlConfig, Session, open_video
 from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
+from napari_pml.errors import AnnotationError, ProjectError
 from napari_pml.store.masks import MaskStore
 from napari_pml.store.project import Project
-from napari_pml.types import AnnotationError, ProjectError
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from napari_pml import METHODS, Session, open_video
 from napari_pml.cli import app
 from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.weights import about_weights, bundled, load_weights, save_weights
+from napari_pml.errors import ExportError, WeightsError
 from napari_pml.methods.feelvos.matching import NOBODY
 from napari_pml.methods.feelvos.network import FeelvosNet
 from napari_pml.training.train_feelvos import (
@@ -23,7 +24,6 @@ from napari_pml.training.train_feelvos import (
     strokes,
     train_feelvos,
 )
-from napari_pml.types import ExportError, WeightsError
 
 SMALL = FeelvosTrainConfig(steps=3, clips=3, clips_per_step=1, height=64, width=64)
 

@@ -12,8 +12,8 @@ from napari_pml.cli import app
 from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.networks.side_network import SideNetwork
 from napari_pml.embedding.weights import bundled, digest, load_weights
+from napari_pml.errors import DatasetError, WeightsError
 from napari_pml.training.train_osvos import OsvosTrainConfig, OsvosTraining, contour_shares, train_osvos
-from napari_pml.types import DatasetError, WeightsError
 
 SMALL = OsvosTrainConfig(steps=4, frames_per_step=1, height=64, width=80)
 CPU = torch.device("cpu")

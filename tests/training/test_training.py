@@ -14,6 +14,7 @@ from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.networks import deeplab
 from napari_pml.embedding.networks.resnet import ResNet18Trunk
 from napari_pml.embedding.weights import load_weights, save_weights
+from napari_pml.errors import DatasetError, WeightsError
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.training.clips import ClipSampler, sample_anchors
 from napari_pml.training.curve import plot_log
@@ -26,7 +27,6 @@ from napari_pml.training.losses import (
 )
 from napari_pml.training.material import find_footage
 from napari_pml.training.train import TrainConfig, Trainer, run_training
-from napari_pml.types import DatasetError, WeightsError
 from small_networks import random_resnet101
 
 SMALL = TrainConfig(steps=3, height=64, width=64, clips_per_step=1, anchors=32)

@@ -8,7 +8,7 @@ import tifffile
 import zarr
 from PIL import Image
 
-from napari_pml.types import VideoError
+from napari_pml.errors import VideoError
 from napari_pml.video.video import open_video
 
 

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from napari_pml.types import VideoError
-from napari_pml.video.video import compressed as video_file
+from napari_pml.errors import VideoError
+from napari_pml.video import compressed as video_file
 from napari_pml.video.video import open_video
 
 N_FRAMES = 40

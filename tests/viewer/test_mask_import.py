@@ -8,7 +8,8 @@ from PIL import Image as PilImage
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from actions import begin, shown, stroke
-from napari_pml.types import BACKGROUND, AnnotationError
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND
 from napari_pml.viewer.control.controller import Controller
 from napari_pml.viewer.control.mask_import import can_take_all, mask_in_view, take_mask, usable_layers
 from napari_pml.viewer.jobs.background import Background

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from actions import begin, shown, stroke
-from napari_pml.types import BACKGROUND, AnnotationError
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND
 from napari_pml.viewer.control import objects
 from napari_pml.viewer.control.controller import Controller
 

@@ -16,9 +16,9 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from actions import begin
 from drawn_video import ColourEmbedder
 from napari_pml import Session, open_video
+from napari_pml.errors import ExportError
 from napari_pml.io.calibration import Calibration
 from napari_pml.io.save import as_masks
-from napari_pml.types import ExportError
 from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.contributions.writers import write_tracks
 from napari_pml.viewer.control import objects

@@ -18,7 +18,8 @@ import napari_pml
 from actions import begin, stroke
 from napari_pml import METHODS
 from napari_pml.demo import make_clip
-from napari_pml.types import BACKGROUND, VideoError
+from napari_pml.errors import VideoError
+from napari_pml.types import BACKGROUND
 from napari_pml.viewer.panel.widget import SegmentationWidget
 from stand_ins import FakeSession, FakeVideo
 

@@ -11,9 +11,9 @@ from napari.layers import Tracks
 from PIL import Image
 
 from napari_pml import open_video
+from napari_pml.errors import ExportError
 from napari_pml.io.export import export_overlay, overlay_frame, overlay_palette, read_labels
 from napari_pml.io.save import as_masks
-from napari_pml.types import ExportError
 from napari_pml.viewer.contributions.writers import write_folder, write_tracks
 
 pytestmark = pytest.mark.usefixtures("installed_plugins")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from napari_pml.cli.common import Device, app, clear_errors
-from napari_pml.types import WeightsError
+from napari_pml.errors import WeightsError
 
 
 @app.command()

@@ -9,7 +9,8 @@ import typer
 
 from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, app, clear_errors
 from napari_pml.cli.numbers import export_numbers
-from napari_pml.types import BACKGROUND, AnnotationError
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND
 
 if TYPE_CHECKING:
     from napari_pml.engine.session import Session

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from napari_pml.cli.common import Device, Embedder, app, clear_errors
-from napari_pml.types import ClusterError, ExportError
+from napari_pml.errors import ClusterError, ExportError
 
 
 @app.command()

@@ -16,7 +16,8 @@ from napari_pml.cluster.report import Outcome, State
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.engine.annotation_files import segment_to_folder
 from napari_pml.engine.session import Session
-from napari_pml.types import ExportError, FrameMask, PmlError
+from napari_pml.errors import ExportError, PmlError
+from napari_pml.types import FrameMask
 from napari_pml.video.video import open_video
 
 

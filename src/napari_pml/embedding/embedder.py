@@ -17,8 +17,8 @@ from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.embedding.networks.compact import CompactNet, photographs, trained_trunk
 from napari_pml.embedding.networks.foundation import FoundationEmbedder
 from napari_pml.embedding.weights import bundled, digest
+from napari_pml.errors import DeviceError, WeightsError
 from napari_pml.grid import pad_to_cells
-from napari_pml.types import DeviceError, WeightsError
 
 DEEPLAB = "deeplab-resnet101"
 """The paper's network, but for the training of its head."""

@@ -8,11 +8,12 @@ from itertools import chain
 from pathlib import Path
 
 from napari_pml.engine.session import Session
+from napari_pml.errors import AnnotationError
 from napari_pml.io.destination import check_length, png_name
 from napari_pml.io.export import read_labels, write_mask_png
 from napari_pml.io.label_files import NamedLabels, read_annotation
 from napari_pml.store.project import Project
-from napari_pml.types import BACKGROUND, AnnotationError, FrameMask, labels_in
+from napari_pml.types import BACKGROUND, FrameMask, labels_in
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,14 @@ import numpy as np
 import torch
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.errors import DeviceError, SettingsError
 from napari_pml.grid import resize_cells
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import CELL_BITS, explicit_background
 from napari_pml.refinement.guided_filter import Refiner
-from napari_pml.types import (
-    BACKGROUND,
-    CONFIDENCE_STRIDE,
-    UNLABELLED,
-    Annotations,
-    DeviceError,
-    FrameMask,
-    SettingsError,
-)
+from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, UNLABELLED, Annotations, FrameMask
 
 Result = TypeVar("Result")
 

@@ -20,6 +20,7 @@ from napari_pml.embedding.networks.compact import CompactNet
 from napari_pml.embedding.video_embeddings import MEMORY_BYTES, VideoEmbeddings
 from napari_pml.engine.propagation import Chain, chains, outward_from, way_to
 from napari_pml.engine.segmenter import Segmenter
+from napari_pml.errors import AnnotationError, SettingsError, WeightsError
 from napari_pml.grid import grid_shape
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
@@ -28,16 +29,7 @@ from napari_pml.methods.references import ReferencePixels
 from napari_pml.methods.registry import DEFAULT, config_from
 from napari_pml.store.masks import FinishedMasks, MaskStore
 from napari_pml.store.project import Project
-from napari_pml.types import (
-    CONFIDENCE_STRIDE,
-    STALE,
-    AnnotationError,
-    Annotations,
-    FrameMask,
-    SettingsError,
-    WeightsError,
-    frame_number,
-)
+from napari_pml.types import CONFIDENCE_STRIDE, STALE, Annotations, FrameMask, frame_number
 from napari_pml.video.video import Video
 
 Result = TypeVar("Result")

@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 
 import av
 
-from napari_pml.types import ExportError
+from napari_pml.errors import ExportError
 from napari_pml.video.arrays import IMAGE_SUFFIXES, TIFF_SUFFIXES, is_zarr
 
 FILE_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".zarr", ".mp4", ".avi", ".mov", ".csv", ".json", ".npy"})

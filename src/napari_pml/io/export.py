@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
+from napari_pml.errors import AnnotationError
 from napari_pml.io.destination import check_destination, check_length, is_png_name, png_name, written
 from napari_pml.store.masks import MaskStore
-from napari_pml.types import BACKGROUND, STALE, AnnotationError, Labels
+from napari_pml.types import BACKGROUND, STALE, Labels
 from napari_pml.video.arrays import MAX_PIXELS, TIFF_SUFFIXES
 from napari_pml.video.video import Video
 

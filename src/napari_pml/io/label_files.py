@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from napari_pml.errors import AnnotationError
 from napari_pml.io.export import read_labels
-from napari_pml.types import BACKGROUND, AnnotationError, Labels
+from napari_pml.types import BACKGROUND, Labels
 from napari_pml.video.arrays import MAX_PIXELS
 
 Paint = Callable[[Image.Image, int], None]

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from skimage.measure import regionprops_table
 
+from napari_pml.errors import ExportError
 from napari_pml.io.calibration import Calibration
 from napari_pml.io.destination import written
 from napari_pml.store.masks import MaskStore
-from napari_pml.types import CONFIDENCE_STRIDE, Confidence, ExportError, FrameMask
+from napari_pml.types import CONFIDENCE_STRIDE, Confidence, FrameMask
 
 _COLUMNS = {
     "label": "object",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, ge
 
 from napari_pml.embedding.networks.side_network import SideNetwork
 from napari_pml.embedding.weights import bundled, digest
+from napari_pml.errors import SettingsError
 from napari_pml.refinement.guided_filter import Refinement
-from napari_pml.types import SettingsError
 
 if TYPE_CHECKING:
     from napari_pml.embedding.embedder import Embedder

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from napari_pml.errors import SettingsError
 from napari_pml.methods.config import MethodConfig, with_values
 from napari_pml.methods.feelvos.feelvos import FeelvosConfig
 from napari_pml.methods.osvos.osvos import OsvosConfig
 from napari_pml.methods.pml.pml import PmlConfig
-from napari_pml.types import SettingsError
 
 METHODS: dict[str, MethodConfig] = {
     "pml": PmlConfig(),

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore, MemoryStore
 
+from napari_pml.errors import ExportError
 from napari_pml.store.certainty import certainty
-from napari_pml.types import STALE, UNREADABLE, Confidence, ExportError, FrameMask, Labels
+from napari_pml.types import STALE, UNREADABLE, Confidence, FrameMask, Labels
 
 CHECKED = (ZstdCodec(level=0, checksum=True),)
 """How arrays are compressed: what the disk has changed since is noticed."""

@@ -30,9 +30,10 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
+from napari_pml.errors import ProjectClosedError, ProjectError, VideoError
 from napari_pml.store.masks import CHECKED, MaskStore
 from napari_pml.store.project_record import Record
-from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectClosedError, ProjectError, VideoError
+from napari_pml.types import UNREADABLE, Annotations, Labels
 from napari_pml.video.video import Video, open_video
 
 FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32

@@ -10,7 +10,8 @@ from typing import Any
 import zarr
 from zarr.storage import LocalStore
 
-from napari_pml.types import BACKGROUND, UNREADABLE, ProjectError
+from napari_pml.errors import ProjectError
+from napari_pml.types import BACKGROUND, UNREADABLE
 
 SUFFIX = ".pml.zarr"
 """How a project's folder is named."""

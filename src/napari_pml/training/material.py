@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from napari_pml.errors import DatasetError
 from napari_pml.grid import IntensityScale
 from napari_pml.io.export import read_labels
-from napari_pml.types import DatasetError, Labels
+from napari_pml.types import Labels
 from napari_pml.video.arrays import ARRAY_MODES, IMAGE_SUFFIXES, natural_order
 
 SCALE_PIXELS = 100_000

@@ -18,7 +18,7 @@ import zarr
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_pml.types import PmlError, VideoError
+from napari_pml.errors import PmlError, VideoError
 from napari_pml.video.compressed import DEFAULT_FPS
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})

@@ -24,7 +24,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from napari_pml.types import VideoError
+from napari_pml.errors import VideoError
 
 CACHE_BYTES = 128 * 2**20
 """Decoded frames kept per file, about 90 at 1280 x 720: going backward is slow without them."""

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from napari_pml.errors import VideoError
 from napari_pml.grid import IntensityScale
-from napari_pml.types import VideoError
 from napari_pml.video.arrays import (
     IMAGE_SUFFIXES,
     TIFF_SUFFIXES,

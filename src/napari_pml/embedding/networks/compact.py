@@ -16,8 +16,8 @@ from napari_pml.embedding.networks.efficientnet import PUBLISHED_STEM, Efficient
 from napari_pml.embedding.networks.resnet import ResNet18Trunk
 from napari_pml.embedding.networks.trunk import Trunk
 from napari_pml.embedding.weights import load_weights
+from napari_pml.errors import WeightsError
 from napari_pml.grid import cell_coordinates
-from napari_pml.types import WeightsError
 
 HIDDEN = 128
 """Channels between the two convolutions of the head (PML section 4.1: d = 128)."""

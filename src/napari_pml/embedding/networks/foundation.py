@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 
 from napari_pml.embedding.weights import digest
+from napari_pml.errors import WeightsError
 from napari_pml.grid import grid_shape, pad_to_cells
-from napari_pml.types import WeightsError
 
 NEARNESS = 0.6
 """In patches: how far a token has a say, as the standard deviation of a Gaussian."""

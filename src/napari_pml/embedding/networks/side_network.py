@@ -13,8 +13,8 @@ from torch import nn
 
 from napari_pml.embedding.networks.efficientnet import STAGES, EfficientNetTrunk
 from napari_pml.embedding.weights import bundled, load_weights
+from napari_pml.errors import WeightsError
 from napari_pml.grid import pad_to_cells
-from napari_pml.types import WeightsError
 
 WIDTHS = tuple(STAGES[i].n_out for i in (0, 2, 4, 10))
 """Channels of the trunk's last features at strides 2, 4, 8 and 16."""

@@ -15,9 +15,10 @@ from torch import nn
 
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.weights import about_weights, load_weights
+from napari_pml.errors import WeightsError
 from napari_pml.grid import pixel_counts
 from napari_pml.methods.feelvos.matching import NOBODY
-from napari_pml.types import Labels, WeightsError
+from napari_pml.types import Labels
 
 STRIDE = 4
 """Side of a cell of the head's answer, in pixels: half of that of the embeddings."""

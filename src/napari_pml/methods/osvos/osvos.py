@@ -18,6 +18,7 @@ from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.networks.side_network import OBJECT, SideNetwork, reduced, reduction
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.embedding.weights import bundled, digest
+from napari_pml.errors import AnnotationError, SettingsError
 from napari_pml.grid import grid_shape
 from napari_pml.methods.annotated import AnnotatedReferences
 from napari_pml.methods.borrowed import Borrowed
@@ -25,16 +26,7 @@ from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.osvos.fine_tuning import FineTuning
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import IMPLIED, explicit_background
-from napari_pml.types import (
-    BACKGROUND,
-    UNLABELLED,
-    AnnotationError,
-    Annotations,
-    FrameMask,
-    Labels,
-    Scores,
-    SettingsError,
-)
+from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask, Labels, Scores
 
 SHORT_SIDE = 240
 """Of a frame as the network sees it, about, in pixels."""

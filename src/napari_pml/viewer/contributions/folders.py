@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
-from napari_pml.types import AnnotationError
+from napari_pml.errors import AnnotationError
 from napari_pml.video.arrays import IMAGE_SUFFIXES, natural_order
 from napari_pml.viewer.colours import object_colormap
 from napari_pml.viewer.contributions.readers import LayerTuple

@@ -8,8 +8,8 @@ from pathlib import Path
 from napari.layers import Image
 from napari.utils.notifications import show_error, show_warning
 
+from napari_pml.errors import PmlError, ProjectError
 from napari_pml.store.project_record import SUFFIX
-from napari_pml.types import PmlError, ProjectError
 from napari_pml.viewer.contributions.readers import LayerTuple
 from napari_pml.viewer.document import autosave
 

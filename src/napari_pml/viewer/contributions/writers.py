@@ -15,7 +15,7 @@ import numpy as np
 from napari import current_viewer
 from napari.layers import Labels, Layer
 
-from napari_pml.types import ExportError
+from napari_pml.errors import ExportError
 from napari_pml.viewer.colours import palette
 from napari_pml.viewer.contributions.readers import LayerTuple
 from napari_pml.viewer.document.inputs import inputs_of, read_from_array

@@ -11,7 +11,8 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points, Shapes
 from napari.utils.notifications import show_error
 
-from napari_pml.types import UNLABELLED, PmlError
+from napari_pml.errors import PmlError
+from napari_pml.types import UNLABELLED
 from napari_pml.viewer.document import layers
 from napari_pml.viewer.document.layers import Kind
 from napari_pml.viewer.document.lazy_frames import MaskFrames

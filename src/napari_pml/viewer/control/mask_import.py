@@ -8,7 +8,8 @@ from types import MappingProxyType
 import numpy as np
 from napari.layers import Labels
 
-from napari_pml.types import BACKGROUND, AnnotationError
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND
 from napari_pml.viewer.control.controller import Controller
 from napari_pml.viewer.document import layers
 from napari_pml.viewer.document.prompts import can_annotate, video_shape

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from napari.layers import Labels, Layer
 
-from napari_pml.types import BACKGROUND, UNLABELLED, AnnotationError
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND, UNLABELLED
 from napari_pml.viewer.colours import RGBA
 from napari_pml.viewer.document.layers import repaint
 from napari_pml.viewer.document.prompts import LABEL, marks

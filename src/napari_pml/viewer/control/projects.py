@@ -10,7 +10,7 @@ from typing import Any
 
 from napari.layers import Image
 
-from napari_pml.types import VideoError
+from napari_pml.errors import VideoError
 from napari_pml.viewer.control.controller import Controller
 from napari_pml.viewer.document import autosave
 from napari_pml.viewer.document.autosave import Saved

@@ -15,8 +15,8 @@ from napari.layers import Image
 from napari.utils.notifications import show_warning
 from platformdirs import user_data_path
 
+from napari_pml.errors import PmlError
 from napari_pml.store.project_record import SUFFIX, Record
-from napari_pml.types import PmlError
 
 if TYPE_CHECKING:
     from napari_pml.store.project import Project

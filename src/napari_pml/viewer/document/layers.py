@@ -12,7 +12,7 @@ from napari.layers import Image, Labels, Layer, Points, Shapes, Vectors
 from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
-from napari_pml.types import AnnotationError
+from napari_pml.errors import AnnotationError
 from napari_pml.viewer.colours import RGBA, colour_of, object_colormap
 from napari_pml.viewer.document.autosave import PROJECT
 from napari_pml.viewer.document.prompts import LABEL, video_shape

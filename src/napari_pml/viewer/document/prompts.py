@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageDraw
 
-from napari_pml.types import BACKGROUND, UNLABELLED, AnnotationError
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND, UNLABELLED
 
 LABEL = "label"
 """Feature of a shape or point: the object it marks, or `BACKGROUND`."""

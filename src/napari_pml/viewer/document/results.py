@@ -10,8 +10,8 @@ import numpy as np
 from napari.components import LayerList
 from napari.layers import Image, Labels, Layer, Tracks
 
+from napari_pml.errors import ExportError
 from napari_pml.io.calibration import Calibration
-from napari_pml.types import ExportError
 from napari_pml.viewer.colours import palette
 from napari_pml.viewer.document.appearance import appearance_of
 from napari_pml.viewer.document.layers import role_of

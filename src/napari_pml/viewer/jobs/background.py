@@ -20,7 +20,7 @@ from napari.utils.notifications import notification_manager, show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QApplication
 
-from napari_pml.types import PmlError, ProjectClosedError
+from napari_pml.errors import PmlError, ProjectClosedError
 
 Job = Callable[[], Iterator[Any]]
 

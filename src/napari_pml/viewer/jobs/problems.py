@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from napari_pml.types import PmlError
+from napari_pml.errors import PmlError
 
 Job = Callable[[], Iterator[Any]]
 

@@ -12,7 +12,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDialog, QDialogButtonBox, QFileDialog, QFormLayout, QLabel, QWidget
 
-from napari_pml.types import AnnotationError
+from napari_pml.errors import AnnotationError
 from napari_pml.viewer.control.controller import Controller
 from napari_pml.viewer.control.mask_import import can_take_all, mask_in_view, take_mask, usable_layers
 from napari_pml.viewer.document.inputs import note_input

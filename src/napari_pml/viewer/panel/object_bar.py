@@ -31,7 +31,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_pml.types import BACKGROUND, AnnotationError
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND
 from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.control import objects
 from napari_pml.viewer.control.controller import Controller

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from drawn_video import jaccard
 from napari_pml import METHODS, Session, open_video
 from napari_pml.cli import app
-from napari_pml.embedding.embedder import load_embedder
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.weights import about_weights, bundled, load_weights, save_weights
 from napari_pml.errors import ExportError, WeightsError
 from napari_pml.methods.feelvos.matching import NOBODY

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from napari_pml import METHODS
 from napari_pml.cli import app
-from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.networks.side_network import SideNetwork
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.weights import bundled, digest, load_weights
 from napari_pml.errors import DatasetError, WeightsError
 from napari_pml.training.train_osvos import OsvosTrainConfig, OsvosTraining, contour_shares, train_osvos

@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from drawn_video import write_video
-from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.networks import deeplab
 from napari_pml.embedding.networks.resnet import ResNet18Trunk
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.weights import load_weights, save_weights
 from napari_pml.errors import DatasetError, WeightsError
 from napari_pml.evaluation.davis import find_sequences

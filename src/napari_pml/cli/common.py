@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from napari_pml.embedding.memory import keep_freed_memory
 from napari_pml.errors import PmlError
 
 app = typer.Typer(
@@ -22,6 +23,12 @@ app = typer.Typer(
 
 # One frame at a time needs few threads of Zarr's, each of which keeps some 50 MB.
 os.environ.setdefault("ZARR_THREADING__MAX_WORKERS", "2")
+
+
+@app.callback()
+def prepare_process() -> None:
+    """Make the process one that runs networks."""
+    keep_freed_memory()
 
 
 class Method(StrEnum):

@@ -83,7 +83,7 @@ def train(
     with clear_errors():
         from tqdm import tqdm
 
-        from napari_pml.embedding.embedder import choose_device
+        from napari_pml.embedding.device import choose_device
         from napari_pml.training.train import TrainConfig, run_training
         from napari_pml.training.train_feelvos import FeelvosTrainConfig, train_feelvos
         from napari_pml.training.train_osvos import OsvosTrainConfig, train_osvos

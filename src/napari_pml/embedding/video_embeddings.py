@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from napari_pml.embedding.cache import EmbeddingCache
-from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.read_ahead import ReadAhead
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.grid import grid_shape

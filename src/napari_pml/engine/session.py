@@ -15,8 +15,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from napari_pml.embedding.cache import EmbeddingCache
-from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
+from napari_pml.embedding.device import choose_device
 from napari_pml.embedding.networks.compact import CompactNet
+from napari_pml.embedding.protocol import Embedder
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.video_embeddings import MEMORY_BYTES, VideoEmbeddings
 from napari_pml.engine.propagation import Chain, chains, outward_from, way_to
 from napari_pml.engine.segmenter import Segmenter

@@ -24,7 +24,8 @@ import torch
 # isort: split
 import faiss  # after torch, see `neighbours.py`
 
-from napari_pml.embedding.embedder import choose_device, load_embedder
+from napari_pml.embedding.device import choose_device
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.engine.session import Session
 from napari_pml.errors import ExportError, PmlError
 from napari_pml.evaluation.davis import Sequence

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.embedding.weights import digest
 from napari_pml.grid import grid_shape, pad_to_cells

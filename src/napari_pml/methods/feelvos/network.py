@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.weights import about_weights, load_weights
 from napari_pml.errors import WeightsError
 from napari_pml.grid import pixel_counts

@@ -85,6 +85,9 @@ class Track:
         """Yield a new session for the video, and embed frame `view`; a job for the background."""
         from napari_pml import Session, open_video  # imports torch: not when the viewer starts
         from napari_pml.embedding.cache import users_cache
+        from napari_pml.embedding.memory import keep_freed_memory
+
+        keep_freed_memory()
 
         video, chosen = open_video(self.data, channel_axis=3 if self.image.rgb else None), preferences()
         session = Session(

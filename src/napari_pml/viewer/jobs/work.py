@@ -121,7 +121,7 @@ class Work:
         session = track.session
 
         def job() -> Iterator[None]:
-            from napari_pml.embedding.embedder import load_embedder
+            from napari_pml.embedding.registry import load_embedder
 
             session.embedder = load_embedder(name, session.device)
             _ = session.embeddings[t]

@@ -69,7 +69,7 @@ class SettingsForm(QCollapsible):
         if self._fields:
             return
         from napari_pml import METHODS
-        from napari_pml.embedding.embedder import EMBEDDERS, ENLARGEMENTS
+        from napari_pml.embedding.registry import EMBEDDERS, ENLARGEMENTS
 
         self._methods, self._networks = METHODS, [*EMBEDDERS]
         self._network = ComboBox(label="network", choices=lambda _: self._networks, tooltip="What describes the pixels")

@@ -1,0 +1,44 @@
+"""What an embedder is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+
+class Embedder(Protocol):
+    """Gives every cell of a frame a vector, without seeing any annotation.
+
+    Attributes:
+        name: as shown to people.
+        dim: D, length of the vectors.
+        stride: side of a cell in pixels.
+        fingerprint: changes whenever the vectors would; part of the key of every stored embedding.
+        weights: the file that it was loaded from, beside which further networks for these vectors may lie; None if
+            there is none.
+        device: where it runs.
+    """
+
+    name: str
+    dim: int
+    stride: int
+    fingerprint: str
+    weights: Path | None
+    device: torch.device
+
+    def to(self, device: torch.device) -> None:
+        """Move to another device."""
+
+    def embed(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Embed frames.
+
+        Args:
+            frames: (B, 3, H, W) float32 RGB in 0..1, any size.
+            t: (B,) float32, place of each frame in its video, -1 (first) to 1 (last).
+
+        Returns:
+            (B, D, h, w) float32 of length 1 over axis 1, h = ceil(H / stride), w = ceil(W / stride).
+        """
+        ...

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from napari_pml import open_video
 from napari_pml.cli import app
 from napari_pml.engine.session import Session
-from napari_pml.io.export import read_labels, write_mask_png
+from napari_pml.io.label_images import read_labels, write_mask_png
 from napari_pml.store.project import Project
 from napari_pml.store.project_record import Record
 

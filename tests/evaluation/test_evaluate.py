@@ -18,7 +18,7 @@ from napari_pml.embedding.registry import EMBEDDERS
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.evaluation.semi_supervised import make_setup, run_dataset
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from napari_pml.methods.pml.pml import PmlConfig
 
 

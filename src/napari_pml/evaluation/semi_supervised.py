@@ -31,7 +31,7 @@ from napari_pml.errors import ExportError, PmlError
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.evaluation.results import SequenceResult, Setup, Unscored, mask_path, record_path
-from napari_pml.io.export import write_mask_png
+from napari_pml.io.label_images import write_mask_png
 from napari_pml.methods.config import MethodConfig
 from napari_pml.video.video import open_video
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from napari_pml.errors import DatasetError
 from napari_pml.grid import IntensityScale
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from napari_pml.types import Labels
 from napari_pml.video.arrays import ARRAY_MODES, IMAGE_SUFFIXES, natural_order
 

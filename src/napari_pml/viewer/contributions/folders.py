@@ -37,7 +37,7 @@ def read_folder(path: str) -> list[LayerTuple]:
     Raises:
         VideoError: the images have different sizes, or one cannot be read.
     """
-    from napari_pml.io.export import are_masks  # imports torch
+    from napari_pml.io.label_images import are_masks
 
     folder = Path(path)
     images = _images(folder)
@@ -100,7 +100,7 @@ class LabelFolder:
 
     def _read(self, key: Any) -> None:
         """Read the files of the frames that `key` names."""
-        from napari_pml.io.export import read_labels  # imports torch
+        from napari_pml.io.label_images import read_labels
 
         times = np.arange(self.shape[0])[key[0] if isinstance(key, tuple) else key]
         for t in self._unread.intersection(np.unique(times).tolist()):

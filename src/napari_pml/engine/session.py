@@ -257,6 +257,13 @@ class Session:
         """
         project.check(self.video)
         project.claim(self)
+        try:
+            self._move_to(project)
+        except BaseException:
+            project.release(self)
+            raise
+
+    def _move_to(self, project: Project) -> None:
         with self._computing:
             masks = project.masks(self._confidence_grid)
             for t in np.flatnonzero(self.masks.revisions >= STALE).tolist():
@@ -273,6 +280,8 @@ class Session:
                     record = self.project.record
                     project.note(names=record.names, colours=record.colours, drawings=record.drawings)
                 project.save(self.annotations, self._segmenter.basis)
+                if self.project is not None:
+                    self.project.release(self)
                 self.masks, self.project = masks, project
 
     def annotate(self, t: int, labels: ArrayLike, *, complete: bool = False) -> bool:

@@ -109,15 +109,17 @@ def _earlier_work(image: Image) -> Iterator[Saved]:
     if not saved:
         return
     from napari_pml import open_video  # imports torch
-    from napari_pml.store.project import changed_frame, fingerprint, is_free
+    from napari_pml.store.project import is_free
+    from napari_pml.video.fingerprint import changed_frame, fingerprint
 
     try:
         video = open_video(video_data(image), channel_axis=3 if image.rgb else None)
         content = fingerprint(video)
     except VideoError:
         return  # who begins to work on it will be told
-    of_this = (s for s in saved if s.record.fingerprint == content and changed_frame(video, s.record) is None)
-    yield from [s for s in of_this if is_free(s.path)][:1]
+    same = (s for s in saved if s.record.fingerprint == content)
+    unchanged = (s for s in same if changed_frame(video, s.record.later, s.record.sizes) is None)
+    yield from [s for s in unchanged if is_free(s.path)][:1]
 
 
 def _read(offer: Saved) -> Iterator[tuple[Any, Any, Any]]:

@@ -110,6 +110,7 @@ class Feelvos:
             annotations,
             self._ids,
             thin=True,
+            imply=True,
             borrowed=borrowed.references(self._ids, device) if borrowed else None,
         )
         yield from ()

@@ -103,8 +103,8 @@ def load_detail_layers(path: Path, trained_on: str) -> tuple[DetailLayers, str]:
     state, fingerprint = load_weights(path, path.stem)
     if (embedder := about_weights(path).get("embedder")) != trained_on:
         raise WeightsError(
-            f"{path} was trained on embeddings of {embedder}, not of {trained_on}. Train it again with 'napari-pml train "
-            "--method pml --part mask-head', or move it away to work without it."
+            f"{path} was trained on embeddings of {embedder}, not of {trained_on}. Train it again, or move it away to "
+            "work without it."
         )
     layers = DetailLayers()
     prefix = DetailLayers.prefix

@@ -107,9 +107,18 @@ class NetworkEmbedder:
 class NetworkEmbedderWithDetails(NetworkEmbedder):
     """The same with an EfficientNet trunk, and a mask head beside its weights."""
 
-    def __init__(self, name: str, net: CompactNet, fingerprint: str, device: torch.device, weights: Path, head: Path):
-        """Embed with `net`; the layers for details are in `head`, the file of the mask head."""
-        self.head = head
+    def __init__(
+        self,
+        name: str,
+        net: CompactNet,
+        fingerprint: str,
+        device: torch.device,
+        weights: Path,
+        head: Path,
+        trunk: EfficientNetTrunk,
+    ):
+        """Embed with `net`, whose trunk is `trunk`; the layers for details are in `head`, the file of the mask head."""
+        self.head, self._trunk = head, trunk
         self._layers, self.details_fingerprint = load_detail_layers(head, fingerprint)
         super().__init__(name, net, fingerprint, device, weights)
 
@@ -123,7 +132,7 @@ class NetworkEmbedderWithDetails(NetworkEmbedder):
         """Embed frames with details, see `DetailedEmbedder`."""
         frames = pad_to_cells(frames.to(self.device), self.stride).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
-            half, quarter, fine, coarse = self._net.trunk.all_depths(frames)
+            half, quarter, fine, coarse = self._trunk.all_depths(frames)
             eighth = torch.cat([fine, coarse], 1)
             embeddings = self._net.head(eighth, t.to(self.device))
             details = self._layers.packed(half, quarter, eighth)
@@ -144,7 +153,7 @@ def network_embedder(name: str, path: Path, device: torch.device) -> Embedder:
     net, fingerprint = CompactNet.from_file(path)
     head = path.with_name(MASK_HEAD)
     if head.exists() and isinstance(net.trunk, EfficientNetTrunk):
-        return NetworkEmbedderWithDetails(name, net, fingerprint, device, path, head)
+        return NetworkEmbedderWithDetails(name, net, fingerprint, device, path, head, net.trunk)
     return NetworkEmbedder(name, net, fingerprint, device, path)
 
 

@@ -33,7 +33,6 @@ class VideoEmbeddings:
     there is one. Safe to use from several threads.
 
     Attributes:
-        has_details: whether frames have `features`.
         seconds: what the last frame took to read and to embed; None before.
     """
 
@@ -48,7 +47,6 @@ class VideoEmbeddings:
         self.video, self.embedder, self.cache = video, embedder, cache
         self.memory = MemoryStore(memory_bytes)
         self.disk = cache.open(video, embedder) if cache is not None else None
-        self.has_details = isinstance(embedder, DetailedEmbedder)
         self._kind = embedder.device.type  # of the embeddings on disk: another device rounds differently
         self._frames = ReadAhead(video)
         n_frames, height, width = video.shape
@@ -85,7 +83,7 @@ class VideoEmbeddings:
         return self._cells(t)[..., : self.embedder.dim]
 
     def features(self, t: int) -> FrameFeatures:
-        """Return the embeddings of frame t with the details, if the embedder has them, see `has_details`."""
+        """Return the embeddings of frame t with the details, if the embedder is a `DetailedEmbedder`."""
         return unpacked(self._cells(t))
 
     def _cells(self, t: int) -> torch.Tensor:
@@ -100,7 +98,8 @@ class VideoEmbeddings:
                 began = time.perf_counter()
                 frame = torch.from_numpy(self._frames.rgb(t)).permute(2, 0, 1)[None]
                 place = torch.tensor([2 * t / max(1, self._n_frames - 1) - 1.0])
-                embed = self.embedder.embed_with_details if self.has_details else self.embedder.embed
+                embedder = self.embedder
+                embed = embedder.embed_with_details if isinstance(embedder, DetailedEmbedder) else embedder.embed
                 exact = embed(frame, place)[0].permute(1, 2, 0)
                 embedding, details = exact.tensor_split([self.embedder.dim], 2)
                 cells = torch.cat([(embedding / UNIT).round() * UNIT, details], 2).half().cpu().contiguous()

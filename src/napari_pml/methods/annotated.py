@@ -67,7 +67,7 @@ class AnnotatedReferences:
         ids: Sequence[int],
         *,
         thin: bool,
-        imply: bool,
+        imply: bool = True,
         borrowed: ReferencePixels | None = None,
     ) -> ReferencePixels:
         """Return the references of all annotated frames, in the order of their keys.

@@ -110,7 +110,6 @@ class Feelvos:
             annotations,
             self._ids,
             thin=True,
-            imply=True,
             borrowed=borrowed.references(self._ids, device) if borrowed else None,
         )
         yield from ()

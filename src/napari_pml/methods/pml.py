@@ -159,7 +159,6 @@ class Pml:
             annotations,
             ids,
             thin=self._votes != "hard",
-            imply=True,
             borrowed=borrowed.references(ids, self.embeddings.embedder.device) if borrowed else None,
         )
         self._references = yield from self._compact(references)

@@ -86,4 +86,5 @@ def _curve(rng: np.random.Generator, region: Region) -> Region:
     end = len(inside) if inside.all() else int(inside.argmin())
     elsewhere = np.ones(region.shape, bool)
     elsewhere[tuple(curve[:end].T)] = False
-    return (distance_transform_edt(elsewhere) <= rng.uniform(0.5, 5)) & region
+    stroke: Region = (distance_transform_edt(elsewhere) <= rng.uniform(0.5, 5)) & region
+    return stroke

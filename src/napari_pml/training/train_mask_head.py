@@ -243,6 +243,7 @@ def features_of(net: MaskHead, embedder: CompactNet, frame: torch.Tensor, t: tor
     """Return what the head sees of a (3, H, W) frame at time t (), with gradients of its own layers only."""
     with torch.no_grad():
         frames = frame[None].contiguous(memory_format=torch.channels_last)
+        assert isinstance(embedder.trunk, EfficientNetTrunk)
         half, quarter, fine, coarse = embedder.trunk.all_depths(frames)
         eighth = torch.cat([fine, coarse], 1)
         embeddings = embedder.head(eighth, t[None])

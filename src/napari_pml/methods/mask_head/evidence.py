@@ -127,7 +127,7 @@ def labels_of_cells(shares: torch.Tensor) -> torch.Tensor:
 
 
 def distance_to_strokes(painted: torch.Tensor) -> torch.Tensor:
-    """Return how many cells each cell is from the nearest that is painted with each label; (L, h, w), inf if none is."""
+    """Return how many cells each cell is from the nearest painted one, (L, h, w); inf if none has that label."""
     distances = torch.full_like(painted, torch.inf)
     for label in painted.flatten(1).any(1).nonzero()[:, 0].tolist():
         elsewhere = (painted[label] == 0).cpu().numpy()

@@ -47,8 +47,8 @@ class Residual(nn.Module):
         y = self.depthwise(x)
         if self.expand is not None:
             y = self.expand(y)
-        y = self.project(F.relu(y))
-        return x + y
+        out: torch.Tensor = x + self.project(F.relu(y))
+        return out
 
 
 class MaskHead(nn.Module):
@@ -98,7 +98,8 @@ class MaskHead(nn.Module):
         x = self.blocks8(F.relu(x))
         x = self.frame4(features.detail[None]) + self.maps4(fine) + _doubled(self.up4(x))
         x = self.blocks4(F.relu(x))
-        return F.pixel_shuffle(self.logit(F.relu(x)), 2)[:, 0]
+        logits: torch.Tensor = F.pixel_shuffle(self.logit(F.relu(x)), 2)[:, 0]
+        return logits
 
 
 def load_mask_head(embedder: DetailedEmbedder) -> MaskHead:

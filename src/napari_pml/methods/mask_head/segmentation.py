@@ -112,7 +112,8 @@ class MaskHeadPml:
 
     def _elsewhere(self, t: int, finished: Sequence[FrameMask]) -> References:
         """Return the references of other frames: what is annotated there, and masks of frames with strokes."""
-        assert self._references is not None and self._annotations is not None, "learn() comes before segment()"
+        if self._references is None or self._annotations is None:
+            raise RuntimeError("learn() comes before segment()")
         others = self._references.frames != t
         matched, labels = [self._matched[others]], [self._references.labels[others, 0]]
         stroked = self._annotations.frames.keys() - self._annotations.complete
@@ -155,8 +156,8 @@ class MaskHeadPml:
 def _box(coarse: torch.Tensor) -> tuple[slice, slice]:
     """Return the rows and columns of cells where an object can be, with a margin.
 
-    It can be anywhere if it is painted on this frame; otherwise where it was before, and where the nearest references of
-    other frames are its own.
+    It can be anywhere if it is painted on this frame; otherwise where it was before, and where the nearest references
+    of other frames are its own.
 
     Args:
         coarse: (14, h, w), see `Evidence`.

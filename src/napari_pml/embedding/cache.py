@@ -16,10 +16,11 @@ from uuid import uuid4
 from napari_pml.download import cache_folder
 from napari_pml.embedding.embedder import DetailedEmbedder, Embedder, n_channels
 from napari_pml.embedding.stores import HEADER, LOCK, ZarrStore
+from napari_pml.errors import SettingsError
 from napari_pml.grid import grid_shape
-from napari_pml.types import UNREADABLE, SettingsError
-from napari_pml.video import Video
-from napari_pml.video_identity import identity
+from napari_pml.types import UNREADABLE
+from napari_pml.video.identity import identity
+from napari_pml.video.video import Video
 
 LIMIT_VARIABLE = "NAPARI_PML_CACHE_GB"
 """Environment variable with the limit of the cache in GB; 0 turns it off."""

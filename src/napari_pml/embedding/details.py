@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_pml.embedding.efficientnet import EfficientNetTrunk
+from napari_pml.embedding.networks.efficientnet import EfficientNetTrunk
 from napari_pml.embedding.weights import about_weights, load_weights
-from napari_pml.types import WeightsError
+from napari_pml.errors import WeightsError
 
 MASK_HEAD = "mask-head.safetensors"
 """Name of the file with the weights of a mask head, beside those of its embedder; the layers here are among them."""

@@ -13,14 +13,14 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from napari_pml.embedding.catalogue import CATALOGUE, find
-from napari_pml.embedding.compact import CompactNet, photographs, trained_trunk
 from napari_pml.embedding.details import MASK_HEAD, N_DETAILS, load_detail_layers
-from napari_pml.embedding.efficientnet import EfficientNetTrunk
 from napari_pml.embedding.enlarged import Enlarged
-from napari_pml.embedding.foundation import FoundationEmbedder
+from napari_pml.embedding.networks.compact import CompactNet, photographs, trained_trunk
+from napari_pml.embedding.networks.efficientnet import EfficientNetTrunk
+from napari_pml.embedding.networks.foundation import FoundationEmbedder
 from napari_pml.embedding.weights import bundled, digest
+from napari_pml.errors import DeviceError, WeightsError
 from napari_pml.grid import pad_to_cells
-from napari_pml.types import DeviceError, WeightsError
 
 DEEPLAB = "deeplab-resnet101"
 """The paper's network, but for the training of its head."""

@@ -14,7 +14,7 @@ from napari_pml.embedding.embedder import DetailedEmbedder, Embedder, n_channels
 from napari_pml.embedding.read_ahead import ReadAhead
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.grid import grid_shape
-from napari_pml.video import Video
+from napari_pml.video.video import Video
 
 UNIT = 2.0**-11
 """Components of embeddings are multiples of this. Their products then have 22 bits after the point, and sums of these

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_pml.export import read_labels
+from napari_pml.errors import DatasetError
 from napari_pml.grid import IntensityScale
-from napari_pml.types import DatasetError, Labels
-from napari_pml.video_arrays import ARRAY_MODES, IMAGE_SUFFIXES, natural_order
+from napari_pml.io.export import read_labels
+from napari_pml.types import Labels
+from napari_pml.video.arrays import ARRAY_MODES, IMAGE_SUFFIXES, natural_order
 
 FOLDS = 5
 """Number of folds for cross-validation."""

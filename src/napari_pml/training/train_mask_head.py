@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.details import DETAIL_STRIDE, FrameFeatures
-from napari_pml.embedding.efficientnet import EfficientNetTrunk
+from napari_pml.embedding.networks.compact import CompactNet
+from napari_pml.embedding.networks.efficientnet import EfficientNetTrunk
 from napari_pml.embedding.weights import bundled, load_weights
+from napari_pml.errors import WeightsError
 from napari_pml.methods.mask_head.evidence import (
     PreviousMask,
     References,
@@ -29,7 +30,7 @@ from napari_pml.training.interaction import corrections, first_strokes
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
 from napari_pml.training.material import content_of, find_footage, without_fold
 from napari_pml.training.train_feelvos import displaced
-from napari_pml.types import BACKGROUND, UNLABELLED, Labels, WeightsError
+from napari_pml.types import BACKGROUND, UNLABELLED, Labels
 
 MAX_OBJECTS = 3
 """Number of objects of a clip that are segmented; the others are background."""

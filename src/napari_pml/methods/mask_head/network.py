@@ -16,7 +16,7 @@ from torch import nn
 from napari_pml.embedding.details import CONTEXT, DETAIL, MASK_HEAD, DetailLayers, FrameFeatures
 from napari_pml.embedding.embedder import DetailedEmbedder
 from napari_pml.embedding.weights import load_weights
-from napari_pml.types import WeightsError
+from napari_pml.errors import WeightsError
 
 OUTPUT_STRIDE = 2
 """Side of a cell of the logits in pixels."""

@@ -18,7 +18,7 @@ from napari_pml.methods.annotated import AnnotatedReferences
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.mask_head.evidence import Evidence, PreviousMask, References, gather_evidence
 from napari_pml.methods.mask_head.network import MaskHead, scores_of
-from napari_pml.methods.method import LearningProgress
+from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import ReferencePixels
 from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask, Labels, Scores
 

@@ -10,7 +10,6 @@ from napari_pml.embedding.weights import save_weights
 from napari_pml.errors import WeightsError
 from napari_pml.methods.feelvos import network as feelvos_network
 from napari_pml.methods.feelvos.feelvos import PREVIOUS_FRAMES
-from napari_pml.methods.feelvos.matching import NOBODY
 from napari_pml.methods.feelvos.network import (
     FeelvosNet,
     distances_to_others,
@@ -18,6 +17,7 @@ from napari_pml.methods.feelvos.network import (
     load_network,
     shares_of_labels,
 )
+from napari_pml.methods.matching import NOBODY
 from napari_pml.types import FrameMask
 
 FEELVOS = METHODS["feelvos"]

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from napari_pml.methods.feelvos import matching
-from napari_pml.methods.feelvos.matching import NOBODY, distances_to, global_matching, local_matching
+from napari_pml.methods import matching
+from napari_pml.methods.matching import NOBODY, distances_to, global_matching, local_matching
 
 
 def random(*shape, seed=0, dtype=torch.float32):

@@ -12,8 +12,8 @@ from napari_pml.cli import app
 from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.weights import about_weights, bundled, load_weights, save_weights
 from napari_pml.errors import ExportError, WeightsError
-from napari_pml.methods.feelvos.matching import NOBODY
 from napari_pml.methods.feelvos.network import FeelvosNet
+from napari_pml.methods.matching import NOBODY
 from napari_pml.training.train_feelvos import (
     MAX_OBJECTS,
     FeelvosTrainConfig,

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from napari_pml.download import cache_folder
-from napari_pml.embedding.protocol import Embedder
+from napari_pml.embedding.protocol import DetailedEmbedder, Embedder, n_channels
 from napari_pml.embedding.stores import HEADER, LOCK, ZarrStore
 from napari_pml.errors import SettingsError
 from napari_pml.grid import grid_shape
@@ -88,12 +88,13 @@ class EmbeddingCache:
             "channels": video.n_channels,
             "channel_axis": video.channel_axis,
             "fingerprint": embedder.fingerprint,
+            "details": embedder.details_fingerprint if isinstance(embedder, DetailedEmbedder) else "",
             "device": embedder.device.type,
             "preprocessing": PREPROCESSING,
         }
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
         height, width = video.shape[1:]
-        size = (len(video), *grid_shape(height, width, embedder.stride), embedder.dim)
+        size = (len(video), *grid_shape(height, width, embedder.stride), n_channels(embedder))
         names = {"key": key, "name": video.name, "embedder": embedder.name}
         return ZarrStore(self.folder / key, size, names, self)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
+
+from napari_pml.embedding.details import N_DETAILS
 
 
 class Embedder(Protocol):
@@ -42,3 +44,25 @@ class Embedder(Protocol):
             (B, D, h, w) float32 of length 1 over axis 1, h = ceil(H / stride), w = ceil(W / stride).
         """
         ...
+
+
+@runtime_checkable
+class DetailedEmbedder(Embedder, Protocol):
+    """An embedder with a mask head, which sees more of a frame than its embedding.
+
+    Attributes:
+        head: file with the weights of the mask head.
+        details_fingerprint: changes whenever the details would.
+    """
+
+    head: Path
+    details_fingerprint: str
+
+    def embed_with_details(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Embed frames, see `embed`, and put the details behind the embeddings: (B, D + N_DETAILS, h, w) float32."""
+        ...
+
+
+def n_channels(embedder: Embedder) -> int:
+    """Return how many numbers are kept of a cell: the length of its embedding, and of its details if there are any."""
+    return embedder.dim + (N_DETAILS if isinstance(embedder, DetailedEmbedder) else 0)

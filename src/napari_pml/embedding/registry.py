@@ -10,7 +10,8 @@ import torch
 
 from napari_pml.embedding.catalogue import CATALOGUE, find
 from napari_pml.embedding.enlarged import Enlarged
-from napari_pml.embedding.networks.compact import CompactNet, NetworkEmbedder, photographs, trained_trunk
+from napari_pml.embedding.networks.compact import CompactNet, photographs, trained_trunk
+from napari_pml.embedding.networks.embedder import NetworkEmbedder, network_embedder
 from napari_pml.embedding.networks.foundation import FoundationEmbedder
 from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.weights import bundled, digest
@@ -21,8 +22,7 @@ DEEPLAB = "deeplab-resnet101"
 
 
 def _compact(device: torch.device) -> Embedder:
-    path = bundled(CompactNet.name)
-    return NetworkEmbedder(CompactNet.name, *CompactNet.from_file(path), device, path)
+    return network_embedder(CompactNet.name, bundled(CompactNet.name), device)
 
 
 def _deeplab(device: torch.device) -> Embedder:
@@ -68,7 +68,7 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
         return EMBEDDERS[name](device)
     path = Path(name).absolute()  # a project has to find it again from any folder
     if path.suffix == ".safetensors":
-        return NetworkEmbedder(str(path), *CompactNet.from_file(path), device, path)
+        return network_embedder(str(path), path, device)
     if (path / "config.json").exists():
         return FoundationEmbedder(str(path), path, device)
     raise WeightsError(

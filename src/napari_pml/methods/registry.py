@@ -13,7 +13,7 @@ from napari_pml.methods.pml.pml import PmlConfig
 
 METHODS: dict[str, MethodConfig] = {
     "pml": PmlConfig(),
-    "pml-paper": PmlConfig(k_strokes=1, votes_strokes="hard", context_frames=0),
+    "pml-paper": PmlConfig(mask_head=False, k_strokes=1, votes_strokes="hard", context_frames=0),
     "feelvos": FeelvosConfig(),
     "osvos": OsvosConfig(),
 }

@@ -16,7 +16,6 @@ from napari_pml.embedding.networks.compact import CompactNet
 from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.registry import load_embedder
 from napari_pml.errors import WeightsError
-from napari_pml.methods.feelvos.matching import NOBODY, global_matching, local_matching
 from napari_pml.methods.feelvos.network import (
     STRIDE,
     FeelvosNet,
@@ -25,6 +24,7 @@ from napari_pml.methods.feelvos.network import (
     network_beside,
     shares_of_labels,
 )
+from napari_pml.methods.matching import NOBODY, global_matching, local_matching
 from napari_pml.training.clips import ClipSampler
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
 from napari_pml.training.material import content_of, find_footage

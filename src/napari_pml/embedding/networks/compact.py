@@ -17,7 +17,7 @@ from napari_pml.embedding.networks.resnet import ResNet18Trunk
 from napari_pml.embedding.networks.trunk import Trunk
 from napari_pml.embedding.weights import load_weights
 from napari_pml.errors import WeightsError
-from napari_pml.grid import cell_coordinates, pad_to_cells
+from napari_pml.grid import cell_coordinates
 
 HIDDEN = 128
 """Channels between the two convolutions of the head (PML section 4.1: d = 128)."""
@@ -166,28 +166,3 @@ def photographs() -> torch.Tensor:
     """Return (B, 3, 256, 256) photographs in 0..1 that come with scikit-image: some typical frames."""
     pictures = (data.astronaut(), data.coffee(), data.chelsea(), data.rocket())
     return torch.from_numpy(np.stack([picture[:256, 64:320] for picture in pictures])).permute(0, 3, 1, 2) / 255
-
-
-class NetworkEmbedder:
-    """A trunk under the head of the paper, see `CompactNet`; in half precision on a GPU."""
-
-    stride = CompactNet.stride
-
-    def __init__(self, name: str, net: CompactNet, fingerprint: str, device: torch.device, weights: Path | None = None):
-        """Embed with `net`, whose weights, from the file `weights`, have a fingerprint."""
-        self.name, self._net, self.fingerprint, self.dim = name, net, fingerprint, net.dim
-        self.weights = weights
-        self.to(device)
-
-    def to(self, device: torch.device) -> None:
-        """Move to another device."""
-        self.device = device
-        self._net.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stub
-
-    @torch.inference_mode()
-    def embed(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Embed frames, see `Embedder.embed`."""
-        frames = pad_to_cells(frames.to(self.device), self.stride).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
-            embeddings: torch.Tensor = self._net(frames, t.to(self.device))
-        return embeddings.float()

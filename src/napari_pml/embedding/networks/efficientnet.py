@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_pml.embedding.networks.trunk import Trunk
+from napari_pml.embedding.networks.trunk import Trunk, same_grid
 
 PUBLISHED_STEM = "_conv_stem.weight"
 """A name that only published weights have."""
@@ -82,6 +82,7 @@ class EfficientNetTrunk(Trunk):
     """
 
     widths = (40, 112)
+    all_widths = (16, 24, 40, 112)
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,6 +97,17 @@ class EfficientNetTrunk(Trunk):
         """Return the features after block 4 and after block 10."""
         _, _, fine, coarse = self.four_depths(x)
         return fine, coarse
+
+    def all_depths(self, frames: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Compute the features that `forward` does, and before them those of strides 2 and 4.
+
+        Cells of these are centred on pixels 2 i + 1 and 4 i + 3.
+
+        Args:
+            frames: (B, 3, H, W) RGB in 0..1, H and W multiples of 8.
+        """
+        half, quarter, fine, coarse = self.four_depths((frames - self.mean) / self.std)
+        return half, quarter, *same_grid(fine, coarse)
 
     def four_depths(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Map (B, 3, H, W) standardised frames to the last features at strides 2, 4, 8 and 16."""

@@ -42,11 +42,17 @@ class Trunk(nn.Module, ABC):
         Returns:
             (B, C, H/8, W/8) of either depth, those of stride 16 brought up; C as `widths` says.
         """
-        fine, coarse = self.two_depths((frames - self.mean) / self.std)
-        if coarse.shape[-2:] == fine.shape[-2:]:
-            return fine, coarse
-        # Coarse cell j is centred on fine cell 2 j: bring it up corner to corner, then repeat the last cell if needed.
-        h, w = coarse.shape[-2:]
-        coarse = F.interpolate(coarse, size=(2 * h - 1, 2 * w - 1), mode="bilinear", align_corners=True)
-        missing = fine.shape[-1] - coarse.shape[-1], fine.shape[-2] - coarse.shape[-2]
-        return fine, F.pad(coarse, (0, missing[0], 0, missing[1]), mode="replicate")
+        return same_grid(*self.two_depths((frames - self.mean) / self.std))
+
+
+def same_grid(fine: torch.Tensor, coarse: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bring (B, C, h', w') features of stride 16 up to the grid of (B, C, h, w) features of stride 8, if they are not.
+
+    Coarse cell j is centred on fine cell 2 j.
+    """
+    if coarse.shape[-2:] == fine.shape[-2:]:
+        return fine, coarse
+    h, w = coarse.shape[-2:]
+    coarse = F.interpolate(coarse, size=(2 * h - 1, 2 * w - 1), mode="bilinear", align_corners=True)
+    missing = fine.shape[-1] - coarse.shape[-1], fine.shape[-2] - coarse.shape[-2]
+    return fine, F.pad(coarse, (0, missing[0], 0, missing[1]), mode="replicate")

@@ -19,7 +19,6 @@ from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import ALIKE, AnnotatedReferences, likeness
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
-from napari_pml.methods.feelvos.matching import NOBODY, global_matching, local_matching
 from napari_pml.methods.feelvos.network import (
     STRIDE,
     FeelvosNet,
@@ -28,6 +27,7 @@ from napari_pml.methods.feelvos.network import (
     network_beside,
     shares_of_labels,
 )
+from napari_pml.methods.matching import NOBODY, global_matching, local_matching
 from napari_pml.methods.neighbours import nearest
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import CORRECTION_ADVANTAGE, GIVEN, PAINTED, ReferencePixels

@@ -17,7 +17,7 @@ from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.weights import about_weights, load_weights
 from napari_pml.errors import WeightsError
 from napari_pml.grid import pixel_counts
-from napari_pml.methods.feelvos.matching import NOBODY
+from napari_pml.methods.matching import NOBODY
 from napari_pml.types import Labels
 
 STRIDE = 4

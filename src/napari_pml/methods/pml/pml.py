@@ -10,14 +10,18 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from napari_pml.embedding.protocol import DetailedEmbedder, Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.embedding.weights import digest
 from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import ALIKE, AnnotatedReferences, likeness
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
+from napari_pml.methods.mask_head.network import load_mask_head
+from napari_pml.methods.mask_head.segmentation import MaskHeadPml
 from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, vote
 from napari_pml.methods.pml.compaction import Compaction
-from napari_pml.methods.protocol import LearningProgress
+from napari_pml.methods.protocol import LearningProgress, Method
 from napari_pml.methods.references import PAINTED, ReferencePixels
 from napari_pml.methods.retrieval import Retrieval, nearest_of
 from napari_pml.methods.windows import tiles_with_a_choice
@@ -93,8 +97,25 @@ class PmlConfig(MethodConfig):
         },
     ] = True
 
-    def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Pml:
+    mask_head: Annotated[
+        bool,
+        {
+            "label": "mask head",
+            "tooltip": "A small network, guided by the nearest references, draws the masks, if there is one for the "
+            "embedder; otherwise the votes below decide, as in the paper.",
+        },
+    ] = True
+
+    def fingerprint(self, embedder: Embedder) -> str:
+        """Return that of the mask head, if there is one, see `MethodConfig`."""
+        head = digest(embedder.head) if self.mask_head and isinstance(embedder, DetailedEmbedder) else ""
+        return head + super().fingerprint(embedder)
+
+    def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Method:
         """Return the method for one video, see `MethodConfig`."""
+        embedder = embeddings.embedder
+        if self.mask_head and isinstance(embedder, DetailedEmbedder):
+            return MaskHeadPml(embeddings, borrowed, load_mask_head(embedder))
         return Pml(embeddings, self, borrowed)
 
 

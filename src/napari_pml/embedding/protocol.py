@@ -7,8 +7,6 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from napari_pml.embedding.details import N_DETAILS
-
 
 class Embedder(Protocol):
     """Gives every cell of a frame a vector, without seeing any annotation.
@@ -52,17 +50,19 @@ class DetailedEmbedder(Embedder, Protocol):
 
     Attributes:
         head: file with the weights of the mask head.
+        n_details: numbers that describe a cell beside its embedding.
         details_fingerprint: changes whenever the details would.
     """
 
     head: Path
+    n_details: int
     details_fingerprint: str
 
     def embed_with_details(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Embed frames, see `embed`, and put the details behind the embeddings: (B, D + N_DETAILS, h, w) float32."""
+        """Embed frames, see `embed`, and put the details behind the embeddings: (B, D + n_details, h, w) float32."""
         ...
 
 
 def n_channels(embedder: Embedder) -> int:
     """Return how many numbers are kept of a cell: the length of its embedding, and of its details if there are any."""
-    return embedder.dim + (N_DETAILS if isinstance(embedder, DetailedEmbedder) else 0)
+    return embedder.dim + (embedder.n_details if isinstance(embedder, DetailedEmbedder) else 0)

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.embedding.details import DETAIL_STRIDE, FrameFeatures
 from napari_pml.embedding.networks.compact import CompactNet
+from napari_pml.embedding.networks.details import DETAIL_STRIDE, FrameFeatures
 from napari_pml.embedding.networks.efficientnet import EfficientNetTrunk
 from napari_pml.embedding.weights import bundled, load_weights
 from napari_pml.errors import WeightsError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from napari_pml.embedding.details import MASK_HEAD, load_detail_layers
 from napari_pml.embedding.networks.compact import CompactNet
+from napari_pml.embedding.networks.details import MASK_HEAD, N_DETAILS, load_detail_layers
 from napari_pml.embedding.networks.efficientnet import EfficientNetTrunk
 from napari_pml.embedding.protocol import Embedder
 from napari_pml.grid import pad_to_cells
@@ -40,6 +40,8 @@ class NetworkEmbedder:
 
 class NetworkEmbedderWithDetails(NetworkEmbedder):
     """The same with an EfficientNet trunk, and a mask head beside its weights."""
+
+    n_details = N_DETAILS
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.embedding.details import FrameFeatures
+from napari_pml.embedding.networks.details import FrameFeatures
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.grid import pixel_counts
 from napari_pml.methods.adaptation import FinishedFrames

@@ -19,7 +19,8 @@ from napari_pml.viewer.document.lazy_frames import MaskFrames
 from napari_pml.viewer.document.prompts import can_annotate, video_data
 from napari_pml.viewer.document.track import Track, why_unsuitable
 from napari_pml.viewer.document.tracks import Tracks
-from napari_pml.viewer.jobs.work import Runner, Work
+from napari_pml.viewer.jobs.runner import Runner
+from napari_pml.viewer.jobs.work import Work
 
 if TYPE_CHECKING:
     from napari_pml import Session

@@ -12,7 +12,7 @@ from napari_pml.types import CONFIDENCE_STRIDE
 from napari_pml.viewer.control.controller import Controller
 from napari_pml.viewer.document import layers
 from napari_pml.viewer.document.lazy_frames import ConfidenceFrames, EmbeddingFrames, LazyFrames
-from napari_pml.viewer.jobs.work import Runner
+from napari_pml.viewer.jobs.runner import Runner
 
 if TYPE_CHECKING:
     from napari_pml import Session

@@ -19,7 +19,7 @@ from napari_pml.viewer.document.inputs import inputs_of
 from napari_pml.viewer.document.lazy_frames import MaskFrames
 from napari_pml.viewer.document.prompts import video_data, video_shape
 from napari_pml.viewer.document.track import Track
-from napari_pml.viewer.jobs.work import Runner
+from napari_pml.viewer.jobs.runner import Runner
 
 
 class Projects:

@@ -10,7 +10,7 @@ from napari_pml.viewer.jobs.problems import Job
 
 if TYPE_CHECKING:
     from napari_pml import Session
-    from napari_pml.viewer.jobs.work import Runner
+    from napari_pml.viewer.jobs.runner import Runner
 
 
 class Preparation:

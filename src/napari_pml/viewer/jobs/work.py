@@ -5,35 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from napari_pml.viewer.document.track import Track, session_in
 from napari_pml.viewer.jobs.preparation import Preparation
 from napari_pml.viewer.jobs.problems import Problems
 from napari_pml.viewer.jobs.progress import Learning, Progress
+from napari_pml.viewer.jobs.runner import Runner
 
 if TYPE_CHECKING:
     from napari_pml import FrameMask, Session
     from napari_pml.methods.config import MethodConfig
     from napari_pml.methods.protocol import LearningProgress
-
-
-class Runner(Protocol):
-    """What is needed of `Background`."""
-
-    def start(
-        self, job: Callable[[], Iterator[Any]], receive: Callable[[Any], None], ended: Callable[[], None]
-    ) -> None:
-        """Run a job in place of the one before."""
-
-    def quit(self) -> None:
-        """Stop the job at its next yield."""
-
-    def soon(self, callback: Callable[[], None]) -> None:
-        """Call back when things have been quiet for a moment."""
-
-    def when_quiet(self, callback: Callable[[], None]) -> None:
-        """Call back after a longer moment, if no job is running then."""
 
 
 class Work:

@@ -157,5 +157,5 @@ def test_split_channels_are_combined_and_chosen(make_napari_viewer, qtbot, recor
     panel.channels.click()
     panel.findChild(ChannelDialog).accept()
     qtbot.wait_until(lambda: panel.images.currentText() == "dapi+gfp")
-    assert panel.controller.track.image is viewer.layers["dapi+gfp"]
+    assert panel.controller.document.image is viewer.layers["dapi+gfp"]
     panel.background.drain()

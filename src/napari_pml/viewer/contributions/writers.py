@@ -19,7 +19,8 @@ from napari_pml.errors import ExportError
 from napari_pml.viewer.colours import palette
 from napari_pml.viewer.contributions.readers import LayerTuple
 from napari_pml.viewer.document.inputs import inputs_of, read_from_array
-from napari_pml.viewer.document.results import TRACK_NAMES, as_video, calibration_of, names_of
+from napari_pml.viewer.document.metadata import TRACK_NAMES
+from napari_pml.viewer.document.results import as_video, calibration_of, names_of
 
 _SUFFIXES = {"labels": ".png", "image": ".tif", "tracks": ".csv", "points": ".csv", "shapes": ".csv"}
 

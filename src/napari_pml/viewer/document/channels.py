@@ -14,7 +14,8 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from napari_pml.viewer.document.inputs import READ_FROM, read_from
+from napari_pml.viewer.document.inputs import read_from
+from napari_pml.viewer.document.metadata import READ_FROM
 from napari_pml.viewer.document.prompts import video_data
 
 if TYPE_CHECKING:

@@ -87,11 +87,12 @@ class MaskDialog(QDialog):
         super().done(result)
 
     def _take_named(self, path: Path, found: NamedLabels) -> None:
-        track = self._controller.track
-        note_input(track.image, path)
-        taken = track.objects if track.is_drawn_on else ()  # object 1 is there from the beginning, for the first stroke
+        document = self._controller.document
+        note_input(document.image, path)
+        # Object 1 is there from the beginning, for the first stroke.
+        taken = document.objects if document.is_drawn_on else ()
         try:
-            named = found.renumbered(dict.fromkeys(taken, "") | track.names)
+            named = found.renumbered(dict.fromkeys(taken, "") | document.names)
         except AnnotationError as error:
             show_error(str(error))
         else:

@@ -89,10 +89,15 @@ class Controller:
     # What the person chooses
 
     @property
+    def chosen(self) -> VideoDocument:
+        """The chosen video, where there is one."""
+        assert self.document is not None
+        return self.document
+
+    @property
     def frame(self) -> int:
         """The frame of the chosen video that is in view."""
-        assert self.document is not None
-        return self.document.frame
+        return self.chosen.frame
 
     def choose_image(self, image: Image | None) -> None:
         """Work on another video; strokes and results of the one before stay and are found again later."""
@@ -106,7 +111,7 @@ class Controller:
             self._choose(None)
         else:
             self._choose(self._documents.get(image) or self._documents.open(image))
-            for layer in self.document.sources:
+            for layer in self.chosen.sources:
                 self._draw_label(layer)
             self._step_inside()
             self._bring_into_view()
@@ -304,18 +309,17 @@ class Controller:
         self.jobs.preparation.postpone()
 
     def _on_edited(self, painted: set[int] | None) -> None:
-        assert self.document is not None
         if painted is not None:
             if self._sync():  # before the window is drawn again
                 return
-            self.document.sources.mark_dirty(painted)  # a script's stroke is reported before it is in the layer
+            self.chosen.sources.mark_dirty(painted)  # a script's stroke is reported before it is in the layer
         self.flush_soon()
 
     def _on_label(self, layer: Layer, label: int) -> None:
         """Follow the label that the person chose among napari's own controls."""
         if label != self.label and layer is self.viewer.layers.selection.active:
             self.label = label
-            self.document.note_label(label)
+            self.chosen.note_label(label)
             self.changed.emit()
 
     def _on_video_replaced(self, old: VideoDocument) -> None:
@@ -337,24 +341,22 @@ class Controller:
 
     def _adopt(self, layer: Layer, empty: bool = False) -> None:
         """Take a layer's content as annotations, and go on with the present object there."""
-        assert self.document is not None
-        self.document.adopt(layer, empty)
+        self.chosen.adopt(layer, empty)
         self._draw_label(layer)
 
     def _draw_label(self, layer: Layer) -> None:
         """Draw as the present object in a layer."""
-        assert self.document is not None
-        layers.choose_label(layer, self.label, self.document.appearance.colour(self.label))
+        layers.choose_label(layer, self.label, self.chosen.appearance.colour(self.label))
 
     def _bring_into_view(self) -> None:
         """Show the chosen video; a hidden layer is not left to be drawn in."""
-        assert self.document is not None
-        self.document.sources.clear_views()  # what is drawn anew because it is shown again has not changed
-        self._documents.bring_into_view(self.document)
-        self.document.sources.note_views()
+        document = self.chosen
+        document.sources.clear_views()  # what is drawn anew because it is shown again has not changed
+        self._documents.bring_into_view(document)
+        document.sources.note_views()
         active = self.viewer.layers.selection.active
         if active is not None and not active.visible:
-            self.viewer.layers.selection.active = self.document.image
+            self.viewer.layers.selection.active = document.image
 
     def _take_tool(self) -> None:
         """What is drawn with a tool shall be seen."""
@@ -412,9 +414,8 @@ class Controller:
             self.jobs.open(self.document)
 
     def _on_learned(self, document: VideoDocument, names: Mapping[int, str]) -> None:
-        assert document.session is not None
         document.names.update({label: name for label, name in names.items() if label not in document.names})
-        document.objects |= set(document.session.object_ids)
+        document.objects |= set(document.live_session.object_ids)
         if document is self.document:
             self._work()
 
@@ -423,7 +424,7 @@ class Controller:
         if document.masks_removed or document not in self._documents:  # a job that was stopped had yielded this
             return
         if document.masks is None:
-            layers.insert_below(document.new_mask_layer(), list(document.sources), self.viewer.layers)
+            layers.insert_below(document.new_mask_layer(), document.sources, self.viewer.layers)
         elif document is self.document or t is None:
             document.refresh_masks(t)
 

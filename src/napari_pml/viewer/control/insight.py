@@ -16,9 +16,9 @@ from napari_pml.viewer.document.lazy_frames import ConfidenceFrames, EmbeddingFr
 from napari_pml.viewer.jobs.runner import Runner
 
 if TYPE_CHECKING:
-    from napari_pml import Session
     from napari_pml.methods.reference_map import ReferenceMap
     from napari_pml.methods.references import ReferencePixels
+    from napari_pml.viewer.document.session import SessionLike
 
 Look = Literal["confidence", "embedding"]
 
@@ -56,7 +56,9 @@ class Insight:
     def can_show(self, look: Look) -> bool:
         """Tell whether there is something to show."""
         document = self._controller.document
-        return self._session is not None and (look == "embedding" or document.has_masks)
+        if document is None or document.session is None:
+            return False
+        return look == "embedding" or document.has_masks
 
     def shows(self, look: Look) -> bool:
         """Tell whether a layer is there for the chosen video."""
@@ -64,20 +66,19 @@ class Insight:
 
     def show(self, look: Look, wanted: bool) -> None:
         """Add a layer, or take it away."""
-        shown, document, layer = self._controller.viewer.layers, self._controller.document, self._layer(look)
+        shown, layer = self._controller.viewer.layers, self._layer(look)
         if layer is not None and not wanted:
             shown.remove(layer)
         elif layer is None and wanted and self.can_show(look):
-            image = document.image
+            document = self._controller.chosen
+            image, session = document.image, document.live_session
             if look == "confidence":
                 style = {"colormap": _UNSURE, "contrast_limits": _CONFIDENCE_RANGE, "opacity": 0.7}
-                layer = layers.new_cell_layer(
-                    ConfidenceFrames(document.session), image, look, CONFIDENCE_STRIDE, **style
-                )
+                layer = layers.new_cell_layer(ConfidenceFrames(session), image, look, CONFIDENCE_STRIDE, **style)
                 layers.insert_below(layer, document.sources, shown)
             else:
-                stride = document.session.embedder.stride
-                layer = layers.new_cell_layer(EmbeddingFrames(document.session), image, look, stride, rgb=True)
+                stride = session.embedder.stride
+                layer = layers.new_cell_layer(EmbeddingFrames(session), image, look, stride, rgb=True)
                 layers.insert_below(layer, list(shown)[shown.index(image) + 1 :], shown)
             self.refresh()
 
@@ -105,8 +106,9 @@ class Insight:
             self._make_map(session, references)
 
     @property
-    def _session(self) -> Session | None:
-        return self._controller.document and self._controller.document.session
+    def _session(self) -> SessionLike | None:
+        document = self._controller.document
+        return document.session if document is not None else None
 
     def _layer(self, look: str) -> Image | None:
         document = self._controller.document
@@ -127,8 +129,8 @@ class Insight:
 
         self._embedding_runner.start(job, lambda _: layer.refresh(highlight=False, extent=False), lambda: None)
 
-    def _make_map(self, session: Session, references: ReferencePixels | None) -> None:
-        if references is None:
+    def _make_map(self, session: SessionLike | None, references: ReferencePixels | None) -> None:
+        if references is None or session is None:
             self._map_runner.quit()
             self._show_map(None)
             return

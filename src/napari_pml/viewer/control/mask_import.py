@@ -17,7 +17,7 @@ from napari_pml.viewer.document.prompts import can_annotate, video_shape
 
 def usable_layers(controller: Controller) -> list[Labels]:
     """Return the layers that could be a mask: (Y, X), or (T, Y, X) as the video; the plugin's own result too."""
-    document = controller.document
+    document = controller.chosen
     shape = video_shape(document.image)
     return [
         layer
@@ -31,7 +31,7 @@ def usable_layers(controller: Controller) -> list[Labels]:
 
 def can_take_all(controller: Controller, layer: Labels) -> bool:
     """Tell whether a layer could be the annotation of all frames on which it holds something."""
-    return can_annotate(layer, controller.document.image) and not layers.is_mask_layer(layer)
+    return can_annotate(layer, controller.chosen.image) and not layers.is_mask_layer(layer)
 
 
 def mask_in_view(controller: Controller, layer: Labels) -> np.ndarray:
@@ -53,7 +53,7 @@ def take_mask(
     Raises:
         AnnotationError: the mask is empty, has another size, or holds numbers that cannot be objects.
     """
-    document, t = controller.document, controller.frame
+    document, t = controller.chosen, controller.frame
     size = video_shape(document.image)[1:]
     if mask.shape != size:
         raise AnnotationError(

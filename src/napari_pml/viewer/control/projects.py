@@ -98,9 +98,11 @@ class Projects:
 
     def _moved(self, document: VideoDocument, old: Any) -> None:
         if document.masks is not None:
-            document.masks.data = MaskFrames(document.session)
+            document.masks.data = MaskFrames(document.live_session)
             document.masks.editable = False
-        autosave.remember(document.session.project.path)
+        project = document.live_session.project
+        assert project is not None
+        autosave.remember(project.path)
         if old is not None:
             old.close()
             if old.path.parent == autosave.folder():  # all of it is in the new project
@@ -142,8 +144,8 @@ def _move(document: VideoDocument, path: Path, inputs: Iterable[Path]) -> Iterat
     from napari_pml.store.project import Project
 
     Inputs(inputs).check(path)
-    session = document.session
+    session = document.live_session
     old = session.project
-    new = Project.create(path, session.video, document.image.source.path or (old and old.record.path))
+    new = Project.create(path, session.video, document.image.source.path or (old.record.path if old else None))
     session.keep_in(new)
     yield old

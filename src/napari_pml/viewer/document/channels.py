@@ -55,7 +55,8 @@ class Plane:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(T, Y, X)."""
-        return tuple(int(self.data.shape[axis]) for axis in self.axes)
+        n_frames, height, width = (int(self.data.shape[axis]) for axis in self.axes)
+        return n_frames, height, width
 
     def limits(self) -> tuple[float, float]:
         """Return the intensities that become black and white: the layer's own, or those of some frames of this plane.
@@ -93,6 +94,7 @@ class PlaneFrames:
         """Return frame `t`, 0..T-1, as (H, W, C)."""
         if not self.is_rgb:
             (grey,) = self._planes
+            assert grey is not None
             return grey.frame(t)[..., None]
         frame = np.zeros(self.shape[1:], np.uint8)
         for channel, (plane, (low, high)) in enumerate(zip(self._planes, self._limits, strict=True)):

@@ -61,7 +61,7 @@ class VideoDocument:
         """Return the document of an image layer; a new one if there is none of what it shows now."""
         document = cls.existing(image)
         if document is None or document.data is not video_data(image):
-            document = cls(image, document and document.appearance)
+            document = cls(image, document.appearance if document is not None else None)
             image.metadata[DOCUMENT] = document
         return document
 
@@ -127,6 +127,12 @@ class VideoDocument:
             self.appearance.restore_colours(session.project.record.colours)
             self.apply_colours()
 
+    @property
+    def live_session(self) -> SessionLike:
+        """The session, where there is one."""
+        assert self.session is not None
+        return self.session
+
     def end_session(self) -> None:
         """Let go of the session; the next one is opened from the image's project."""
         if self.session is not None and self.session.project is not None:
@@ -145,8 +151,7 @@ class VideoDocument:
             AnnotationError: a layer holds something that cannot be an annotation.
             ProjectError: what is new could not be saved.
         """
-        assert self.session is not None
-        project = self.session.project
+        session, project = self.live_session, self.live_session.project
         if project is not None:
             project.note(names=dict(self.names), colours=self.appearance.chosen_rgb)
             if self.is_dirty:
@@ -157,7 +162,7 @@ class VideoDocument:
                 frames[t] = labels
         finally:  # what is drawn on other frames counts
             self.objects |= self.sources.note_told(frames) - {BACKGROUND}
-            changed = self.session.annotate_frames(frames, complete=self.complete & frames.keys())
+            changed = session.annotate_frames(frames, complete=self.complete & frames.keys())
         if project is not None:
             project.flush()
         return changed
@@ -225,7 +230,7 @@ class VideoDocument:
 
     def new_mask_layer(self) -> Labels:
         """Return a new layer that shows the masks of the session, in the objects' colours."""
-        self.masks = layers.new_mask_layer(MaskFrames(self.session), self.image)
+        self.masks = layers.new_mask_layer(MaskFrames(self.live_session), self.image)
         self.appearance.apply(self.masks)
         return self.masks
 
@@ -233,7 +238,7 @@ class VideoDocument:
         """Show the mask of frame `t`, or of all frames, as it is now."""
         assert self.masks is not None
         if getattr(self.masks.data, "session", None) is not self.session:
-            self.masks.data = MaskFrames(self.session)
+            self.masks.data = MaskFrames(self.live_session)
             self.masks.editable = False
         elif t in (None, self.frame):
             self.masks.refresh(thumbnail=False, highlight=False, extent=False)
@@ -263,14 +268,12 @@ class VideoDocument:
 
     def is_stale(self, t: int) -> bool:
         """Whether frame `t` has no mask of the present annotations."""
-        assert self.session is not None
-        return bool(self.session.masks.revisions[t] < self.session.annotations.revision)
+        return bool(self.live_session.masks.revisions[t] < self.live_session.annotations.revision)
 
     @property
     def frames_done(self) -> int:
         """How many frames have a mask of the present annotations."""
-        assert self.session is not None
-        return int(self.data.shape[0]) - len(self.session.stale_frames())
+        return int(self.data.shape[0]) - len(self.live_session.stale_frames())
 
 
 def why_unsuitable(image: Image) -> str | None:

@@ -45,6 +45,8 @@ def _place_of(data: Any) -> str | Path | None:
     """Return where an array is read from: those of this plugin, memory maps, and Zarr arrays on disk know it."""
     root = getattr(getattr(data, "store", None), "root", None)
     if root is not None:
-        return Path(root) / data.path
+        return Path(root) / str(data.path)
     video = getattr(data, "video", None)
-    return getattr(video, "path", None) or getattr(data, "folder", None) or getattr(data, "filename", None)
+    known: str | Path | None = getattr(video, "path", None) or getattr(data, "folder", None)
+    filename: str | Path | None = getattr(data, "filename", None)
+    return known or filename

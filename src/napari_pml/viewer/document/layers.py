@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -110,10 +111,10 @@ def drop_document(image: Image) -> None:
 
 def is_mask_layer(layer: Layer) -> bool:
     """Tell whether a layer shows results of the plugin."""
-    return layer.metadata.get(ROLE, (None, None))[0] == "masks"
+    return bool(layer.metadata.get(ROLE, (None, None))[0] == "masks")
 
 
-def insert_below(layer: Layer, others: list[Layer], shown: LayerList) -> None:
+def insert_below(layer: Layer, others: Iterable[Layer], shown: LayerList) -> None:
     """Add a layer below all `others` that are shown; the active layer stays active."""
     active = shown.selection.active
     shown.insert(min((shown.index(other) for other in others), default=len(shown)), layer)
@@ -168,7 +169,7 @@ def repaint(layer: Labels, t: int, where: NDArray[np.bool_], label: int | NDArra
     if not len(y):
         return
     try:
-        layer.data_setitem((np.full(len(y), t), y, x), label if np.isscalar(label) else label[y, x])
+        layer.data_setitem((np.full(len(y), t), y, x), label[y, x] if isinstance(label, np.ndarray) else label)
     except (NotImplementedError, TypeError, ValueError) as error:  # dask, read-only arrays
         raise AnnotationError(
             f"What layer '{layer.name}' holds can be read but not changed. Untick it under 'Annotation layers'; "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_pml.types import STALE
 
 if TYPE_CHECKING:
-    from napari_pml import Session
+    from napari_pml.viewer.document.session import SessionLike
 
 
 class State(IntEnum):
@@ -50,7 +50,7 @@ class Overview:
     complete: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, session: Session) -> Overview:
+    def of(cls, session: SessionLike) -> Overview:
         """Return what is known now; a few operations on arrays of T numbers, whatever has changed."""
         annotations, revisions = session.annotations, session.masks.revisions
         states = np.full(len(revisions), State.NONE, np.uint8)

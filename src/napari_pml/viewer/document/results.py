@@ -44,9 +44,10 @@ def calibration_of(scale: Iterable[float], units: Iterable[Any], data: Any) -> C
     elif video is not None:
         times = video.times
     if all(unit.is_compatible_with("meter") for unit in of_pixel):
-        size = tuple(float((n * unit).to(of_pixel[-1]).magnitude) for n, unit in zip(pixel, of_pixel, strict=True))
-        return Calibration(seconds, size, str(of_pixel[-1]), times)
-    return Calibration(seconds, tuple(map(float, pixel)) if pixel != [1, 1] else None, times=times)
+        height, width = (float((n * u).to(of_pixel[-1]).magnitude) for n, u in zip(pixel, of_pixel, strict=True))
+        return Calibration(seconds, (height, width), str(of_pixel[-1]), times)
+    height, width = map(float, pixel)
+    return Calibration(seconds, (height, width) if (height, width) != (1, 1) else None, times=times)
 
 
 def measured(

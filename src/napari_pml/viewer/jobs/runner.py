@@ -17,7 +17,7 @@ class Runner(Protocol):
     def quit(self) -> None:
         """Stop the job at its next yield."""
 
-    def soon(self, callback: Callable[[], None]) -> None:
+    def soon(self, callback: Callable[[], object]) -> None:
         """Call back when things have been quiet for a moment."""
 
     def when_quiet(self, callback: Callable[[], None]) -> None:

@@ -128,8 +128,7 @@ class SegmentationJobs:
 
     def segment(self, document: VideoDocument) -> None:
         """Segment the frame in view and, when propagating, all others."""
-        session, t, whole, config = document.session, document.frame, self.propagating, self.config
-        assert session is not None
+        session, t, whole, config = document.live_session, document.frame, self.propagating, self.config
         done = document.frames_done if config in (None, session.config) else 0  # other settings begin anew
         progress = Progress(len(session.video), done) if whole or self.progress is not None else None
 
@@ -161,8 +160,7 @@ class SegmentationJobs:
 
     def clear(self, document: VideoDocument) -> None:
         """Throw a document's masks away."""
-        session = document.session
-        assert session is not None
+        session = document.live_session
 
         def job() -> Iterator[None]:
             session.masks.clear()
@@ -171,7 +169,7 @@ class SegmentationJobs:
         self.propagating, self.paused, self.progress = False, False, None
         self._start(job, lambda _: self.masks_changed.emit(document, None), self._ended)
 
-    def soon(self, callback: Callable[[], None]) -> None:
+    def soon(self, callback: Callable[[], object]) -> None:
         """Call back when things have been quiet for a moment: something has happened that may want work."""
         self.preparation.postpone()
         self._runner.soon(callback)

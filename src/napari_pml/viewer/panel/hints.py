@@ -32,7 +32,7 @@ def hint(controller: Controller) -> str:
 
 def status(controller: Controller) -> str:
     """Return which network runs where, what it takes for frames that it has not seen, and whether it looks at them."""
-    session = controller.document and controller.document.session
+    session = controller.document.session if controller.document is not None else None
     if not session:
         return ""
     device = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}.get(session.device.type, session.device.type)

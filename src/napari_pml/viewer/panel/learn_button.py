@@ -32,7 +32,8 @@ class LearnButton(QPushButton):
 
     @property
     def _borrows(self) -> bool:
-        session = self._controller.document and self._controller.document.session
+        document = self._controller.document
+        session = document.session if document is not None else None
         return session is not None and session.borrowed is not None
 
     def _clicked(self) -> None:

@@ -35,10 +35,11 @@ class LookInside(QCollapsible):
         self._unmark.timeout.connect(self._marker.remove)
 
         self.boxes: dict[Look, QCheckBox] = {}
-        for look, text, tip in (
+        looks: tuple[tuple[Look, str, str], ...] = (
             ("confidence", "Confidence: where it is unsure", "Red where labels compete, clear where one is sure"),
             ("embedding", "Embedding: what it sees", "What looks alike to the network has the same colour"),
-        ):
+        )
+        for look, text, tip in looks:
             box = self.boxes[look] = QCheckBox(text, toolTip=tip)
             box.clicked.connect(lambda wanted, look=look: self._insight.show(look, wanted))
             self.addWidget(box)
@@ -68,9 +69,10 @@ class LookInside(QCollapsible):
 
     def _go_to(self, number: int) -> None:
         points = self._insight.map
+        assert points is not None
         t = int(points.frames[number])
         if t >= 0:  # and not of another video
-            self._marker.show(self._controller.document.image, t, *points.pixels[number].tolist())
+            self._marker.show(self._controller.chosen.image, t, *points.pixels[number].tolist())
             self._unmark.start()
 
 

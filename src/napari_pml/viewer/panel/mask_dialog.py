@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
@@ -87,7 +87,7 @@ class MaskDialog(QDialog):
         super().done(result)
 
     def _take_named(self, path: Path, found: NamedLabels) -> None:
-        document = self._controller.document
+        document = self._controller.chosen
         note_input(document.image, path)
         # Object 1 is there from the beginning, for the first stroke.
         taken = document.objects if document.is_drawn_on else ()
@@ -98,7 +98,7 @@ class MaskDialog(QDialog):
         else:
             self._take(named.labels, named.names)
 
-    def _take(self, mask: NDArray, names: Mapping[int, str] = MappingProxyType({})) -> None:
+    def _take(self, mask: NDArray[Any], names: Mapping[int, str] = MappingProxyType({})) -> None:
         try:
             take_mask(self._controller, mask, complete=self.complete.isChecked(), names=names)
         except AnnotationError as error:

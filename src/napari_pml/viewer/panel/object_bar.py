@@ -36,6 +36,7 @@ from napari_pml.types import BACKGROUND
 from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.control import objects
 from napari_pml.viewer.control.controller import Controller
+from napari_pml.viewer.document.document import VideoDocument
 from napari_pml.viewer.panel.object_model import SWATCH, ObjectModel, Role, Row, swatch
 
 _ROWS_IN_VIEW = 8
@@ -209,14 +210,14 @@ class ObjectBar(QWidget):
 
     def _recolour(self) -> None:
         selected = self.selected  # which may be others when the dialog is closed, since work goes on
-        first = self._controller.document.appearance.colour(min(selected))
+        first = self._controller.chosen.appearance.colour(min(selected))
         colour = QColorDialog.getColor(QColor.fromRgbF(*first), self, "Colour of the object")
         if colour.isValid():
             self._try(lambda document: objects.recolour(document, selected, colour.getRgbF()))
             self._controller.flush_soon()
 
     def _hide(self) -> None:
-        hidden = self._controller.document.appearance.hidden
+        hidden = self._controller.chosen.appearance.hidden
         self._try(lambda document: objects.set_hidden(document, self.selected, not self.selected <= hidden))
 
     def _merge(self) -> None:
@@ -232,15 +233,15 @@ class ObjectBar(QWidget):
 
     def _agreed(self, labels: set[int], question: str) -> bool:
         """Ask before more than one frame is changed."""
-        n = len(objects.frames_with(self._controller.document, labels))
+        n = len(objects.frames_with(self._controller.chosen, labels))
         if n < 2:
             return True
         answer = QMessageBox.question(self, "Segment video", f"{question}, on {n} frames?")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
-    def _try(self, change: Callable) -> None:
+    def _try(self, change: Callable[[VideoDocument], object]) -> None:
         """Change the document; if it cannot be, say why; show what has become of it."""
-        document = self._controller.document
+        document = self._controller.chosen
         try:
             change(document)
         except AnnotationError as error:

@@ -68,7 +68,7 @@ class SaveBar(QWidget):
             self.place.setText(f"Your work is saved in {project.path.name}.")
 
     def _choose_place(self) -> None:
-        image = self._controller.document.image
+        image = self._controller.chosen.image
         suggestion = str(folder_of(image) / f"{image.name}{SUFFIX}")
         chosen, _ = QFileDialog.getSaveFileName(self, "Save project as", suggestion, f"Project (*{SUFFIX})")
         if chosen:

@@ -55,13 +55,14 @@ class ResultsBox(QCollapsible):
     def refresh(self) -> None:
         """Allow what is possible now."""
         document = self._controller.document
-        ready = document is not None and document.session is not None and bool(document.session.masks.finished)
-        self.table.setEnabled(ready and not self._busy and document.masks is not None)
+        session = document.session if document is not None else None
+        ready = session is not None and bool(session.masks.finished) and not self._busy
+        self.table.setEnabled(ready and document is not None and document.masks is not None)
         for button in (self.tracks, self.save):
-            button.setEnabled(ready and not self._busy)
+            button.setEnabled(ready)
 
     def _table(self) -> None:
-        document = self._controller.document
+        document = self._controller.chosen
         said = f"For every frame: Save masks... as .csv{_caveats(document)}"
 
         def done(table: pd.DataFrame) -> None:
@@ -72,11 +73,11 @@ class ResultsBox(QCollapsible):
             _open_table(self._viewer)
             show_info(said)
 
-        masks, calibration, names = document.session.masks, _calibration(document), dict(document.names)
+        masks, calibration, names = document.live_session.masks, _calibration(document), dict(document.names)
         self._run("measuring", lambda: measured(masks, calibration, names), done)
 
     def _tracks(self) -> None:
-        document = self._controller.document
+        document = self._controller.chosen
         caveats = _caveats(document)
 
         def done(table: pd.DataFrame) -> None:
@@ -84,15 +85,15 @@ class ResultsBox(QCollapsible):
             if caveats:
                 show_info(f"Tracks of all masks{caveats}")
 
-        masks, calibration, names = document.session.masks, _calibration(document), dict(document.names)
+        masks, calibration, names = document.live_session.masks, _calibration(document), dict(document.names)
         self._run("tracks", lambda: tracked(masks, calibration, names), done)
 
     def _save(self) -> None:
-        document = self._controller.document
+        document = self._controller.chosen
         path = ask_where(self, folder_of(document.image), f"{document.image.name} masks")
         if path is None:
             return
-        session, calibration, inputs = document.session, _calibration(document), inputs_of(self._viewer.layers)
+        session, calibration, inputs = document.live_session, _calibration(document), inputs_of(self._viewer.layers)
         names, colormap = dict(document.names), object_colormap(document.appearance.colours)
 
         def work() -> None:
@@ -123,8 +124,9 @@ def _open_table(viewer: ViewerModel) -> None:
 
 def _caveats(document: VideoDocument) -> str:
     """Return how many frames have no finished mask, or one of earlier annotations, to be said with a result."""
-    finished, n_frames = document.session.masks.finished, document.session.masks.shape[0]
-    earlier = len(set(finished).intersection(document.session.stale_frames()))
+    session = document.live_session
+    finished, n_frames = session.masks.finished, session.masks.shape[0]
+    earlier = len(set(finished).intersection(session.stale_frames()))
     empty = n_frames - len(finished)
     text = f"; {empty} of {n_frames} frames have no finished mask and are empty: propagate first" if empty else ""
     return text + (f"; {earlier} of {len(finished)} masks are from before the last change" if earlier else "")

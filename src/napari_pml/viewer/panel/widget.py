@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtWidgets import (
@@ -48,11 +49,14 @@ from napari_pml.viewer.panel.timeline import Timeline
 class SegmentationWidget(QWidget):
     """Choose a video, paint strokes, propagate."""
 
-    def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: F821, UP037  (napari reads this name)
+    def __init__(
+        self,
+        napari_viewer: "napari.viewer.Viewer",  # type: ignore[name-defined]  # noqa: F821, UP037  (napari reads it)
+    ) -> None:
         """Show the panel for a viewer."""
         super().__init__()
         # napari passes a proxy whose layers are other objects than those in its events
-        viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.background = Background()
         self.controller = Controller(viewer, self.background)
         self.activity = Activity()
@@ -95,11 +99,12 @@ class SegmentationWidget(QWidget):
         tools = QHBoxLayout(self.tools)
         tools.setContentsMargins(0, 0, 0, 0)
         self._tool_buttons: dict[Kind, QPushButton] = {}
-        for kind, tip in (
+        tools_offered: tuple[tuple[Kind, str], ...] = (
             ("brush", "Paint strokes, fill areas, erase (a Labels layer)"),
             ("points", "Click on objects (a Points layer)"),
             ("shapes", "Outline areas, draw lines (a Shapes layer)"),
-        ):
+        )
+        for kind, tip in tools_offered:
             button = self._tool_buttons[kind] = QPushButton(kind.capitalize(), toolTip=tip, checkable=True)
             button.clicked.connect(lambda _, kind=kind: self._draw_with(kind))
             tools.addWidget(button)
@@ -243,13 +248,14 @@ class SegmentationWidget(QWidget):
             self.progress.setValue(progress.done)
             at_work = work.propagating or work.learning is not None
             self.progress_text.setText(str(progress) if at_work else progress.counted + ", paused" * work.paused)
-        self.activity.show(progress if work.propagating else None)
+        self.activity.show(work.progress if work.propagating else None)
         session = document and document.session
         self.timeline.show_frames(Overview.of(session) if session else None, self.controller.frame if session else 0)
 
     def _list_sources(self) -> None:
         document, layers = self.controller.document, self.controller.candidates()
-        shown = [(layer, layer.name, layer in document.sources) for layer in layers]
+        sources = document.sources if document is not None else ()
+        shown = [(layer, layer.name, layer in sources) for layer in layers]
         if shown == self._shown_sources:
             return
         self._shown_sources = shown

@@ -23,6 +23,8 @@ from napari_pml.errors import ProjectError
 from napari_pml.io.label_images import read_labels, write_mask_png
 from napari_pml.store.project import Project
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that begin as copies")
 
 FRAMES, MASKS = draw_video(n_frames=6, height=48, width=64)

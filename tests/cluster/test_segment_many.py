@@ -35,6 +35,8 @@ from napari_pml.errors import ClusterError, JobsError, WeightsError
 from napari_pml.io.export import export_masks
 from napari_pml.io.label_images import RECORD, read_labels, write_mask_png
 
+pytestmark = pytest.mark.slow
+
 COMPACT = Network("compact", "cpu")
 
 

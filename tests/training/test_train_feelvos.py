@@ -25,6 +25,8 @@ from napari_pml.training.train_feelvos import (
     train_feelvos,
 )
 
+pytestmark = pytest.mark.slow
+
 SMALL = FeelvosTrainConfig(steps=3, clips=3, clips_per_step=1, height=64, width=64)
 
 

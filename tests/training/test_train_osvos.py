@@ -15,6 +15,8 @@ from napari_pml.embedding.weights import bundled, digest, load_weights
 from napari_pml.errors import DatasetError, WeightsError
 from napari_pml.training.train_osvos import OsvosTrainConfig, OsvosTraining, contour_shares, train_osvos
 
+pytestmark = pytest.mark.slow
+
 SMALL = OsvosTrainConfig(steps=4, frames_per_step=1, height=64, width=80)
 CPU = torch.device("cpu")
 

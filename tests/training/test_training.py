@@ -29,6 +29,8 @@ from napari_pml.training.material import find_footage
 from napari_pml.training.train import TrainConfig, Trainer, run_training
 from small_networks import random_resnet101
 
+pytestmark = pytest.mark.slow
+
 SMALL = TrainConfig(steps=3, height=64, width=64, clips_per_step=1, anchors=32)
 
 

@@ -48,7 +48,7 @@ def first_strokes(truth: Labels, tool: Tool, *, background: bool = False) -> Lab
 
     Args:
         truth: (H, W) uint16 true labels, 0 = background.
-        tool: one scribble or one click on each; a click, too, on what is too thin for a scribble.
+        tool: scribbles or one click on each.
         background: mark the background too.
 
     Returns:
@@ -57,10 +57,7 @@ def first_strokes(truth: Labels, tool: Tool, *, background: bool = False) -> Lab
     painted = np.full_like(truth, UNLABELLED)
     for label in np.unique(truth):
         if label or background:
-            region = truth == label
-            _paint(painted, region, label, tool)
-            if not painted[region].any():
-                _paint(painted, region, label, "click")
+            _paint(painted, truth == label, label, tool)
     return painted
 
 
@@ -82,9 +79,9 @@ def correction(mask: Labels, truth: Labels, tool: Tool) -> Labels:
     if tool == "scribble":
         for label in np.unique(truth):
             _paint(painted, (truth == label) & (mask != label), label, tool)
-    if not painted.any():
+    else:
         region = _largest(np.where(mask == truth, -1, truth.astype(np.int32)))
-        _paint(painted, region, truth[region].max(initial=0), "click")
+        _paint(painted, region, truth[region].max(initial=0), tool)
     return painted
 
 

@@ -297,3 +297,14 @@ def test_hundreds_of_objects_do_not_need_hundreds_of_frames_of_memory(make):
     session.annotate(0, truth, complete=True)
     labels = session.segment(1).labels
     assert np.mean([jaccard(labels == n, truth == n) for n in range(1, 49)]) > 0.8
+
+
+def test_an_object_that_appears_later_is_followed_from_there(make, drawn):
+    """Frame 0 is complete and calls the square background; a stroke on a later frame makes an object of it."""
+    frames, masks = drawn
+    session = make(frames)
+    session.annotate(0, np.where(masks[0] == 1, 1, 0), complete=True)
+    session.annotate(4, line(masks.shape[1:], 2, slice(28, 33), slice(93, 107)))
+    list(session.propagate(4))
+    assert all(jaccard(session.masks[t].labels == 2, masks[t] == 2) > 0.8 for t in range(4, 8))
+    assert all(jaccard(session.masks[t].labels == 1, masks[t] == 1) > 0.8 for t in range(8))

@@ -14,7 +14,7 @@ from napari_pml.embedding.details import FrameFeatures
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.grid import pixel_counts
 from napari_pml.methods.adaptation import FinishedFrames
-from napari_pml.methods.annotated import AnnotatedReferences
+from napari_pml.methods.annotated import AnnotatedReferences, contradicted
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.mask_head.evidence import Evidence, PreviousMask, References, gather_evidence
 from napari_pml.methods.mask_head.network import MaskHead, scores_of
@@ -66,13 +66,14 @@ class MaskHeadPml:
         ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
         if ids != self._ids:
             self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE)
-        self._references = self._gather(
+        references = self._gather(
             annotations,
             ids,
             thin=True,
             imply=False,
             borrowed=borrowed.references(ids, device) if borrowed else None,
         )
+        self._references = references.select(~contradicted(references, annotations.complete))
         self._matched = self.net.matched(self._references.embeddings)
         yield from ()
 

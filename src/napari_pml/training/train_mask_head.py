@@ -145,7 +145,7 @@ class Lesson:
         self.matched = cache(self._matched)
 
     def _features(self, t: int) -> FrameFeatures:
-        return features_of(self.net, self.embedder, self.clip.frames[t], self.clip.t[t])
+        return features_of(self.net, self.embedder, self.clip, t)
 
     def _matched(self, t: int) -> torch.Tensor:
         matched: torch.Tensor = self.net.matched(self.features(t).embeddings.permute(1, 2, 0))
@@ -257,14 +257,14 @@ class Lesson:
         return mask_loss(logits, torch.from_numpy(shown.astype(np.int64)))
 
 
-def features_of(net: MaskHead, embedder: CompactNet, frame: torch.Tensor, t: torch.Tensor) -> FrameFeatures:
-    """Return what the head sees of a (3, H, W) frame at time t (), with gradients of its own layers only."""
+def features_of(net: MaskHead, embedder: CompactNet, clip: Clip, t: int) -> FrameFeatures:
+    """Return what the head sees of frame t of a clip, with gradients of its own layers only."""
     with torch.no_grad():
-        frames = frame[None].contiguous(memory_format=torch.channels_last)
+        frames = clip.frames[t, None].contiguous(memory_format=torch.channels_last)
         assert isinstance(embedder.trunk, EfficientNetTrunk)
         half, quarter, fine, coarse = embedder.trunk.all_depths(frames)
         eighth = torch.cat([fine, coarse], 1)
-        embeddings = embedder.head(eighth, t[None])
+        embeddings = embedder.head(eighth, clip.t[t, None], clip.place[t, None])
     context, detail = net.layers(half, quarter, eighth)
     return FrameFeatures(embeddings[0], context[0], detail[0])
 

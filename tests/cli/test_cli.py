@@ -316,7 +316,7 @@ def test_train_adapts_to_videos_and_stills(run, tmp_path, drawn):
     [
         (["{tmp}"], "no training material"),
         (["{tmp}/stills", "--from", "{tmp}/gone.safetensors"], "no weights"),
-        (["{tmp}/stills", "--method", "osvos", "--loss", "standard_triplet"], "leave out --loss"),
+        (["{tmp}/stills", "--network", "osvos", "--loss", "standard_triplet"], "leave out --loss"),
     ],
 )
 def test_mistakes_in_training_are_explained(run, tmp_path, drawn, args, says):

@@ -147,7 +147,7 @@ def test_a_stopped_run_goes_on_where_it_was(dataset, fresh, tmp_path, monkeypatc
 
 
 def test_the_command_line_trains_a_network_that_is_used_beside_its_embedder(dataset, fresh, tmp_path, drawn):
-    command = ["train", str(dataset), "--method", "feelvos", "--from", str(fresh), "--steps", "1"]
+    command = ["train", str(dataset), "--network", "feelvos", "--from", str(fresh), "--steps", "1"]
     result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "run"), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     with (tmp_path / "run" / "log.csv").open(newline="") as file:

@@ -110,7 +110,7 @@ def test_weights_of_another_network_and_videos_without_objects(dataset, tmp_path
 
 
 def test_the_command_line_trains_it(dataset, tmp_path):
-    arguments = ["train", str(dataset), "--out", str(tmp_path / "run"), "--method", "osvos", "--steps", "1"]
+    arguments = ["train", str(dataset), "--out", str(tmp_path / "run"), "--network", "osvos", "--steps", "1"]
     result = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
     assert result.exit_code == 0, result.output
     embedder = load_embedder(str(tmp_path / "run" / "compact.safetensors"), CPU)

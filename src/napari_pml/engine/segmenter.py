@@ -17,7 +17,7 @@ from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import CELL_BITS, explicit_background
 from napari_pml.refinement.guided_filter import Refiner
-from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, UNLABELLED, Annotations, FrameMask
+from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, UNLABELLED, Annotations, FrameMask, Scores
 
 Result = TypeVar("Result")
 
@@ -96,10 +96,13 @@ class Segmenter:
         else:
             while self._learn(annotations):
                 pass
-            scores = self.method.segment(t, finished)
-            labels = self._refine(t, scores, self.config.refine)
-            shares = scores.values.amax(0).clamp_max(1)
-            confidence = resize_cells(shares, scores.stride, grid, CONFIDENCE_STRIDE).cpu().numpy()
+            found = self.method.segment(t, finished)
+            if isinstance(found, Scores):
+                labels = self._refine(t, found, self.config.refine)
+                shares, stride = found.values.amax(0).clamp_max(1), found.stride
+            else:
+                labels, shares, stride = found.labels, torch.from_numpy(found.confidence), 1
+            confidence = resize_cells(shares, stride, grid, CONFIDENCE_STRIDE).cpu().numpy()
         if t in annotations.frames:  # what is painted is law
             painted = explicit_background(annotations, t)
             labels = np.where(painted == UNLABELLED, labels, np.where(painted == BACKGROUND, 0, painted))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from napari_pml.errors import SettingsError
+from napari_pml.methods.cells.cells import CellsConfig
 from napari_pml.methods.config import MethodConfig, with_values
 from napari_pml.methods.feelvos.feelvos import FeelvosConfig
 from napari_pml.methods.osvos.osvos import OsvosConfig
@@ -16,9 +17,10 @@ METHODS: dict[str, MethodConfig] = {
     "pml-paper": PmlConfig(mask_head=False, k_strokes=1, votes_strokes="hard", context_frames=0),
     "feelvos": FeelvosConfig(),
     "osvos": OsvosConfig(),
+    "cells": CellsConfig(),
 }
 """Named settings: PML as we recommend it, and as the paper has it (k = 5, hard votes, online adaptation, no
-context); FEELVOS; OSVOS."""
+context); FEELVOS; OSVOS; many cells."""
 
 DEFAULT = METHODS["pml"]
 

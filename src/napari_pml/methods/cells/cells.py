@@ -1,7 +1,7 @@
 """Cells: motion takes every mask to the next frame, and a watershed from its inner part finds where the cell ends now.
 
-What is cell and what is not, a network says that knows all of them as one object, and the image's intensities and edges;
-which of these is to be trusted, an annotated frame shows.
+What is cell and what is not, a network says that knows all of them as one object, and so do the image's intensities and
+edges; which of these is to be trusted, an annotated frame shows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from napari_pml.errors import SettingsError
 from napari_pml.grid import upsample
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.cells.landscape import Frame, Landscape, Threshold
-from napari_pml.methods.cells.seeds import SEED_DEPTH, corrected, diameter_of, distance_inside, eroded
+from napari_pml.methods.cells.seeds import SEED_DEPTH, corrected, diameter_of, eroded
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.motion import Motion
 from napari_pml.methods.pml.pml import PmlConfig
@@ -30,6 +30,9 @@ from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask, Lab
 
 CELL = 1
 """The object that all cells are to the network."""
+
+SQUARE = 1.5
+"""Side of the squares in which the foreground of an annotated frame is found from the others, in median diameters."""
 
 STROKE_REACH = 0.5
 """A cell that is painted on this frame ends at most so far from the strokes, as a share of the median diameter."""
@@ -120,7 +123,8 @@ class Cells:
             moved = corrected(self._motion.moved(known.astype(np.uint16), t, previous[0].t), painted)
             landscape = self._landscape or Landscape("network", Threshold(1, 0.5), diameter_of(moved))
         else:
-            moved, landscape = corrected(np.zeros_like(painted), painted), Landscape("network", Threshold(1, 0.5), math.inf)
+            moved = corrected(np.zeros_like(painted), painted)
+            landscape = Landscape("network", Threshold(1, 0.5), math.inf)
         seeds = np.where(painted == UNLABELLED, eroded(moved, SEED_DEPTH), np.where(painted == BACKGROUND, 0, painted))
         labels = landscape.cells(frame, moved, seeds.astype(np.uint16))
         return PixelLabels(labels, stability(moved, labels))
@@ -136,17 +140,19 @@ class Cells:
         return np.asarray(pixels.cpu().numpy(), np.float32)
 
     def _unseen_foreground(self, annotations: Annotations, t: int) -> NDArray[np.float32]:
-        """Return the foreground of an annotated frame, each half of it found by what is annotated on the other half."""
-        found, width = [], annotations.shape[2]
-        halves = slice(0, width // 2), slice(width // 2, width)
-        for half in halves:
-            labels = np.where(annotations.frames[t] == UNLABELLED, BACKGROUND, annotations.frames[t])
-            labels[:, half] = UNLABELLED
-            other = Annotations(annotations.shape).with_frame(t, labels)
-            for _ in self._foreground.learn(_as_one(other)):
-                pass
-            found.append(self._cellness(t, [])[:, half] if CELL in _as_one(other).object_ids else np.zeros_like(labels[:, half], np.float32))
-        return np.concatenate(found, 1)
+        """Return the foreground of an annotated frame, where every other square is found from what is around it."""
+        labels = np.where(annotations.frames[t] == UNLABELLED, BACKGROUND, annotations.frames[t])
+        side = max(1, round(SQUARE * diameter_of(np.where(labels == BACKGROUND, 0, labels))))
+        rows, columns = (np.arange(n) // side for n in labels.shape)
+        odd = (rows[:, None] + columns) % 2 == 1
+        found = np.zeros(labels.shape, np.float32)
+        for hidden in (odd, ~odd):
+            shown = _as_one(Annotations(annotations.shape).with_frame(t, np.where(hidden, UNLABELLED, labels)))
+            if CELL in shown.object_ids:
+                for _ in self._foreground.learn(shown):
+                    pass
+                found[hidden] = self._cellness(t, [])[hidden]
+        return found
 
 
 def stability(moved: Labels, labels: Labels) -> NDArray[np.float32]:

@@ -90,7 +90,8 @@ class Landscape:
         found = {}
         for mode in get_args(Mode):
             landscape = cls(mode, threshold, diameter)
-            found[mode] = float(np.mean([mean_iou(landscape.cells(frame, h, eroded(h, SEED_DEPTH)), labels) for h in harmed]))
+            restored = (landscape.cells(frame, mask, eroded(mask, SEED_DEPTH)) for mask in harmed)
+            found[mode] = float(np.mean([mean_iou(mask, labels) for mask in restored]))
         return cls(max(found, key=found.__getitem__), threshold, diameter), found
 
     def cells(self, frame: Frame, moved: Labels, seeds: Labels) -> Labels:

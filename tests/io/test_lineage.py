@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
 from napari_pml.errors import ExportError
+from napari_pml.io.calibration import Calibration
 from napari_pml.io.ctc import export_ctc
 from napari_pml.io.lineage import Track, find_parents, find_tracks
+from napari_pml.io.measure import measure, summary
 from napari_pml.store.masks import MaskStore
 from napari_pml.types import FrameMask
 
@@ -73,3 +76,12 @@ def test_the_challenges_folder(tmp_path):
     assert not tifffile.imread(folder / "mask005.tif").any()  # has no mask yet
     with pytest.raises(ExportError, match="exists already"):
         export_ctc(masks, folder)
+
+
+def test_the_table_names_parents():
+    masks = MaskStore((6, *SIZE), (3, 4))
+    for mask in DIVISION:
+        masks.put(mask)
+    table = pd.concat(measure(masks, Calibration()), ignore_index=True)
+    assert table.groupby("object")["parent"].unique().explode().to_dict() == {1: 0, 2: 0, 3: 1, 4: 1}
+    assert summary(table)["parent"].tolist() == [0, 0, 1, 1]

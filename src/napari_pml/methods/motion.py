@@ -71,7 +71,7 @@ def dense_flow(frame: NDArray[np.float32], earlier: NDArray[np.float32]) -> NDAr
         finally:
             cv2.setNumThreads(n_threads)
     if scale < 1:
-        flow = cv2.resize(flow, (width, height)) * np.float32([width / size[0], height / size[1]])
+        flow = cv2.resize(flow, (width, height)) * np.array([width / size[0], height / size[1]])
     return np.asarray(flow, np.float32)
 
 

@@ -20,6 +20,7 @@ from napari_pml.errors import SettingsError
 from napari_pml.grid import upsample
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.cells.landscape import Frame, Landscape, Threshold
+from napari_pml.methods.cells.newcomers import Kind, new_numbers, with_newcomers
 from napari_pml.methods.cells.seeds import SEED_DEPTH, corrected, diameter_of, eroded
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.motion import Motion
@@ -50,6 +51,14 @@ class CellsConfig(MethodConfig):
     refine: Annotated[
         Literal["none"], {"label": "outlines", "tooltip": "A watershed draws them: there is nothing to refine."}
     ] = "none"
+    find_new: Annotated[
+        bool,
+        {
+            "label": "find new cells",
+            "tooltip": "What looks like the annotated cells becomes a new object; a cell that divides ends, and two "
+            "begin. Annotate all cells of one frame completely.",
+        },
+    ] = False
 
     def fingerprint(self, embedder: Embedder) -> str:
         """Return that of the method that tells cells from background, see `MethodConfig`."""
@@ -66,7 +75,7 @@ class CellsConfig(MethodConfig):
                 "The method cells follows what is annotated on this video; it cannot learn from other videos. "
                 "Choose another method, or annotate a frame."
             )
-        return Cells(embeddings, FOREGROUND.make(embeddings, None))
+        return Cells(embeddings, FOREGROUND.make(embeddings, None), find_new=self.find_new)
 
 
 class Cells:
@@ -75,17 +84,21 @@ class Cells:
     order: Literal["any", "outward"] = "outward"
     uses_embeddings = True
 
-    def __init__(self, embeddings: VideoEmbeddings, foreground: Method):
+    def __init__(self, embeddings: VideoEmbeddings, foreground: Method, *, find_new: bool = False):
         """Segment frames of the video with these embeddings.
 
         Args:
             embeddings: of the video.
             foreground: tells cells from background.
+            find_new: cells that nobody has annotated become objects, once a frame is complete.
         """
+        self._find_new = find_new
         self._embeddings, self._foreground = embeddings, foreground
         self._motion = Motion(embeddings.video)
         self._annotations: Annotations | None = None
         self._landscape: Landscape | None = None
+        self._kind: Kind | None = None
+        self._largest = 0  # number of an object on the first complete frame
 
     @property
     def references(self) -> ReferencePixels | None:
@@ -96,12 +109,15 @@ class Cells:
         """Learn what cells look like, and on the first complete frame how they are told from each other."""
         shown = (t for t in sorted(annotations.complete) if set(np.unique(annotations.frames[t])) - {0, BACKGROUND})
         t = next(shown, None)
-        self._landscape = None
+        self._landscape = self._kind = None
         if t is not None:
             frame = Frame(self._intensity(t), self._unseen_foreground(annotations, t))
             yield LearningProgress(1, 2)
-            labels = annotations.frames[t]
-            self._landscape, _ = Landscape.fitted(frame, np.where(labels == BACKGROUND, 0, labels).astype(np.uint16))
+            labels = np.where(annotations.frames[t] == BACKGROUND, np.uint16(0), annotations.frames[t])
+            self._landscape, _ = Landscape.fitted(frame, labels)
+            if self._find_new:
+                self._kind = Kind.fitted(frame, labels, self._landscape.threshold)
+                self._largest = int(labels.max())
         self._annotations = annotations
         yield from self._foreground.learn(_as_one(annotations))
 
@@ -119,15 +135,25 @@ class Cells:
         previous = [finished[-1]] if len(finished) else []
         frame = Frame(self._intensity(t), self._cellness(t, [_mask_as_one(mask) for mask in previous]))
         if previous:
-            known = np.where(np.isin(previous[0].labels, self._annotations.object_ids), previous[0].labels, 0)
-            moved = corrected(self._motion.moved(known.astype(np.uint16), t, previous[0].t), painted)
+            moved = corrected(self._motion.moved(self._known(previous[0].labels), t, previous[0].t), painted)
             landscape = self._landscape or Landscape("network", Threshold(1, 0.5), diameter_of(moved))
         else:
             moved = corrected(np.zeros_like(painted), painted)
             landscape = Landscape("network", Threshold(1, 0.5), math.inf)
         seeds = np.where(painted == UNLABELLED, eroded(moved, SEED_DEPTH), np.where(painted == BACKGROUND, 0, painted))
         labels = landscape.cells(frame, moved, seeds.astype(np.uint16))
+        if previous and self._kind is not None:
+            numbers = new_numbers(t, len(self._embeddings.video), self._largest, backwards=t < previous[0].t)
+            labels = with_newcomers(self._kind, frame, moved, labels, numbers)
         return PixelLabels(labels, stability(moved, labels))
+
+    def _known(self, labels: Labels) -> Labels:
+        """Return a mask without the objects that have been deleted since."""
+        assert self._annotations is not None
+        known = np.isin(labels, self._annotations.object_ids)
+        if self._kind is not None:
+            known |= labels > self._largest
+        return np.where(known, labels, np.uint16(0))
 
     def _intensity(self, t: int) -> NDArray[np.float32]:
         return np.asarray(np.sqrt(self._embeddings.video.rgb(t).mean(-1)), np.float32)
@@ -163,7 +189,7 @@ def stability(moved: Labels, labels: Labels) -> NDArray[np.float32]:
     )
     ious = both / np.maximum(1, before + after - both)
     ious[0] = 1
-    return np.minimum(ious[moved], ious[labels]).astype(np.float32)
+    return np.asarray(np.minimum(ious[moved], ious[labels]), np.float32)
 
 
 def _as_one(annotations: Annotations) -> Annotations:

@@ -38,6 +38,7 @@ class Method(StrEnum):
     pml_paper = "pml-paper"
     feelvos = "feelvos"
     osvos = "osvos"
+    cells = "cells"
 
 
 MethodName = Annotated[Method, typer.Option("--method", help="How to segment.")]

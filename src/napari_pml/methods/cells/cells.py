@@ -35,9 +35,6 @@ CELL = 1
 SQUARE = 1.5
 """Side of the squares in which the foreground of an annotated frame is found from the others, in median diameters."""
 
-STROKE_REACH = 0.5
-"""A cell that is painted on this frame ends at most so far from the strokes, as a share of the median diameter."""
-
 FOREGROUND = PmlConfig()
 """The method that tells cells from background."""
 
@@ -136,12 +133,13 @@ class Cells:
         frame = Frame(self._intensity(t), self._cellness(t, [_mask_as_one(mask) for mask in previous]))
         if previous:
             moved = corrected(self._motion.moved(self._known(previous[0].labels), t, previous[0].t), painted)
-            landscape = self._landscape or Landscape("network", Threshold(1, 0.5), diameter_of(moved))
+            landscape = self._landscape or Landscape("both", Threshold(1, 0.5), diameter_of(moved))
         else:
             moved = corrected(np.zeros_like(painted), painted)
-            landscape = Landscape("network", Threshold(1, 0.5), math.inf)
-        seeds = np.where(painted == UNLABELLED, eroded(moved, SEED_DEPTH), np.where(painted == BACKGROUND, 0, painted))
-        labels = landscape.cells(frame, moved, seeds.astype(np.uint16))
+            landscape = Landscape("both", Threshold(1, 0.5), math.inf)
+        seeds = np.where(painted == UNLABELLED, eroded(moved, SEED_DEPTH), painted)
+        strokes = (painted != UNLABELLED) & (painted != BACKGROUND)
+        labels = landscape.cells(frame, moved, seeds, strokes if strokes.any() else None)
         if previous and self._kind is not None:
             numbers = new_numbers(t, len(self._embeddings.video), self._largest, backwards=t < previous[0].t)
             labels = with_newcomers(self._kind, frame, moved, labels, numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
 from napari_pml.methods.cells.seeds import SEED_DEPTH, diameter_of, distance_inside, eroded
-from napari_pml.types import Labels
+from napari_pml.types import BACKGROUND, Labels
 
 Mode = Literal["moved", "intensity", "network", "edges", "wide edges", "both", "wide both"]
 """What says where a cell ends: its moved mask as it is; a threshold of intensity; the network's foreground; edges of
@@ -20,8 +21,14 @@ the image, fine or wide; these together with edges of the network's foreground."
 REACH = 0.2
 """A cell ends at most so far from its moved mask, as a share of the median diameter."""
 
-WIDTHS = {"edges": 1.0, "both": 1.0, "wide edges": 2.0, "wide both": 2.0}
-"""Standard deviation in pixels of the Gaussian before edges are looked for."""
+STROKE_REACH = 0.6
+"""A cell that is painted ends at most so far from its strokes, as a share of the median diameter."""
+
+UNLIKELY = 0.2
+"""How likely a pixel is part of a cell, by the network, where there is surely none."""
+
+WIDTHS = {"moved": 1.0, "edges": 1.0, "both": 1.0, "wide edges": 2.0, "wide both": 2.0}
+"""Standard deviation in pixels of the Gaussian before edges are looked for, by `moved` where cells are painted only."""
 
 Image = NDArray[np.float32]
 
@@ -94,21 +101,24 @@ class Landscape:
             found[mode] = float(np.mean([mean_iou(mask, labels) for mask in restored]))
         return cls(max(found, key=found.__getitem__), threshold, diameter), found
 
-    def cells(self, frame: Frame, moved: Labels, seeds: Labels) -> Labels:
+    def cells(self, frame: Frame, moved: Labels, seeds: Labels, strokes: NDArray[np.bool_] | None = None) -> Labels:
         """Return the cells of a frame.
 
         Args:
             frame: of the video.
-            moved: (H, W) masks moved to this frame, or strokes on it.
-            seeds: (H, W) parts of them that are sure.
+            moved: (H, W) masks moved to this frame, and strokes on it.
+            seeds: (H, W) parts of them that are sure, `BACKGROUND` where there is surely none.
+            strokes: (H, W) where cells are painted, of which strokes need not show the size.
 
         Returns:
             (H, W) uint16. An object of which nothing is left has its moved mask.
         """
-        if self.mode == "moved" or not moved.any():
+        if not moved.any() or (self.mode == "moved" and strokes is None):
             return moved
         near = distance_inside(moved == 0) <= max(1.5, REACH * self.diameter)
-        found = self._flooded(frame, near, seeds)
+        if strokes is not None:
+            near |= distance_inside(~strokes) <= STROKE_REACH * self.diameter
+        found = self._flooded(frame, near & (seeds != BACKGROUND), seeds)
         lost = np.setdiff1d(moved, found)
         return np.where((found == 0) & np.isin(moved, lost[lost > 0]), moved, found).astype(np.uint16)
 
@@ -116,13 +126,14 @@ class Landscape:
         markers = seeds.astype(np.int32)
         if self.mode in WIDTHS:
             ring = cv2.dilate(near.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-            outside = int(seeds.max()) + 1
-            markers[ring & ~near] = outside
+            markers[ring & ~near] = BACKGROUND
+            if math.isinf(self.diameter):  # no mask has been moved, and strokes alone do not say where a cell ends
+                markers[(frame.foreground < UNLIKELY) & (seeds == 0)] = BACKGROUND
             found = watershed(self._edges(frame), markers, mask=ring)
-            found[found == outside] = 0
+            found[found == BACKGROUND] = 0
         else:
             inside = frame.foreground > 0.5 if self.mode == "network" else self.threshold(frame.intensity)
-            inside = inside & near | (seeds > 0)
+            inside = (inside & near | (seeds > 0)) & (seeds != BACKGROUND)
             found = watershed(-distance_inside(inside), markers, mask=inside)
         return np.asarray(found, np.uint16)
 

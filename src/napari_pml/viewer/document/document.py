@@ -261,11 +261,6 @@ class VideoDocument:
         """Whether there is a mask of any frame."""
         return self.session is not None and bool((self.session.masks.revisions >= 0).any())
 
-    @property
-    def has_background(self) -> bool:
-        """Whether the session knows some background."""
-        return bool(self.complete) or BACKGROUND in self.sources.labels
-
     def is_stale(self, t: int) -> bool:
         """Whether frame `t` has no mask of the present annotations."""
         return bool(self.live_session.masks.revisions[t] < self.live_session.annotations.revision)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from napari_pml.embedding.details import N_DETAILS, DetailLayers, FrameFeatures, unpacked
+from napari_pml.embedding.embedder import DetailedEmbedder, load_embedder
 
 from drawn_video import jaccard
 from napari_pml import BACKGROUND, METHODS, Session, open_video
-from napari_pml.embedding.details import N_DETAILS, DetailLayers, FrameFeatures, unpacked
-from napari_pml.embedding.embedder import DetailedEmbedder, load_embedder
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
 from napari_pml.errors import WeightsError
 from napari_pml.methods.mask_head.evidence import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, app, clear_errors
+from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, app, clear_errors, method_option
 from napari_pml.cli.numbers import export_numbers
 from napari_pml.errors import AnnotationError
 from napari_pml.types import BACKGROUND
@@ -42,8 +42,8 @@ def segment(
         typer.Option(help="Save the run as a project (.pml.zarr), to go on in napari; one that is there is continued."),
     ] = None,
     method: Annotated[
-        Method | None,
-        typer.Option(help="How to segment; if not given, as --project was, with its settings, otherwise pml."),
+        str | None,
+        method_option("How to segment; if not given, as --project was, with its settings, otherwise pml."),
     ] = None,
     config: Config = None,
     overlay: Annotated[

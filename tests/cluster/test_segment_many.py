@@ -29,7 +29,7 @@ from napari_pml.cluster.batch import Network, local_workers, run_jobs, running_c
 from napari_pml.cluster.jobs import read_jobs
 from napari_pml.cluster.report import Outcome, State
 from napari_pml.cluster.work import work
-from napari_pml.engine.annotation_files import segment_to_folder
+from napari_pml.engine.segment_video import segment_video
 from napari_pml.engine.session import Session
 from napari_pml.errors import ClusterError, JobsError, WeightsError
 from napari_pml.io.export import export_masks
@@ -303,7 +303,7 @@ def test_a_job_that_was_stopped_begins_again_and_had_whole_files_only(clip, tabl
     assert masks_in(job.out) == masks_in(expected.out)
 
 
-@pytest.mark.parametrize("write", [segment_to_folder, lambda session, folder: export_masks(session.masks, folder)])
+@pytest.mark.parametrize("write", [segment_video, lambda session, folder: export_masks(session.masks, folder)])
 def test_masks_that_something_else_wrote_are_not_those_of_the_job(write, clip, table, drawn):
     clip("a")
     (job,) = read_jobs(table("video,out,annotations", "a,out,a.png"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, app, clear_errors
+from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, app, clear_errors, method_option
 from napari_pml.cli.numbers import export_numbers
 from napari_pml.errors import AnnotationError
 from napari_pml.types import BACKGROUND
@@ -42,8 +42,8 @@ def segment(
         typer.Option(help="Save the run as a project (.pml.zarr), to go on in napari; one that is there is continued."),
     ] = None,
     method: Annotated[
-        Method | None,
-        typer.Option(help="How to segment; if not given, as --project was, with its settings, otherwise pml."),
+        str | None,
+        method_option("How to segment; if not given, as --project was, with its settings, otherwise pml."),
     ] = None,
     config: Config = None,
     overlay: Annotated[
@@ -63,7 +63,8 @@ def segment(
     with clear_errors():
         from napari_pml.embedding.cache import users_cache
         from napari_pml.engine.annotation_files import AnnotationFiles
-        from napari_pml.engine.session import Session, known_config
+        from napari_pml.engine.project_knowledge import known_config
+        from napari_pml.engine.session import Session
         from napari_pml.io.destination import check_destination, is_folder_name, png_name
         from napari_pml.io.export import export_masks
         from napari_pml.io.overlay import export_overlay, overlay_palette
@@ -155,7 +156,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
     """
     from tqdm import tqdm
 
-    from napari_pml.engine.annotation_files import first_frame, segment_to_folder
+    from napari_pml.engine.segment_video import segment_video
     from napari_pml.io.destination import is_folder_name
 
     n, height, width = session.video.shape
@@ -165,7 +166,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
         typer.echo(_estimate(session))
     bar = tqdm(total=n, initial=n - len(stale), unit="frame")
     try:
-        for _ in segment_to_folder(session, out) if is_folder_name(out) else session.propagate(first_frame(session)):
+        for _ in segment_video(session, out if is_folder_name(out) else None):
             bar.update(n - len(session.stale_frames()) - bar.n)
     except KeyboardInterrupt:
         typer.echo("\nStopped; what is finished is kept.", err=True)

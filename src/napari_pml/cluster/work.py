@@ -14,7 +14,7 @@ from napari_pml.cluster.jobs import Job
 from napari_pml.cluster.record import Record, origin
 from napari_pml.cluster.report import Outcome, State
 from napari_pml.embedding.protocol import Embedder
-from napari_pml.engine.annotation_files import segment_to_folder
+from napari_pml.engine.segment_video import segment_video
 from napari_pml.engine.session import Session
 from napari_pml.errors import ExportError, PmlError
 from napari_pml.types import FrameMask
@@ -56,7 +56,7 @@ def _segment(job: Job, embedder: Embedder) -> Generator[FrameMask, None, Outcome
     job.files.annotate(session)
     if earlier is not None:
         earlier.discard(job.out)
-    yield from segment_to_folder(session, job.out)
+    yield from segment_video(session, job.out)
     seconds = time.perf_counter() - began
     Record(wanted, len(session.video), seconds, str(session.device)).save(job.out)
     return Outcome(job, State.done, len(session.video), seconds)

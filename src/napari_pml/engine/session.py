@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,20 +15,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_pml.embedding.cache import EmbeddingCache
 from napari_pml.embedding.device import choose_device
-from napari_pml.embedding.networks.compact import CompactNet
 from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.video_embeddings import MEMORY_BYTES, VideoEmbeddings
 from napari_pml.engine.blending import PackedMasks, blend
+from napari_pml.engine.project_knowledge import known_config, known_embedder, known_references
 from napari_pml.engine.propagation import chains, outward_from, way_to
 from napari_pml.engine.segmenter import Segmenter
-from napari_pml.errors import AnnotationError, SettingsError, WeightsError
+from napari_pml.errors import AnnotationError
 from napari_pml.grid import grid_shape
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import ReferencePixels
-from napari_pml.methods.registry import DEFAULT, config_from
+from napari_pml.methods.registry import DEFAULT
 from napari_pml.store.masks import FinishedMasks, MaskStore
 from napari_pml.store.project import Project
 from napari_pml.types import CONFIDENCE_STRIDE, STALE, Annotations, FrameMask, frame_number
@@ -89,7 +88,7 @@ class Session:
         """
         self.video = video
         if embedder is None:
-            embedder = _known_embedder(project, choose_device(device))
+            embedder = known_embedder(project, choose_device(device))
         elif isinstance(embedder, str):
             embedder = load_embedder(embedder, choose_device(device))
         embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache)
@@ -113,7 +112,7 @@ class Session:
         self.masks = project.masks(self._confidence_grid)
         self.annotations = project.annotations
         basis, config = project.record.basis, config or known_config(project)
-        self._segmenter = Segmenter(config, embeddings, Borrowed.kept_in(project, embeddings.embedder))
+        self._segmenter = Segmenter(config, embeddings, known_references(project, embeddings.embedder))
         self._states = project.learned()
         self._segmenter.method.restore(self._states.get(config.method, {}))
         project.claim(self)
@@ -508,23 +507,3 @@ class Session:
     def _all_states(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
         """Return what every method has learned that was ever chosen, by the method's name."""
         return {**self._states, self.config.method: self._segmenter.method.state()}
-
-
-def known_config(project: Project) -> MethodConfig:
-    """Return a project's method and settings; the default if it is new, or knows settings of another version only."""
-    try:
-        return config_from(project.record.basis.get("settings", {}))
-    except SettingsError:
-        return DEFAULT
-
-
-def _known_embedder(project: Project | None, device: torch.device) -> Embedder:
-    """Return a project's embedder, or the default one if that is not to be had."""
-    name = (project and project.record.basis.get("embedder")) or CompactNet.name
-    try:
-        return load_embedder(name, device)
-    except WeightsError as error:
-        warnings.warn(
-            f"Going on with {CompactNet.name!r}, since the project's own network is missing. {error}", stacklevel=3
-        )
-        return load_embedder(CompactNet.name, device)

@@ -26,6 +26,7 @@ import faiss  # after torch, see `neighbours.py`
 
 from napari_pml.embedding.device import choose_device
 from napari_pml.embedding.registry import load_embedder
+from napari_pml.engine.segment_video import segment_video
 from napari_pml.engine.session import Session
 from napari_pml.errors import ExportError, PmlError
 from napari_pml.evaluation.davis import Sequence
@@ -119,7 +120,7 @@ def run_sequence(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult:
         pass
     learning = time.perf_counter() - began
     began = time.perf_counter()
-    for mask in session.propagate():
+    for mask in segment_video(session):
         now = time.perf_counter()
         seconds[mask.t] += now - began
         began = now

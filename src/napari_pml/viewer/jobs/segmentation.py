@@ -151,7 +151,12 @@ class SegmentationJobs:
         self.progress = progress
         if whole:
             self.paused = False
-        self._start(job, lambda result: self._segmented(document, progress, result), ended)
+
+        def received(result: LearningProgress | FrameMask) -> None:
+            if document.session is session:  # or it was ended after the job had yielded this
+                self._segmented(document, progress, result)
+
+        self._start(job, received, ended)
 
     def settings(self, document: VideoDocument | None) -> MethodConfig | None:
         """Return what a document is segmented with, as far as that is known."""

@@ -50,6 +50,10 @@ class VideoError(PmlError):
     """A video cannot be opened or decoded."""
 
 
+class DamagedFrameError(VideoError):
+    """One frame of a video cannot be decoded; the others may be whole."""
+
+
 class WeightsError(PmlError):
     """Network weights are missing, damaged, or belong to another network."""
 

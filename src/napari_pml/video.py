@@ -6,8 +6,10 @@ Nothing is ever loaded as a whole: one frame is read when it is asked for.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,17 +17,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from napari_pml.grid import IntensityScale
-from napari_pml.types import VideoError
+from napari_pml.types import DamagedFrameError, VideoError
 from napari_pml.video_arrays import (
     IMAGE_SUFFIXES,
     TIFF_SUFFIXES,
     ArrayFrames,
     ImageFolder,
     TiffFrames,
-    is_zarr,
     open_zarr,
 )
 from napari_pml.video_file import VideoFile
+from napari_pml.video_identity import is_zarr
 
 RECENT_FRAMES = 4
 """Frames kept as they were read: napari asks for the same one twice a step."""
@@ -45,7 +47,7 @@ class Frames(Protocol):
     fps: float
 
     def read(self, t: int) -> NDArray[np.generic]:
-        """Return frame `t`, 0..T-1, as (H, W, C)."""
+        """Return frame `t`, 0..T-1, as (H, W, C); DamagedFrameError if this one alone cannot be had."""
 
 
 class Video:
@@ -62,12 +64,21 @@ class Video:
         times: when each frame is shown, in seconds since the first; None where the source does not say.
         key_frames: the frames that can be read without decoding others, in order; all, unless the file is compressed.
         sizes: of every frame of a video file as it is stored there, in bytes; empty for other sources.
+        strict: whether a damaged frame is an error, rather than a repeat of its neighbour.
     """
 
-    def __init__(self, name: str, frames: Frames, path: Path | None = None, channel_axis: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        frames: Frames,
+        path: Path | None = None,
+        channel_axis: int | None = None,
+        strict: bool = False,
+    ) -> None:
         self.name = name
         self.path = path
         self.channel_axis = channel_axis
+        self.strict = strict
         self.shape = frames.shape[:3]
         self.dtype = frames.dtype
         self.fps = frames.fps
@@ -76,6 +87,7 @@ class Video:
         self.sizes: Sequence[int] = frames.sizes if isinstance(frames, VideoFile) else ()
         self.n_channels = frames.shape[3]
         self._read = lru_cache(RECENT_FRAMES)(frames.read)
+        self._damaged: set[int] = set()
         self._scale: IntensityScale | None = None
         self._scale_lock = threading.Lock()
 
@@ -85,15 +97,50 @@ class Video:
     def read(self, t: int) -> NDArray[np.generic]:
         """Return frame `t` as stored: (H, W, C), read-only.
 
+        A damaged frame is shown as a repeat of the last whole one before it, or of the first one.
+
         Raises:
             IndexError: `t` is not in 0..T-1; negative numbers do not count from the end.
-            VideoError: the frame cannot be decoded.
+            VideoError: the video cannot be read any more; or it is `strict` and the frame is damaged.
+
+        Warns:
+            UserWarning: the frame is the first one that is found to be damaged.
         """
         if not 0 <= t < len(self):
             raise IndexError(f"frame {t} of {self.name}, which has frames 0 to {len(self) - 1}")
-        frame = self._read(int(t)).view()
+        frame = next(filter(lambda read: read is not None, map(self._whole, self._neighbours(int(t)))), None)
+        if frame is None:
+            raise VideoError(f"No frame of {self.name} can be read: it is damaged, or its disk is. Copy it again.")
+        frame = frame.view()
         frame.flags.writeable = False
         return frame
+
+    @property
+    def damaged(self) -> list[int]:
+        """The frames that are known to be damaged: others may turn out to be when they are read."""
+        return sorted(self._damaged)
+
+    def _neighbours(self, t: int) -> chain[int]:
+        """Return the frames that may stand for frame `t`, the best first."""
+        return chain(range(t, -1, -1), range(t + 1, len(self)))
+
+    def _whole(self, t: int) -> NDArray[np.generic] | None:
+        """Return a frame, None if it is damaged."""
+        if t in self._damaged:
+            return None
+        try:
+            return self._read(t)
+        except DamagedFrameError as error:
+            if self.strict:
+                raise
+            if not self._damaged:
+                warnings.warn(
+                    f"{error} It is shown as a repeat of the frame before it, and so is every other one that is "
+                    "found to be damaged.",
+                    stacklevel=3,
+                )
+            self._damaged.add(t)
+            return None
 
     def rgb(self, t: int) -> NDArray[np.float32]:
         """Return frame `t` as networks and people see it: (H, W, 3) float32 in 0..1."""
@@ -171,7 +218,7 @@ class LayerData:
         return frame if frame.shape[-1] in (3, 4) else self.video.rgb(t)
 
 
-def open_video(source: Any, *, channel_axis: int | None = None) -> Video:
+def open_video(source: Any, *, channel_axis: int | None = None, strict: bool = False) -> Video:
     """Open a video without loading it.
 
     Args:
@@ -180,6 +227,7 @@ def open_video(source: Any, *, channel_axis: int | None = None) -> Video:
             `dtype` and indexing (numpy, Zarr, dask, ...). Arrays are (T, Y, X) for grey,
             (T, Y, X, 3) or (T, Y, X, 4) for colour, or have four axes of which `channel_axis` names one.
         channel_axis: the axis of an array, Zarr or TIFF that holds channels; the other three are T, Y, X.
+        strict: raise an error where a frame is damaged; otherwise it is shown as a repeat of its neighbour.
 
     Raises:
         VideoError: the source does not exist, is empty or damaged, or its kind or shape is not understood.
@@ -187,10 +235,10 @@ def open_video(source: Any, *, channel_axis: int | None = None) -> Video:
     if isinstance(source, LayerData):
         return source.video
     if not isinstance(source, str | Path):
-        return Video("array", ArrayFrames(source, channel_axis))
+        return Video("array", ArrayFrames(source, channel_axis), strict=strict)
     path = Path(source)
     try:
-        return Video(path.name, _open_path(path, channel_axis), path, channel_axis)
+        return Video(path.name, _open_path(path, channel_axis), path, channel_axis, strict)
     except (OSError, ValueError) as error:  # a name that no file can have, a folder that may not be looked into
         raise VideoError(f"{path} cannot be opened: {error}. Check the name, and who may read it.") from error
 

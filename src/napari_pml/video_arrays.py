@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_pml.types import PmlError, VideoError
-from napari_pml.video_file import DEFAULT_FPS
+from napari_pml.video_index import DEFAULT_FPS
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
@@ -132,11 +132,6 @@ class ImageFolder:
         with readable(self._paths[t].name), Image.open(self._paths[t]) as image:
             frame = np.asarray(image if image.mode == self._mode else image.convert(self._mode))
         return frame.reshape(*frame.shape[:2], -1)
-
-
-def is_zarr(path: Path) -> bool:
-    """Whether there is a Zarr array or group at `path`."""
-    return any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup"))
 
 
 def open_zarr(path: Path, channel_axis: int | None) -> ArrayFrames:

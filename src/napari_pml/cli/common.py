@@ -41,6 +41,9 @@ Config = Annotated[
         help="KEY=VALUE, a setting that differs from what the method has, such as k=5; give it for every one."
     ),
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop where a frame is damaged, instead of repeating the one before it.")
+]
 EMBEDDER_OPTION = typer.Option(
     help="An embedder, see info; a .safetensors file of your own training; or a folder of a vision transformer."
 )

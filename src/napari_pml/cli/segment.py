@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, app, clear_errors
+from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, Strict, app, clear_errors
 from napari_pml.cli.numbers import export_numbers
 from napari_pml.types import BACKGROUND, AnnotationError
 
@@ -54,6 +54,7 @@ def segment(
     coco: Annotated[Path | None, typer.Option(help="Also write the masks in COCO's format (.json).")] = None,
     embedder: Annotated[str | None, EMBEDDER_OPTION] = None,
     device: Device = None,
+    strict: Strict = False,
 ) -> None:
     """Segment a video from annotated frames.
 
@@ -78,7 +79,7 @@ def segment(
         kept = Project.open(project) if project and project.exists() else None
         begun = METHODS[method] if method else known_config(kept) if kept else DEFAULT
         settings = parse_config(begun, config or [])
-        source = open_video(video)
+        source = open_video(video, strict=strict)
         if project and not kept:
             kept = Project.create(project, source)
         session = Session(
@@ -96,6 +97,9 @@ def segment(
             if overlay is not None:
                 export_overlay(source, masks, overlay, overlay_palette(kept.record.colours if kept else {}))
             export_numbers(source, masks, names, table, coco)
+        if source.damaged:
+            frames = ", ".join(map(str, source.damaged))
+            typer.echo(f"Damaged, and segmented as repeats of their neighbours: frames {frames}.")
         typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay and finished else ""))
         if stale := session.stale_frames():
             if finished and (out.suffix or overlay or table or coco):

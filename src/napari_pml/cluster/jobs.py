@@ -29,12 +29,14 @@ class Job:
         files: what is annotated on it.
         config: the method and its settings.
         out: folder for the masks.
+        strict: whether it ends where a frame is damaged, instead of repeating the one before it.
     """
 
     video: Path
     files: AnnotationFiles
     config: MethodConfig
     out: Path
+    strict: bool = False
 
     @property
     def inputs(self) -> list[Path]:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import av
 import numpy as np
 
-from napari_pml.video import open_video
+from napari_pml.video.video import open_video
 
 HEIGHT, WIDTH = 32, 160
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +44,7 @@ def evaluate(
         from napari_pml.evaluation.results import DatasetResult, write_summary
         from napari_pml.evaluation.semi_supervised import make_setup, run_dataset
         from napari_pml.methods.config import parse_config
-        from napari_pml.methods.table import METHODS
+        from napari_pml.methods.registry import METHODS
 
         settings = parse_config(METHODS[method], config or [])
         chosen = select_sequences(find_sequences(dataset, resolution), sequences or [])
@@ -72,14 +73,24 @@ def evaluate(
             raise typer.Exit(1)
 
 
+class RobotTool(StrEnum):
+    """What the robot annotates with."""
+
+    scribble = "scribble"
+    click = "click"
+    mask = "mask"
+
+
 @app.command()
 def robot(
     dataset: Dataset,
     out: Annotated[Path, typer.Option(help="Folder of the results; sequences that are in it already are skipped.")],
-    clicks: Annotated[bool, typer.Option("--clicks", help="Click instead of drawing scribbles.")] = False,
+    tool: Annotated[
+        RobotTool, typer.Option(help="What it annotates with; 'mask' gives true masks: the ceiling for strokes.")
+    ] = RobotTool.scribble,
     background: Annotated[bool, typer.Option("--background", help="Mark the background too, to begin with.")] = False,
-    interactions: Annotated[int, typer.Option(min=1, help="So many rounds of annotation on each video.")] = 8,
-    starts: Annotated[int, typer.Option(min=1, help="So many times on each video, from different frames.")] = 1,
+    interactions: Annotated[int, typer.Option(min=1, help="Number of rounds of annotation on each video.")] = 8,
+    starts: Annotated[int, typer.Option(min=1, help="Number of frames of each video to begin on, in turn.")] = 3,
     sequences: Sequences = None,
     resolution: Resolution = None,
     method: MethodName = Method.pml,
@@ -98,9 +109,9 @@ def robot(
         from napari_pml.evaluation.robot_report import write_report
         from napari_pml.evaluation.robot_study import Study
         from napari_pml.methods.config import parse_config
-        from napari_pml.methods.table import METHODS
+        from napari_pml.methods.registry import METHODS
 
-        protocol = Protocol("click" if clicks else "scribble", background, interactions, starts)
+        protocol = Protocol(tool.value, background, interactions, starts)
         settings = parse_config(METHODS[method], config or [])
         chosen = select_sequences(find_sequences(dataset, resolution), sequences or [])
         study = Study(dataset, out, protocol, settings, load_embedder(embedder, choose_device(device)))

@@ -18,7 +18,7 @@ def export_numbers(
     from napari_pml.io.calibration import Calibration
     from napari_pml.io.save import save
 
-    calibration = Calibration(times=video.times, damaged=video.damaged)
+    calibration = Calibration(pixel=video.pixel, unit=video.unit, times=video.times, damaged=video.damaged)
     for path in (table, coco):
         if path is not None:
             save(path, masks, video, calibration, names=names)

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, Strict, app, clear_errors
+from napari_pml.cli.common import (
+    EMBEDDER_OPTION,
+    Channel,
+    Config,
+    Device,
+    Method,
+    Plane,
+    Position,
+    Strict,
+    app,
+    clear_errors,
+)
 from napari_pml.cli.numbers import export_numbers
 from napari_pml.errors import AnnotationError
 from napari_pml.types import BACKGROUND
@@ -24,7 +35,7 @@ def segment(
         list[str] | None,
         typer.Option(
             help="FRAME=MASK, a label image in which 0 is background, or a .json of labelme, or an .xml of CVAT "
-            "(for images); give it once for every frame."
+            "(for images, or for video: then alone it is of all its key frames); give it once for every frame."
         ),
     ] = None,
     strokes: Annotated[
@@ -55,6 +66,9 @@ def segment(
     coco: Annotated[Path | None, typer.Option(help="Also write the masks in COCO's format (.json).")] = None,
     embedder: Annotated[str | None, EMBEDDER_OPTION] = None,
     device: Device = None,
+    position: Position = None,
+    channel: Channel = None,
+    plane: Plane = None,
     strict: Strict = False,
 ) -> None:
     """Segment a video from annotated frames.
@@ -80,7 +94,7 @@ def segment(
         kept = Project.open(project) if project and project.exists() else None
         begun = METHODS[method] if method else known_config(kept) if kept else DEFAULT
         settings = parse_config(begun, config or [])
-        source = open_video(video, strict=strict)
+        source = open_video(video, position=position, channel=channel, plane=plane, strict=strict)
         if project and not kept:
             kept = Project.create(project, source)
         session = Session(

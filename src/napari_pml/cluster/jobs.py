@@ -126,7 +126,7 @@ def _parse(entries: Mapping[str, str], folder: Path) -> Job:
     for name in REQUIRED:
         if not entries[name]:
             raise JobsError(f"`{name}` is empty.")
-    video, out = folder / entries["video"], folder / entries["out"]
+    video, out = (folder / Path(entries[name]).expanduser() for name in REQUIRED)
     if not video.exists():
         raise JobsError(f"there is no file or folder {video}.")
     if not is_folder_name(out):

@@ -14,9 +14,10 @@ from napari.utils.notifications import show_error
 from napari_pml.errors import PmlError
 from napari_pml.types import UNLABELLED
 from napari_pml.viewer.document import layers
+from napari_pml.viewer.document.channels import drop_single_axes
 from napari_pml.viewer.document.layers import Kind
 from napari_pml.viewer.document.lazy_frames import MaskFrames
-from napari_pml.viewer.document.prompts import can_annotate, video_data
+from napari_pml.viewer.document.prompts import can_annotate, is_single, video_data
 from napari_pml.viewer.document.track import Track, why_unsuitable
 from napari_pml.viewer.document.tracks import Tracks
 from napari_pml.viewer.jobs.work import Runner, Work
@@ -98,6 +99,8 @@ class Controller:
         self.work.cancel()
         self.work.progress = None
         self.work.forget_problems()
+        if image is not None and is_single(image):
+            drop_single_axes(image)
         self.problem = why_unsuitable(image) if image is not None else None
         if image is None or self.problem:
             self.track = None

@@ -105,7 +105,7 @@ class Tutorial:
     def settle(self) -> None:
         """Wait until nothing is being computed, and everything is drawn."""
         QTest.qWait(150)
-        wait_until(lambda: idle(self.panel) and not self.panel.controller.work.propagating, 120)
+        wait_until(lambda: idle(self.panel) and not self.panel.controller.jobs.propagating, 120)
         QTest.qWait(150)
 
     def go_to(self, t: int) -> None:

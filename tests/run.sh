@@ -10,7 +10,8 @@ if command -v apt-get >/dev/null && ! dpkg -s "${packages[@]}" >/dev/null 2>&1; 
   $sudo apt-get update -qq
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${packages[@]}" >/dev/null
 fi
-python -m pip install --quiet -c constraints.txt -e '.[dev]'
+python -m pip install --quiet --upgrade 'pip>=25.1'  # the first that knows dependency groups
+python -m pip install --quiet -c constraints.txt -e '.[all,foundation]' --group dev
 
 bash tests/checks.sh
 if command -v xvfb-run >/dev/null; then

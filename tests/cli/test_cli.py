@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from napari_pml import open_video
 from napari_pml.cli import app
 from napari_pml.engine.session import Session
-from napari_pml.io.export import read_labels, write_mask_png
+from napari_pml.io.label_images import read_labels, write_mask_png
 from napari_pml.store.project import Project
 from napari_pml.store.project_record import Record
 
@@ -316,7 +316,7 @@ def test_train_adapts_to_videos_and_stills(run, tmp_path, drawn):
     [
         (["{tmp}"], "no training material"),
         (["{tmp}/stills", "--from", "{tmp}/gone.safetensors"], "no weights"),
-        (["{tmp}/stills", "--method", "osvos", "--loss", "standard_triplet"], "leave out --loss"),
+        (["{tmp}/stills", "--network", "osvos", "--loss", "standard_triplet"], "leave out --loss"),
     ],
 )
 def test_mistakes_in_training_are_explained(run, tmp_path, drawn, args, says):

@@ -32,7 +32,10 @@ from napari_pml.cluster.work import work
 from napari_pml.engine.annotation_files import segment_to_folder
 from napari_pml.engine.session import Session
 from napari_pml.errors import ClusterError, JobsError, WeightsError
-from napari_pml.io.export import RECORD, export_masks, read_labels, write_mask_png
+from napari_pml.io.export import export_masks
+from napari_pml.io.label_images import RECORD, read_labels, write_mask_png
+
+pytestmark = pytest.mark.slow
 
 COMPACT = Network("compact", "cpu")
 

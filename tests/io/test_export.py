@@ -6,17 +6,9 @@ import zarr
 from PIL import Image
 
 from napari_pml.errors import AnnotationError, ExportError, VideoError
-from napari_pml.io.export import (
-    are_masks,
-    contact_sheet,
-    davis_palette,
-    export_masks,
-    export_overlay,
-    overlay_frame,
-    overlay_palette,
-    read_labels,
-    write_mask_png,
-)
+from napari_pml.io.export import export_masks
+from napari_pml.io.label_images import are_masks, davis_palette, read_labels, write_mask_png
+from napari_pml.io.overlay import contact_sheet, export_overlay, overlay_frame, overlay_palette
 from napari_pml.io.save import as_masks
 from napari_pml.store.masks import MaskStore
 from napari_pml.types import FrameMask

@@ -15,7 +15,7 @@ def test_the_state_of_every_frame(controller, viewer):
     controller.mark_complete(True)
     viewer.dims.set_point(0, 3)
     stroke(viewer, 1, 3, 8, 12)
-    session = controller.track.session
+    session = controller.document.session
     session.masks.put(FrameMask(4, np.zeros((24, 40), np.uint16), np.full((3, 5), 0.5, np.float32), STALE))
     overview = Overview.of(session)
     none, guess, outdated, done = State

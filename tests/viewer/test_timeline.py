@@ -36,6 +36,7 @@ def strip(qtbot, overview) -> Timeline:
     strip.setFixedSize(WIDTH, strip.sizeHint().height())  # the display may not give a window the size that it asks for
     with qtbot.waitExposed(strip):
         strip.show()
+    qtbot.waitUntil(lambda: strip.width() == WIDTH)
     return strip
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
+from napari_pml.embedding.memory import keep_freed_memory
 from napari_pml.errors import PmlError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -56,6 +57,12 @@ app = Application(
 
 # One frame at a time needs few threads of Zarr's, each of which keeps some 50 MB.
 os.environ.setdefault("ZARR_THREADING__MAX_WORKERS", "2")
+
+
+@app.callback()
+def prepare_process() -> None:
+    """Make the process one that runs networks."""
+    keep_freed_memory()
 
 
 class Method(StrEnum):

@@ -26,7 +26,8 @@ def embed(
         from tqdm import tqdm
 
         from napari_pml.embedding.cache import LIMIT_VARIABLE, users_cache
-        from napari_pml.embedding.embedder import choose_device, load_embedder
+        from napari_pml.embedding.device import choose_device
+        from napari_pml.embedding.registry import load_embedder
         from napari_pml.embedding.stores import CHECKSUM_BYTES, HEADER_BYTES
         from napari_pml.engine.session import Session
         from napari_pml.errors import SettingsError

@@ -103,7 +103,8 @@ def robot(
     Writes curve.csv, summary.json and curve.svg into OUT. Call it again to go on where it was stopped.
     """
     with clear_errors():
-        from napari_pml.embedding.embedder import choose_device, load_embedder
+        from napari_pml.embedding.device import choose_device
+        from napari_pml.embedding.registry import load_embedder
         from napari_pml.evaluation.davis import find_sequences, select_sequences
         from napari_pml.evaluation.interactive import Protocol
         from napari_pml.evaluation.robot_report import write_report

@@ -25,7 +25,8 @@ def info(
             return
 
         from napari_pml.embedding.catalogue import CATALOGUE, find
-        from napari_pml.embedding.embedder import EMBEDDERS, choose_device
+        from napari_pml.embedding.device import choose_device
+        from napari_pml.embedding.registry import EMBEDDERS
         from napari_pml.embedding.weights import bundled
         from napari_pml.methods.registry import METHODS
 

@@ -80,7 +80,8 @@ def segment(
         from napari_pml.engine.annotation_files import AnnotationFiles
         from napari_pml.engine.session import Session, known_config
         from napari_pml.io.destination import check_destination, is_folder_name, png_name
-        from napari_pml.io.export import export_masks, export_overlay, overlay_palette
+        from napari_pml.io.export import export_masks
+        from napari_pml.io.overlay import export_overlay, overlay_palette
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.registry import DEFAULT, METHODS
         from napari_pml.store.project import Project
@@ -139,7 +140,7 @@ def demo(
         from napari_pml.demo import make_clip
         from napari_pml.engine.session import Session
         from napari_pml.evaluation.measures import evaluate_masks
-        from napari_pml.io.export import contact_sheet, export_overlay
+        from napari_pml.io.overlay import contact_sheet, export_overlay
         from napari_pml.video.video import open_video
 
         frames, truth = make_clip(n_objects=3)

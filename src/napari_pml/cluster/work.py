@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from napari_pml.cluster.jobs import Job
 from napari_pml.cluster.record import Record, origin
 from napari_pml.cluster.report import Outcome, State
-from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.engine.annotation_files import segment_to_folder
 from napari_pml.engine.session import Session
 from napari_pml.errors import ExportError, PmlError

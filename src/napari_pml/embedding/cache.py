@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from napari_pml.download import cache_folder
-from napari_pml.embedding.embedder import DetailedEmbedder, Embedder, n_channels
+from napari_pml.embedding.protocol import DetailedEmbedder, Embedder, n_channels
 from napari_pml.embedding.stores import HEADER, LOCK, ZarrStore
 from napari_pml.errors import SettingsError
 from napari_pml.grid import grid_shape

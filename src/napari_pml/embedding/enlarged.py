@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
-if TYPE_CHECKING:
-    from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.protocol import Embedder
 
 
 class Enlarged:

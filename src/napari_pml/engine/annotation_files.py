@@ -10,8 +10,8 @@ from pathlib import Path
 from napari_pml.engine.session import Session
 from napari_pml.errors import AnnotationError
 from napari_pml.io.destination import check_length, png_name
-from napari_pml.io.export import read_labels, write_mask_png
 from napari_pml.io.label_files import NamedLabels, key_frames, read_annotation
+from napari_pml.io.label_images import read_labels, write_mask_png
 from napari_pml.store.project import Project
 from napari_pml.types import BACKGROUND, FrameMask, labels_in
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from napari_pml.errors import AnnotationError
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from napari_pml.types import BACKGROUND, Labels
 from napari_pml.video.arrays import MAX_PIXELS
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_pml.errors import DatasetError
 from napari_pml.grid import IntensityScale
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from napari_pml.types import Labels
 from napari_pml.video.arrays import IMAGE_SUFFIXES
 from napari_pml.video.folder import natural_order, read_image

@@ -15,7 +15,8 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from napari_pml.viewer.document.inputs import READ_FROM, read_from
+from napari_pml.viewer.document.inputs import read_from
+from napari_pml.viewer.document.metadata import READ_FROM
 from napari_pml.viewer.document.prompts import long_axes, video_data
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Plane:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(T, Y, X)."""
-        return tuple(int(self.data.shape[axis]) for axis in self.axes)
+        n_frames, height, width = (int(self.data.shape[axis]) for axis in self.axes)
+        return n_frames, height, width
 
     def limits(self) -> tuple[float, float]:
         """Return the intensities that become black and white: the layer's own, or those of some frames of this plane.
@@ -90,6 +92,7 @@ class PlaneFrames:
         """Return frame `t`, 0..T-1, as (H, W, C)."""
         if not self.is_rgb:
             (grey,) = self._planes
+            assert grey is not None
             return grey.frame(t)[..., None]
         frame = np.zeros(self.shape[1:], np.uint8)
         for channel, (plane, (low, high)) in enumerate(zip(self._planes, self._limits, strict=True)):

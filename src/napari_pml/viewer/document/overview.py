@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_pml.types import STALE
 
 if TYPE_CHECKING:
-    from napari_pml import Session
+    from napari_pml.viewer.document.session import SessionLike
 
 
 class State(IntEnum):
@@ -52,7 +52,7 @@ class Overview:
     damaged: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, session: Session) -> Overview:
+    def of(cls, session: SessionLike) -> Overview:
         """Return what is known now; a few operations on arrays of T numbers, whatever has changed."""
         annotations, revisions = session.annotations, session.masks.revisions
         states = np.full(len(revisions), State.NONE, np.uint8)
@@ -73,8 +73,13 @@ class Overview:
         """
         firsts = np.arange(n) * len(self.states) // n
         if n >= len(self.states):
-            known = (self.states, self.certainties, self.annotated, self.complete, self.damaged)
-            return Overview(*(of_frame[firsts] for of_frame in known))
+            return Overview(
+                self.states[firsts],
+                self.certainties[firsts],
+                self.annotated[firsts],
+                self.complete[firsts],
+                self.damaged[firsts],
+            )
         return Overview(
             np.minimum.reduceat(self.states, firsts),
             np.fmin.reduceat(self.certainties, firsts),

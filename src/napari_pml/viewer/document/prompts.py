@@ -34,7 +34,8 @@ def video_data(image: Image) -> Any:
 
 def video_shape(image: Image) -> tuple[int, int, int]:
     """Return (T, H, W) of an image layer that shows a video."""
-    return tuple(int(n) for n in video_data(image).shape[:3])
+    n_frames, height, width = (int(n) for n in video_data(image).shape[:3])
+    return n_frames, height, width
 
 
 def is_stack(image: Image) -> bool:
@@ -180,7 +181,8 @@ def _ellipse(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return points around the ellipse inside a (4, 2) box, which may be turned."""
     angle = np.linspace(0, 2 * np.pi, _ELLIPSE_CORNERS, endpoint=False)[:, None]
     half_a, half_b = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
-    return corners.mean(axis=0) + np.cos(angle) * half_a + np.sin(angle) * half_b
+    points: NDArray[np.float64] = corners.mean(axis=0) + np.cos(angle) * half_a + np.sin(angle) * half_b
+    return points
 
 
 def _xy(vertices: NDArray[np.float64]) -> list[tuple[float, float]]:

@@ -119,9 +119,10 @@ class Timeline(QWidget):
             )
             QToolTip.showText(event.globalPos(), f"<p style='white-space: pre'>{'<br>'.join(lines)}</p>", self)
             return True
-        return super().event(event)
+        return bool(super().event(event))
 
     def _frame_at(self, x: float) -> int:
+        assert self._overview is not None
         n_frames = len(self._overview.states)
         return min(max(int(x * n_frames / self.width()), 0), n_frames - 1)
 

@@ -7,7 +7,6 @@ Compressed masks are small: a thousand frames of 854 x 480 take a few megabytes.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
@@ -22,6 +21,7 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore, MemoryStore
 
 from napari_pml.errors import ExportError
+from napari_pml.recent import Recent
 from napari_pml.store.certainty import certainty
 from napari_pml.types import STALE, UNREADABLE, Confidence, FrameMask, Labels
 
@@ -100,7 +100,7 @@ class MaskStore:
             self._certainties: NDArray[np.float32] = self._certainty[:]
         if path is None:  # nobody will open it again, and a plain array is written to at once
             self._revision, self._certainty = self.revisions, self.certainties
-        self._recent: OrderedDict[int, FrameMask] = OrderedDict()
+        self._recent = _recent_masks()
         self._guesses: MaskStore | None = None  # those over finished masks, as soon as there is one
         self._guessed: set[int] = set()
 
@@ -136,7 +136,7 @@ class MaskStore:
         earlier = self._revisions < revision
         later._revisions = np.where(earlier, NO_MASK, self._revisions)
         later._certainties = np.where(earlier, np.nan, self._certainties)
-        later._recent = OrderedDict()
+        later._recent = _recent_masks()
         return later
 
     def __contains__(self, t: int) -> bool:
@@ -151,9 +151,8 @@ class MaskStore:
             ExportError: it is damaged.
         """
         with self._lock:
-            if t in self._recent:
-                self._recent.move_to_end(t)
-                return self._recent[t]
+            if (recent := self._recent.get(t)) is not None:
+                return recent
             if t not in self:
                 raise KeyError(t)
             with self._readable():
@@ -196,7 +195,7 @@ class MaskStore:
                 self._guesses.put(mask)
                 self._guessed.add(mask.t)
                 return
-            self._recent.pop(mask.t, None)
+            self._recent.pop(mask.t)
             stored = np.rint(mask.confidence * 255).astype(np.uint8)
             before, after, certainties = self.revisions, self.revisions, self.certainties
             before[mask.t], after[mask.t] = NO_MASK, mask.revision
@@ -240,10 +239,7 @@ class MaskStore:
     def _remember(self, mask: FrameMask) -> FrameMask:
         """Keep a mask in memory, and let go of those used least recently."""
         mask.labels.flags.writeable = mask.confidence.flags.writeable = False  # they are shared from now on
-        self._recent[mask.t] = mask
-        room = RECENT_BYTES // (mask.labels.nbytes + mask.confidence.nbytes)
-        while len(self._recent) > max(1, room):
-            self._recent.popitem(last=False)
+        self._recent.put(mask.t, mask)
         return mask
 
 
@@ -258,6 +254,10 @@ class FinishedMasks(Sequence[FrameMask]):
 
     def __getitem__(self, index: int) -> FrameMask:  # type: ignore[override]  # a single one at a time
         return self._masks.latest(self._frames[index])
+
+
+def _recent_masks() -> Recent[int, FrameMask]:
+    return Recent(RECENT_BYTES, lambda mask: mask.labels.nbytes + mask.confidence.nbytes)
 
 
 def _as_confidence(stored: NDArray[np.uint8]) -> Confidence:

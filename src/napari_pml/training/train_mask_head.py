@@ -209,8 +209,9 @@ class Lesson:
         with torch.set_grad_enabled(grad):
             prior = None if previous is None else previous.shares
             evidence = gather_evidence(self.matched(t), self.painted(strokes), references, previous, prior)
-            shown = slice(self.n_shown)
-            logits = self.net(self.features(t), evidence.coarse[shown], evidence.fine[shown])
+            maps = [evidence.of(label) for label in range(1, self.n_shown + 1)]
+            coarse, fine = (torch.stack(parts) for parts in zip(*maps, strict=True))
+            logits = self.net(self.features(t), coarse, fine)
             return F.interpolate(logits[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
 
     def more(self, strokes: Labels, mask: Labels, t: int) -> Labels:

@@ -32,6 +32,9 @@ MARGIN, STROKE_MARGIN = 12, 24
 """Cells around everything that may be an object that the head sees too: on other frames, and on one with strokes on it,
 which show but a part of it. Even numbers."""
 
+MOST_VALUES = 2**25
+"""Number of logits of all objects beyond which they are kept in larger cells: bounds the memory."""
+
 NOWHERE = -10.0
 """Logit of an object where it cannot be."""
 
@@ -94,26 +97,35 @@ class MaskHeadPml:
         previous = self._previous(t, finished)
         prior = None if previous is None else previous.shares
         evidence = gather_evidence(matched, self._strokes(t), self._elsewhere(t, finished), previous, prior)
-        logits = self._logits(features, evidence)
-        return Scores(scores_of(logits), self._ids, self.embeddings.embedder.stride // 4)
+        scores = scores_of(self._logits(features, evidence))
+        return Scores(scores, self._ids, self.embeddings.embedder.stride * len(matched) // scores.shape[1])
 
     def _logits(self, features: FrameFeatures, evidence: Evidence) -> torch.Tensor:
-        """Run the head on every object, each where it can be; (N, 4 h, 4 w)."""
-        h, w = evidence.coarse.shape[-2:]
-        logits = evidence.coarse.new_full((len(evidence.coarse), 4 * h, 4 * w), NOWHERE)
-        for i in range(len(logits)):
-            box = possible_box(evidence.coarse[i])
+        """Run the head on every object, each where it can be.
+
+        Returns:
+            (N, 4 h / n, 4 w / n): n is 1, but 2 or 4 where hundreds of objects would take too much memory.
+        """
+        h, w = features.embeddings.shape[1:]
+        n_objects = len(self._ids) - 1
+        pool = next(n for n in (1, 2, 4) if n == 4 or n_objects * 16 * h * w // n**2 <= MOST_VALUES)
+        logits = features.embeddings.new_full((n_objects, 4 * h // pool, 4 * w // pool), NOWHERE)
+        for i in range(n_objects):
+            coarse, fine = evidence.of(i + 1)
+            box = possible_box(coarse)
             while box is not None:
-                part = _scaled(box, 4)
-                logits[i, *part] = self._part(features, evidence, i, box)
-                box = wider_box(box, logits[i, *part] > 0, (h, w))
+                found = self._part(features, coarse, fine, box)
+                logits[i, *_scaled(box, 4 // pool)] = F.avg_pool2d(found[None], pool)[0]
+                box = wider_box(box, found > 0, (h, w))
         return logits
 
-    def _part(self, features: FrameFeatures, evidence: Evidence, i: int, box: tuple[slice, slice]) -> torch.Tensor:
-        """Return the logits of object i in a box of cells of stride 8."""
+    def _part(
+        self, features: FrameFeatures, coarse: torch.Tensor, fine: torch.Tensor, box: tuple[slice, slice]
+    ) -> torch.Tensor:
+        """Return the logits of one object in a box of cells of the embeddings."""
         half = _scaled(box, 2)
         part = FrameFeatures(features.embeddings[:, *box], features.context[:, *box], features.detail[:, *half])
-        logits: torch.Tensor = self.net(part, evidence.coarse[i, None, :, *box], evidence.fine[i, None, :, *half])[0]
+        logits: torch.Tensor = self.net(part, coarse[None, :, *box], fine[None, :, *half])[0]
         return logits
 
     def _elsewhere(self, t: int, finished: Sequence[FrameMask]) -> References:

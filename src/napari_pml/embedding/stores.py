@@ -98,7 +98,7 @@ class ZarrStore:
         return t in self._known
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many frames there could be in all."""
         everything = self._is_open and self._disk.could_hold(self._n_frames * self._frame_bytes)
         return self._n_frames if everything else len(self._known)

@@ -24,7 +24,7 @@ class Neighbours:
     """The k nearest references of each of Q cells.
 
     Attributes:
-        similarities: (Q, k) float32, less the references' handicaps, falling; -inf where there are fewer than k.
+        similarities: (Q, k) float32, less the references' penalties, falling; -inf where there are fewer than k.
         keys: (Q, k) int64 keys of the references, the lower first where two are equally similar.
     """
 
@@ -107,7 +107,7 @@ def may_find(cells: torch.Tensor, found: Neighbours, added: ReferencePixels) -> 
     """Say which (Q,) cells may have some of the `added` references among their nearest; all, if there are many."""
     if not 0 < len(added) <= FEW:
         return torch.full_like(cells[:, 0], len(added) > 0, dtype=torch.bool)
-    best = (cells @ added.embeddings.T - added.handicaps).amax(1)
+    best = (cells @ added.embeddings.T - added.similarity_penalty).amax(1)
     return best >= found.similarities[:, -1]
 
 
@@ -120,10 +120,10 @@ def nobody(cells: torch.Tensor, k: int) -> Neighbours:
 def search(cells: torch.Tensor, pool: ReferencePixels, found: Neighbours) -> Neighbours:
     """Find the nearest for (Q, D) float32 cells among some references and those that they have `found` already."""
     parts, k = [found], found.keys.shape[1]
-    for handicap in pool.handicaps.unique():
-        part = pool.select(pool.handicaps == handicap)
+    for penalty in pool.similarity_penalty.unique():
+        part = pool.select(pool.similarity_penalty == penalty)
         similarities, index = nearest(cells, part.embeddings, k)
-        parts.append(Neighbours(similarities - handicap, part.keys[index]))
+        parts.append(Neighbours(similarities - penalty, part.keys[index]))
     return nearest_of(parts, k)
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from napari_pml import open_video
 from napari_pml.cli import app
+from napari_pml.embedding.networks.details import N_DETAILS
 from napari_pml.engine.session import Session
 from napari_pml.io.label_images import read_labels, write_mask_png
 from napari_pml.store.project import Project
@@ -374,7 +375,7 @@ def test_videos_that_would_push_each_other_out_of_the_cache_are_said_before_the_
     run, clip, tmp_path, users_cache, monkeypatch
 ):
     clips = clip, shutil.copytree(clip, tmp_path / "second", copy_function=shutil.copy)  # now
-    n_bytes = 8 * 12 * 16 * 64 * 2  # of each: frames, cells, components of two bytes
+    n_bytes = 8 * 12 * 16 * (64 + N_DETAILS) * 2  # of each: frames, cells, components of two bytes
     for room in (1.5, 2):  # checksums and headers need some, too
         monkeypatch.setenv("NAPARI_PML_CACHE_GB", str(room * n_bytes / 1e9))
         result = run("embed", *clips, "--device", "cpu")

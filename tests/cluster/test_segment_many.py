@@ -229,7 +229,8 @@ def test_masks_are_those_of_segment(run, client, clip, table, tmp_path, drawn):
 
 
 def test_a_damaged_video_fails_alone_and_the_report_tells(run, three, tmp_path):
-    result = run("segment-many", three, "--workers", 1, "--device", "cpu", "--report", tmp_path / "told/how.csv")
+    report = "--report", tmp_path / "told/how.csv"
+    result = run("segment-many", three, "--workers", 1, "--device", "cpu", "--strict", *report)
     assert result.exit_code == 1
     assert "2 done, 0 skipped, 1 failed" in result.output
     a, b, c = csv.DictReader((tmp_path / "told/how.csv").read_text().splitlines())

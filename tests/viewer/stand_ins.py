@@ -22,6 +22,7 @@ class FakeVideo:
     def __init__(self, array: np.ndarray) -> None:
         self.array = np.asarray(array)
         self.shape = array.shape[:3]
+        self.damaged: list[int] = []
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, app, clear_errors, method_option
+from napari_pml.cli.common import (
+    EMBEDDER_OPTION,
+    Channel,
+    Config,
+    Device,
+    Plane,
+    Position,
+    Strict,
+    app,
+    clear_errors,
+    method_option,
+)
 from napari_pml.cli.numbers import export_numbers
 from napari_pml.errors import AnnotationError
 from napari_pml.types import BACKGROUND
@@ -24,7 +35,7 @@ def segment(
         list[str] | None,
         typer.Option(
             help="FRAME=MASK, a label image in which 0 is background, or a .json of labelme, or an .xml of CVAT "
-            "(for images); give it once for every frame."
+            "(for images, or for video: then alone it is of all its key frames); give it once for every frame."
         ),
     ] = None,
     strokes: Annotated[
@@ -58,6 +69,10 @@ def segment(
     coco: Annotated[Path | None, typer.Option(help="Also write the masks in COCO's format (.json).")] = None,
     embedder: Annotated[str | None, EMBEDDER_OPTION] = None,
     device: Device = None,
+    position: Position = None,
+    channel: Channel = None,
+    plane: Plane = None,
+    strict: Strict = False,
 ) -> None:
     """Segment a video from annotated frames.
 
@@ -84,7 +99,7 @@ def segment(
         kept = Project.open(project) if project and project.exists() else None
         begun = METHODS[method] if method else known_config(kept) if kept else DEFAULT
         settings = parse_config(begun, config or [])
-        source = open_video(video)
+        source = open_video(video, position=position, channel=channel, plane=plane, strict=strict)
         if project and not kept:
             kept = Project.create(project, source)
         session = Session(
@@ -102,6 +117,9 @@ def segment(
             if overlay is not None:
                 export_overlay(source, masks, overlay, overlay_palette(kept.record.colours if kept else {}))
             export_numbers(source, masks, names, table, coco)
+        if source.damaged:
+            frames = ", ".join(map(str, source.damaged))
+            typer.echo(f"Damaged, and segmented as repeats of their neighbours: frames {frames}.")
         typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay and finished else ""))
         if stale := session.stale_frames():
             if finished and (out.suffix or overlay or table or coco):

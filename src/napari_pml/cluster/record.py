@@ -80,4 +80,5 @@ def origin(job: Job, embedder: Embedder) -> Origin:
         "settings": job.config.as_record(),
         "embedder": embedder.fingerprint,
         "method": job.config.fingerprint(embedder),
+        "strict": job.strict,
     }

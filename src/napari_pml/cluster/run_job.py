@@ -52,7 +52,7 @@ def _segment(job: Job, embedder: Embedder) -> Generator[FrameMask, None, Outcome
     wanted, earlier = origin(job, embedder), JobRecord.load(job.out)
     if earlier is not None and earlier.origin == wanted and earlier.is_whole(job.out):
         return Outcome(job, State.skipped, earlier.frames, earlier.seconds)
-    session = Session(open_video(job.video), job.config, embedder=embedder)
+    session = Session(open_video(job.video, strict=job.strict), job.config, embedder=embedder)
     job.files.annotate(session)
     if earlier is not None:
         earlier.discard(job.out)

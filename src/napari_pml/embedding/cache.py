@@ -86,7 +86,7 @@ class EmbeddingCache:
             "shape": list(video.shape),
             "dtype": str(video.dtype),
             "channels": video.n_channels,
-            "channel_axis": video.channel_axis,
+            "selection": video.selection.as_record(),
             "fingerprint": embedder.fingerprint,
             "details": embedder.details_fingerprint if isinstance(embedder, DetailedEmbedder) else "",
             "device": embedder.device.type,

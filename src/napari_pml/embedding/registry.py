@@ -80,7 +80,7 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
         return Enlarged(load_embedder(whole, device), ENLARGEMENTS[factor])
     if name in EMBEDDERS:
         return EMBEDDERS[name](device)
-    path = Path(name).absolute()  # a project has to find it again from any folder
+    path = Path(name).expanduser().absolute()  # a project has to find it again from any folder
     if path.suffix == ".safetensors":
         return network_embedder(str(path), path, device)
     if (path / "config.json").exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari_pml.engine.session import Session
 from napari_pml.errors import AnnotationError
-from napari_pml.io.label_files import NamedLabels, read_annotation
+from napari_pml.io.label_files import NamedLabels, key_frames, read_annotation
 from napari_pml.io.label_images import read_labels
 from napari_pml.store.project import Project
 from napari_pml.types import BACKGROUND, labels_in
@@ -32,7 +32,8 @@ class AnnotationFiles:
         """Read what a person wrote.
 
         Args:
-            masks: FRAME=FILE each, or a bare path, which is of frame 0.
+            masks: FRAME=FILE each, or a bare path, which is of frame 0, or of all key frames of an .xml of CVAT for
+                video.
             strokes: the same.
             folder: where relative paths begin.
 
@@ -76,7 +77,8 @@ class AnnotationFiles:
             if name not in names.values():
                 names.setdefault(label, name)
         found = {t: NamedLabels(read_labels(path, strokes=True)) for t, path in self.strokes.items()}
-        found |= {t: read_annotation(path, t) for t, path in self.masks.items()}
+        size = session.video.shape[1:]
+        found |= {t: read_annotation(path, t, size) for t, path in self.masks.items()}
         given = [labels_in(named.labels).tolist() for named in found.values() if not named.names]
         taken = dict.fromkeys([*session.object_ids, *chain(*given)], "")
         for t, named in found.items():
@@ -101,12 +103,14 @@ def _parse(entries: Sequence[str], what: str, folder: Path) -> dict[int, Path]:
     for entry in entries:
         frame, separator, file = (part.strip() for part in entry.partition("="))
         if not separator:
-            frame, file = "0", entry.strip()
-        if not frame.isdecimal():
+            frame, file = "", entry.strip()
+        elif not frame.isdecimal():
             raise AnnotationError(f"{what} {entry}: expected FRAME=FILE, such as 0=first.png.")
-        if int(frame) in found:
-            raise AnnotationError(f"{what}: frame {int(frame)} is given twice; put all its labels into one image.")
-        if not (folder / file).is_file():
-            raise AnnotationError(f"{what} {entry}: there is no file {folder / file}.")
-        found[int(frame)] = folder / file
+        path = folder / Path(file).expanduser()
+        if not path.is_file():
+            raise AnnotationError(f"{what} {entry}: there is no file {path}.")
+        for t in [int(frame)] if frame else key_frames(path) or [0]:
+            if t in found:
+                raise AnnotationError(f"{what}: frame {t} is given twice; put all its labels into one image.")
+            found[t] = path
     return found

@@ -85,7 +85,7 @@ class Project:
             ProjectError: there is something at `path` already, or nothing can be written there.
             VideoError: the video cannot be decoded.
         """
-        path, source = Path(path).absolute(), source or video.path
+        path, source = Path(path).expanduser().absolute(), source or video.path
         where = None if source is None else str(Path(source).absolute())
         record = ProjectRecord(
             name=video.name if source is None else Path(source).name,
@@ -94,7 +94,10 @@ class Project:
             fingerprint=fingerprint(video),
             later=later_frames(video),
             sizes=far_sizes(video),
-            channel_axis=video.channel_axis,
+            channel_axis=video.selection.channel_axis,
+            position=video.selection.position,
+            channel=video.selection.channel,
+            plane=video.selection.plane,
         )
         unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")  # until all of it is there
         try:
@@ -120,7 +123,7 @@ class Project:
         Raises:
             ProjectError: there is none at `path`, it is damaged, or it is open elsewhere.
         """
-        path = Path(path).absolute()
+        path = Path(path).expanduser().absolute()
         ProjectRecord.read(path)  # before a lock is made in a folder that is something else
         lock = _locked(path)
         return cls(path, lock, ProjectRecord.read(path))
@@ -149,7 +152,13 @@ class Project:
                 f"The video of this project, {self._record.path or self._record.name}, is not there any more. "
                 f"Put it back, or beside {self.path}, or open it yourself."
             )
-        video = open_video(found, channel_axis=self._record.channel_axis)
+        video = open_video(
+            found,
+            channel_axis=self._record.channel_axis,
+            position=self._record.position,
+            channel=self._record.channel,
+            plane=self._record.plane,
+        )
         self.check(video)
         return video
 

@@ -13,10 +13,11 @@ from psygnal import Signal
 
 from napari_pml.errors import PmlError
 from napari_pml.viewer.document import layers
+from napari_pml.viewer.document.channels import drop_single_axes
 from napari_pml.viewer.document.document import VideoDocument, why_unsuitable
 from napari_pml.viewer.document.documents import VideoDocuments, open_projects
 from napari_pml.viewer.document.layers import Kind
-from napari_pml.viewer.document.prompts import can_annotate
+from napari_pml.viewer.document.prompts import can_annotate, is_single
 from napari_pml.viewer.jobs.runner import Runner
 from napari_pml.viewer.jobs.segmentation import SegmentationJobs
 
@@ -106,6 +107,8 @@ class Controller:
         self.jobs.cancel()
         self.jobs.progress = None
         self.jobs.forget_problems()
+        if image is not None and is_single(image):
+            drop_single_axes(image)
         self.problem = why_unsuitable(image) if image is not None else None
         if image is None or self.problem:
             self._choose(None)

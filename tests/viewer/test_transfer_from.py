@@ -75,9 +75,7 @@ def test_what_was_learned_is_forgotten_again(engine, controller, viewer, movie, 
 def test_what_was_learned_stays_until_it_is_forgotten(engine, controller, viewer, other, change):
     begin(controller)
     controller.transfer_from(other)
-    with pytest.raises(
-        AnnotationError, match=r"Object 2 was learned from another video.*Forget transferred references"
-    ):
+    with pytest.raises(AnnotationError, match=r"Object 2 comes from another video.*Forget transferred references"):
         change(controller.document, {1, 2})
     assert controller.document.objects == {1, 2}
     assert controller.document.session.annotations.object_ids == (1,)

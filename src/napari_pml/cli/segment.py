@@ -46,7 +46,10 @@ def segment(
     ] = None,
     references: Annotated[
         list[Path] | None,
-        typer.Option(help="Project (.pml.zarr) of another video, whose annotations count here too; may come again."),
+        typer.Option(
+            "--transfer-from",
+            help="Project (.pml.zarr) of another video, whose annotations count here too; may come again.",
+        ),
     ] = None,
     project: Annotated[
         Path | None,
@@ -104,7 +107,7 @@ def segment(
         )
         others = [Project.open(path) for path in references or ()]
         if others:
-            session.learn_from(*others)
+            session.transfer_from(*others)
         names = files.annotate(session, others)
         finished = segment_with_progress(session, out)
         if finished:
@@ -197,7 +200,7 @@ def _estimate(session: Session) -> str:
     """Say how long embedding will take, after the first frame of which it is not known, and where embeddings go."""
     embeddings, n = session.embeddings, len(session.video)
     due = [t for t in range(n) if t not in embeddings]
-    place = "kept on disk" if embeddings.disk is not None and embeddings.disk.room >= n else "in memory only"
+    place = "kept on disk" if embeddings.disk is not None and embeddings.disk.capacity >= n else "in memory only"
     text = f"embeddings: {n * embeddings.frame_bytes / 1e6:.0f} MB, {place}"
     if not due:
         return f"{text}, all there"

@@ -34,6 +34,7 @@ from napari_pml.store.masks import FinishedMasks, MaskStore
 from napari_pml.store.project import Project
 from napari_pml.types import CONFIDENCE_STRIDE, STALE, Annotations, FrameMask, frame_number
 from napari_pml.video.video import Video
+from napari_pml.video.working import RESOLUTIONS
 
 Result = TypeVar("Result")
 
@@ -67,6 +68,7 @@ class Session:
         embedding_bytes: int = MEMORY_BYTES,
         embedding_cache: EmbeddingCache | None = None,
         project: Project | None = None,
+        resolution: str | None = None,
     ):
         """Begin with nothing annotated, or go on with a project.
 
@@ -80,6 +82,9 @@ class Session:
             embedding_cache: keeps them on disk, beyond the end of the session, if the video is a file or folder;
                 `users_cache()` is that of the viewer and the command line.
             masks: where masks are kept; in the project or in memory by default.
+            resolution: in which the network sees frames, one of `RESOLUTIONS`: "auto" makes the shorter side of larger
+                ones 480 pixels long, "native" leaves all as they are, "2x" and "4x" are for objects of a few pixels;
+                by default as the project says, or "auto". Masks are always as large as the video.
             project: of this video. Its masks count as stale if settings or embedder are others than before.
 
         Raises:
@@ -92,7 +97,8 @@ class Session:
             embedder = _known_embedder(project, choose_device(device))
         elif isinstance(embedder, str):
             embedder = load_embedder(embedder, choose_device(device))
-        embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache)
+        resolution = checked_resolution(resolution or _known_resolution(project))
+        embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache, resolution)
         self.project: Project | None = None
         self._kept: Annotations | None = None  # of which the project has what was learned
         self._to_settle = False  # whether the project is still as it was, but shall not stay so
@@ -121,7 +127,7 @@ class Session:
         newest = int(self.masks.revisions.max())
         if newest > self.annotations.revision:  # of annotations that the disk refused
             self.annotations = replace(self.annotations, revision=newest + 1)
-        elif {**basis, "embedder": self.embedder.name} != self._segmenter.basis:  # where it lies does not count
+        elif _comparable(basis, self.embedder.name) != self._segmenter.basis:  # where it lies does not count
             self.annotations = self.annotations.renewed()
         self._to_settle = self.annotations is not project.annotations or basis != self._segmenter.basis
 
@@ -179,7 +185,26 @@ class Session:
     def embedder(self, embedder: Embedder) -> None:
         with self._computing, self._annotating:
             bytes_, cache = self.embeddings.memory.max_bytes, self.embeddings.cache
-            self._begin_anew(self.config, VideoEmbeddings(self.video, embedder, bytes_, cache), None)
+            embeddings = VideoEmbeddings(self.video, embedder, bytes_, cache, self.resolution)
+            self._begin_anew(self.config, embeddings, None)
+
+    @property
+    def resolution(self) -> str:
+        """In which resolution the network sees frames, one of `RESOLUTIONS`; another one makes every mask stale.
+
+        Raises:
+            SettingsError: there is no such resolution, or frames have too many cells then; all stays as it was.
+        """
+        return self.embeddings.resolution
+
+    @resolution.setter
+    def resolution(self, resolution: str) -> None:
+        if checked_resolution(resolution) == self.resolution:
+            return
+        with self._computing, self._annotating:
+            bytes_, cache = self.embeddings.memory.max_bytes, self.embeddings.cache
+            embeddings = VideoEmbeddings(self.video, self.embedder, bytes_, cache, resolution)
+            self._begin_anew(self.config, embeddings, self.borrowed)
 
     @property
     def device(self) -> torch.device:
@@ -235,7 +260,7 @@ class Session:
             borrowed = None
             if sources:
                 borrowed = self._segmenter.on_any_device(
-                    lambda: Borrowed.gather(sources, self.embedder, len(self.video))
+                    lambda: Borrowed.gather(sources, self.embedder, len(self.video), self.resolution)
                 )
             with self._annotating:
                 if (borrowed and borrowed.digest) == (self.borrowed and self.borrowed.digest):
@@ -518,9 +543,31 @@ def known_config(project: Project) -> MethodConfig:
         return DEFAULT
 
 
+def checked_resolution(resolution: str) -> str:
+    """Return a resolution; SettingsError if there is no such one."""
+    if resolution not in RESOLUTIONS:
+        raise SettingsError(f"There is no resolution {resolution!r}. Choose one of {', '.join(RESOLUTIONS)}.")
+    return resolution
+
+
+def _known_resolution(project: Project | None) -> str:
+    """Return the resolution of a project; earlier versions kept it behind the network's name, or knew one alone."""
+    basis = project.record.basis if project else {}
+    _, _, enlarged = str(basis.get("embedder") or "").rpartition("@")
+    if enlarged in RESOLUTIONS:
+        return enlarged
+    return str(basis.get("resolution") or ("native" if basis.get("embedder") else "auto"))
+
+
+def _comparable(basis: Mapping[str, Any], embedder: str) -> dict[str, Any]:
+    """Return what a project's masks depend on, in the words of this version: where the network lies does not count."""
+    return {"resolution": "native", **basis, "embedder": embedder}
+
+
 def _known_embedder(project: Project | None, device: torch.device) -> Embedder:
     """Return a project's embedder, or the default one if that is not to be had."""
-    name = (project and project.record.basis.get("embedder")) or CompactNet.name
+    name = str((project and project.record.basis.get("embedder")) or CompactNet.name)
+    name = name.removesuffix("@2x").removesuffix("@4x")  # as versions before `resolution` named it
     try:
         return load_embedder(name, device)
     except WeightsError as error:

@@ -231,11 +231,11 @@ class Controller:
         if self.document is not None and self.document.is_annotated:
             self.jobs.segment(self.document)
 
-    def choose_network(self, name: str) -> None:
-        """Embed the video with another network from now on; if it cannot be had, the one before goes on."""
+    def choose_network(self, name: str, resolution: str = "auto") -> None:
+        """Embed the video with another network or in another resolution; if it cannot be had, the one before stays."""
         if self.document is not None:
             self.jobs.forget_problems()
-            self.jobs.use_network(self.document, name)
+            self.jobs.use_network(self.document, name, resolution)
 
     def propagate(self) -> None:
         """Segment the whole video, from the frame in view outward."""

@@ -352,11 +352,11 @@ def test_a_propagation_goes_on_in_another_project_from_its_provisional_masks(mak
         each.annotate(7, stroke(drawn[1], 2, 7))
     masks = list(straight.propagate(0))
     running = session.propagate(0)
-    while not session.masks.guessed:
+    while not session.masks.previewed:
         next(running)
-    guessed = session.masks.guessed
+    guessed = session.masks.previewed
     session.keep_in(Project.create(tmp_path / "other.pml.zarr", session.video))
-    assert session.masks.guessed == guessed
+    assert session.masks.previewed == guessed
     assert session.masks.finished == list(range(8))
     list(running)
     assert masks

@@ -83,7 +83,7 @@ def test_pixels_of_another_video_belong_to_no_frame_of_this_one(session, colour_
     frames, masks = draw_video(30, 192, 256)
     other = Session(open_video(frames), embedder=colour_embedder)
     other.annotate(20, masks[20], complete=True)
-    session.learn_from(other)
+    session.transfer_from(other)
     session.annotate(2, strokes())
     session.segment(3)
     points = made(session)

@@ -136,7 +136,7 @@ def test_looking_through_the_video_after_a_stroke_leaves_finished_masks_to_be_sa
     paint((2, 55, 40))
     for t in range(1, 5):
         viewer.dims.set_point(0, t)
-        qtbot.wait_until(lambda t=t: t in masks.guessed and idle(panel), timeout=PATIENCE_MS)
+        qtbot.wait_until(lambda t=t: t in masks.previewed and idle(panel), timeout=PATIENCE_MS)
         assert (np.asarray(viewer.layers["clip masks"].data[t]) == masks.latest(t).labels).all()
     assert masks.finished == [0, 1, 2, 3, 4]
     (tmp_path / "masks.tif").unlink()

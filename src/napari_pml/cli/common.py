@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
+from napari_pml import extensions
 from napari_pml.embedding.memory import keep_freed_memory
 from napari_pml.errors import PmlError
 
@@ -65,16 +66,24 @@ def prepare_process() -> None:
     keep_freed_memory()
 
 
-class Method(StrEnum):
-    """Names of `METHODS`; a test keeps the two alike, so that --help need not import torch."""
-
-    pml = "pml"
-    pml_paper = "pml-paper"
-    feelvos = "feelvos"
-    osvos = "osvos"
+OWN_METHODS = "pml", "pml-paper", "feelvos", "osvos"
+"""Our `METHODS`; a test keeps the two alike, so that --help need not import torch."""
 
 
-MethodName = Annotated[Method, typer.Option("--method", help="How to segment.")]
+def _known_method(name: str | None) -> str | None:
+    known = [*OWN_METHODS, *extensions.names(extensions.METHODS)]
+    if name is not None and name not in known:
+        raise typer.BadParameter(f"There is no method {name!r}. There are {', '.join(known)}.")
+    return name
+
+
+def method_option(text: str) -> Any:
+    """Return the option that takes the name of a method."""
+    known = "|".join([*OWN_METHODS, *extensions.names(extensions.METHODS)])
+    return typer.Option("--method", metavar=f"[{known}]", help=text, callback=_known_method)
+
+
+MethodName = Annotated[str, method_option("How to segment.")]
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is if not given.")]
 Config = Annotated[
     list[str] | None,

@@ -59,7 +59,7 @@ def embed(
         for path in videos:  # before the work: what does not fit would push out what was embedded just before
             session = opened(path)
             embeddings, n = session.embeddings, len(session.video)
-            fits = fits and embeddings.room >= n
+            fits = fits and embeddings.capacity >= n
             needed += n * (embeddings.frame_bytes + CHECKSUM_BYTES) + HEADER_BYTES
         named = videos[0] if len(videos) == 1 else f"These {len(videos)} videos together"
         refused = SettingsError(

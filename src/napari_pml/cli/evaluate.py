@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from napari_pml.cli.common import Config, Device, Embedder, Method, MethodName, app, clear_errors
+from napari_pml.cli.common import Config, Device, Embedder, MethodName, app, clear_errors
 
 Dataset = Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")]
 Sequences = Annotated[
@@ -24,7 +24,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for the report, the figures and the masks.")],
     sequences: Sequences = None,
     resolution: Resolution = None,
-    method: MethodName = Method.pml,
+    method: MethodName = "pml",
     config: Config = None,
     embedder: Embedder = "compact",
     device: Device = None,
@@ -93,7 +93,7 @@ def robot(
     starts: Annotated[int, typer.Option(min=1, help="Number of frames of each video to begin on, in turn.")] = 3,
     sequences: Sequences = None,
     resolution: Resolution = None,
-    method: MethodName = Method.pml,
+    method: MethodName = "pml",
     config: Config = None,
     embedder: Embedder = "compact",
     device: Device = None,

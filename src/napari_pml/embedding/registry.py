@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from napari_pml import extensions
 from napari_pml.embedding.catalogue import CATALOGUE, find
 from napari_pml.embedding.networks.compact import CompactNet, photographs, trained_trunk
 from napari_pml.embedding.networks.embedder import NetworkEmbedder, network_embedder
@@ -37,12 +38,25 @@ def _foundation(name: str, device: torch.device) -> Embedder:
     return FoundationEmbedder(name, config.parent, device)
 
 
-EMBEDDERS: dict[str, Callable[[torch.device], Embedder]] = {
+Factory = Callable[[torch.device], Embedder]
+
+
+def _factory(make: Factory) -> Factory:
+    """Return what makes the embedder of an extension; TypeError if it cannot be called."""
+    if not callable(make):
+        raise TypeError(f"{make!r} cannot be called with a device")
+    return make
+
+
+_OWN: dict[str, Factory] = {
     CompactNet.name: _compact,
     DEEPLAB: _deeplab,
     **{name: partial(_foundation, name) for name in CATALOGUE if name != DEEPLAB},
 }
-"""Every embedder by its name; all but the first have to be downloaded, see `catalogue`."""
+
+EMBEDDERS = _OWN | extensions.load(extensions.EMBEDDERS, _factory, taken=_OWN)
+"""Every embedder by its name: ours, of which all but the first have to be downloaded, see `catalogue`; and those of
+other packages, see `napari_pml.extensions`."""
 
 
 def load_embedder(name: str, device: torch.device) -> Embedder:

@@ -70,9 +70,9 @@ class VideoEmbeddings:
         return h * w * n_channels(self.embedder) * torch.float16.itemsize
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many frames can be kept beside each other."""
-        return max(self.memory.max_bytes // self.frame_bytes, self.disk.room if self.disk is not None else 0)
+        return max(self.memory.max_bytes // self.frame_bytes, self.disk.capacity if self.disk is not None else 0)
 
     @property
     def n_missing(self) -> int:

@@ -1,19 +1,18 @@
-"""What the command line does to one video: annotations from label images, masks into a folder of PNGs."""
+"""Annotations of one video from files: label images, strokes, labelme and CVAT."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from napari_pml.engine.session import Session
 from napari_pml.errors import AnnotationError
-from napari_pml.io.destination import check_length, png_name
 from napari_pml.io.label_files import NamedLabels, key_frames, read_annotation
-from napari_pml.io.label_images import read_labels, write_mask_png
+from napari_pml.io.label_images import read_labels
 from napari_pml.store.project import Project
-from napari_pml.types import BACKGROUND, FrameMask, labels_in
+from napari_pml.types import BACKGROUND, labels_in
 
 
 @dataclass(frozen=True)
@@ -96,37 +95,6 @@ class AnnotationFiles:
                 f"in an image of strokes {BACKGROUND} (8 bit: 255) is background."
             )
         return names
-
-
-def segment_to_folder(session: Session, folder: Path) -> Iterator[FrameMask]:
-    """Segment what is left of a video and write every mask as soon as it is final, as 00000.png, 00001.png, ...
-
-    Stop it at any time: each file is complete, and those of masks that were there already come first.
-
-    Args:
-        session: with annotations.
-        folder: to write to.
-
-    Yields:
-        Every mask that was computed, also one that is not final and has no file yet.
-
-    Raises:
-        ExportError: the folder holds masks of a longer video, or a file cannot be written.
-        VideoError: a frame cannot be decoded.
-        SettingsError: the method, as it is set, cannot learn the annotations.
-    """
-    check_length(folder, len(session.video))
-    for t in sorted(set(range(len(session.video))) - set(session.stale_frames())):
-        write_mask_png(session.masks[t].labels, folder / png_name(t))
-    for mask in session.propagate(first_frame(session)):
-        if mask.revision == session.annotations.revision:
-            write_mask_png(mask.labels, folder / png_name(mask.t))
-        yield mask
-
-
-def first_frame(session: Session) -> int:
-    """Return the first frame that is annotated; 0 if none is."""
-    return min(session.annotations.frames, default=0)
 
 
 def _parse(entries: Sequence[str], what: str, folder: Path) -> dict[int, Path]:

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.errors import DeviceError, SettingsError
 from napari_pml.grid import grid_shape, resize_cells
-from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import CELL_BITS, explicit_background
+from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.refinement.guided_filter import Refiner
 from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, UNLABELLED, Annotations, FrameMask
 from napari_pml.video.working import WorkingVideo
@@ -60,13 +60,13 @@ class Segmenter:
     Attributes:
         config: the method and its settings.
         embeddings: of the video.
-        borrowed: reference pixels of other videos.
+        transferred: reference pixels of other videos.
         method: made of these.
-        basis: what masks depend on besides the annotations, as JSON.
+        provenance: what masks depend on besides the annotations, as JSON.
         learned: the annotations that the method has learned, or None.
     """
 
-    def __init__(self, config: MethodConfig, embeddings: VideoEmbeddings, borrowed: Borrowed | None):
+    def __init__(self, config: MethodConfig, embeddings: VideoEmbeddings, transferred: TransferredReferences | None):
         """Make the method; nothing is learned yet.
 
         Raises:
@@ -79,15 +79,15 @@ class Segmenter:
                 f"Each frame has {h} x {w} cells for {embeddings.embedder.name!r}, more than {2**CELL_BITS}. Choose a "
                 "lower resolution, or make the video smaller."
             )
-        self.config, self.embeddings, self.borrowed = config, embeddings, borrowed
-        self.method = config.make(embeddings, borrowed)
+        self.config, self.embeddings, self.transferred = config, embeddings, transferred
+        self.method = config.make(embeddings, transferred)
         embedder = embeddings.embedder
-        self.basis: dict[str, Any] = {
+        self.provenance: dict[str, Any] = {
             "settings": config.as_record(),
             "embedder": embedder.name,
             "fingerprint": embedder.fingerprint,
             "method": config.fingerprint(embedder),
-            "references": borrowed.digest if borrowed else None,
+            "references": transferred.digest if transferred else None,
             "resolution": embeddings.resolution,
         }
         self._refine = Refiner(embeddings.video)
@@ -174,7 +174,7 @@ class Segmenter:
             )
         embedder.to(torch.device("cpu"))
         state = self.method.state()  # the rest of what the method knows lies in the GPU's memory
-        self.method = self.config.make(self.embeddings, self.borrowed)
+        self.method = self.config.make(self.embeddings, self.transferred)
         self.method.restore(state)
         self.learned = self._learning = None
         return self.on_any_device(compute)

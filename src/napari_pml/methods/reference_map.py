@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_pml.embedding.components import PrincipalComponents
-from napari_pml.methods.references import PAINTED, ReferencePixels
+from napari_pml.methods.references import ReferencePixels, ReferenceSource
 
 MAX_POINTS = 3000
 """More points would hide each other."""
@@ -49,10 +49,10 @@ def reference_map(references: ReferencePixels, cell: tuple[float, float], column
         references: at least one.
         cell: height and width of a cell, in pixels.
         columns: cells in a row of a frame.
-        n_frames: of the video; references of later frames are those of other videos, see `Borrowed`.
+        n_frames: of the video; references of later frames are those of other videos, see `TransferredReferences`.
     """
     references = references.select((-references.objects).argsort(stable=True))
-    painted = references.kinds == PAINTED
+    painted = references.kinds == ReferenceSource.PAINTED
     strokes = _evenly(painted.nonzero()[:, 0], MAX_POINTS)
     others = _evenly((~painted).nonzero()[:, 0], MAX_POINTS - len(strokes))
     chosen = references.select(torch.cat([others, strokes]))

@@ -207,7 +207,7 @@ class Controller:
         self.flush_soon()
         self.changed.emit()
 
-    def learn_from(self, path: Path | None) -> None:
+    def transfer_from(self, path: Path | None) -> None:
         """Let what is annotated in a project of another video count here too, in place of what did so before.
 
         Args:
@@ -216,7 +216,7 @@ class Controller:
         if self.document is None:
             return
         self.jobs.forget_problems()
-        self.jobs.learn_from(self.document, path and open_projects(self.viewer.layers).get(path.absolute(), path))
+        self.jobs.transfer_from(self.document, path and open_projects(self.viewer.layers).get(path.absolute(), path))
 
     def mark_complete(self, complete: bool) -> None:
         """Say whether the unpainted pixels of the frame in view are background."""

@@ -254,17 +254,12 @@ class VideoDocument:
     def is_annotated(self) -> bool:
         """Whether the session knows of any annotation, of this video or of another."""
         session = self.session
-        return session is not None and (bool(session.annotations.frames) or session.borrowed is not None)
+        return session is not None and (bool(session.annotations.frames) or session.transferred is not None)
 
     @property
     def has_masks(self) -> bool:
         """Whether there is a mask of any frame."""
         return self.session is not None and bool((self.session.masks.revisions >= 0).any())
-
-    @property
-    def has_background(self) -> bool:
-        """Whether the session knows some background."""
-        return bool(self.complete) or BACKGROUND in self.sources.labels
 
     def is_stale(self, t: int) -> bool:
         """Whether frame `t` has no mask of the present annotations."""

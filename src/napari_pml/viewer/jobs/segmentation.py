@@ -84,7 +84,7 @@ class SegmentationJobs:
 
         self._start(job, received, self._ended, opening=document)
 
-    def learn_from(self, document: VideoDocument, source: SessionLike | Path | None) -> None:
+    def transfer_from(self, document: VideoDocument, source: SessionLike | Path | None) -> None:
         """Let what is annotated on another video count for a document too, or nothing any more.
 
         Args:
@@ -97,15 +97,15 @@ class SegmentationJobs:
 
             session = yield from _opened_session(document)
             if source is None:
-                session.learn_from()
+                session.transfer_from()
                 yield {}
             elif not isinstance(source, Path):
-                session.learn_from(source)
+                session.transfer_from(source)
                 yield source.project.record.names if source.project is not None else {}
             else:
                 project = Project.open(source)
                 try:
-                    session.learn_from(project)
+                    session.transfer_from(project)
                 finally:
                     project.close()
                 yield project.record.names
@@ -153,7 +153,12 @@ class SegmentationJobs:
         self.progress = progress
         if whole:
             self.paused = False
-        self._start(job, lambda result: self._segmented(document, progress, result), ended)
+
+        def received(result: LearningProgress | FrameMask) -> None:
+            if document.session is session:  # or it was ended after the job had yielded this
+                self._segmented(document, progress, result)
+
+        self._start(job, received, ended)
 
     def settings(self, document: VideoDocument | None) -> MethodConfig | None:
         """Return what a document is segmented with, as far as that is known."""

@@ -27,8 +27,8 @@ UNLABELLED = 0
 BACKGROUND = 65535
 """In an annotation: this pixel belongs to no object. (In a mask, background is 0.)"""
 
-STALE = 0
-"""The revision of a mask that is a guess: smaller than that of any annotation."""
+PREVIEW_REVISION = 0
+"""The revision of a preview: smaller than that of any annotation."""
 
 CONFIDENCE_STRIDE = 8
 """Side in pixels of the cells in which confidence is kept, whatever cells a network has."""

@@ -6,7 +6,7 @@ from napari_pml.errors import ExportError
 from napari_pml.io.calibration import Calibration
 from napari_pml.io.measure import export_table, measure, measure_frame, summary
 from napari_pml.store.masks import MaskStore
-from napari_pml.types import STALE, FrameMask
+from napari_pml.types import PREVIEW_REVISION, FrameMask
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def masks():
     labels[2, 7, 15] = 9
     confidence = np.array([[1.0, 0.0]], np.float32)  # left and right half
     store = MaskStore((3, 8, 16), (1, 2))
-    for t, revision in enumerate((1, STALE, 1)):
+    for t, revision in enumerate((1, PREVIEW_REVISION, 1)):
         store.put(FrameMask(t, labels[t], confidence, revision))
     return store
 
@@ -54,6 +54,11 @@ def test_seconds_and_areas_where_they_are_known(masks):
     assert table["area_micrometer2"].tolist() == [8.0, 1.0]
     assert table["centroid_y_micrometer"].tolist() == (table["centroid_y"] * 0.5).tolist()
     assert table["centroid_x_micrometer"].tolist() == (table["centroid_x"] * 2.0).tolist()
+
+
+def test_damaged_frames_are_marked_where_there_are_any(masks):
+    table = pd.concat(measure(masks, Calibration(damaged=[1, 2])))
+    assert table["damaged"].tolist() == [False, True, True]
 
 
 def test_frames_that_are_not_evenly_spaced_have_their_own_times(masks):

@@ -15,6 +15,7 @@ from napari_pml.io.lineage import find_parents
 from napari_pml.methods.cells.newcomers import new_numbers
 from napari_pml.methods.cells.seeds import corrected, diameter_of, eroded
 from napari_pml.methods.motion import Motion
+from napari_pml.video.working import WorkingVideo
 
 N_FRAMES, SIZE = 21, (96, 112)
 Y, X = np.mgrid[: SIZE[0], : SIZE[1]]
@@ -175,7 +176,7 @@ def test_other_videos_cannot_be_learned_from(small):
 
 def test_motion_moves_a_mask():
     frames, truth = draw({1: lambda t: (30 + 2 * t, 40 + 3 * t, 14)})
-    moved = Motion(open_video(frames)).moved(truth[0], 1, 0)
+    moved = Motion(WorkingVideo(open_video(frames))).moved(truth[0], 1, 0)
     assert jaccard(moved == 1, truth[1] == 1) > 0.9 > jaccard(truth[0] == 1, truth[1] == 1)
 
 
@@ -183,7 +184,7 @@ def test_tiny_frames_do_not_move():
     frames = np.zeros((2, 8, 8), np.uint8)
     frames[1, 2:, 2:] = 200
     labels = np.eye(8, dtype=np.uint16)
-    np.testing.assert_array_equal(Motion(open_video(frames)).moved(labels, 1, 0), labels)
+    np.testing.assert_array_equal(Motion(WorkingVideo(open_video(frames))).moved(labels, 1, 0), labels)
 
 
 def test_a_stroke_says_where_an_object_has_gone():

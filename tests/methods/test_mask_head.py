@@ -6,17 +6,18 @@ import torch
 
 from drawn_video import jaccard
 from napari_pml import BACKGROUND, METHODS, Session, open_video
-from napari_pml.embedding.details import N_DETAILS, DetailLayers, FrameFeatures, unpacked
-from napari_pml.embedding.embedder import DetailedEmbedder, load_embedder
+from napari_pml.embedding.networks.details import N_DETAILS, DetailLayers, FrameFeatures, unpacked
+from napari_pml.embedding.protocol import DetailedEmbedder
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
 from napari_pml.errors import WeightsError
 from napari_pml.methods.mask_head.evidence import (
+    OwnAndOthers,
     PreviousMask,
     References,
     distance_to_strokes,
     gather_evidence,
     labels_of_cells,
-    of_others,
 )
 from napari_pml.methods.mask_head.network import MaskHead, load_mask_head, scores_of
 from napari_pml.methods.mask_head.segmentation import MARGIN, MaskHeadPml, possible_box, wider_box
@@ -51,7 +52,11 @@ def line(shape, label, rows, columns):
 
 def test_each_object_sees_the_best_of_all_others():
     maps = torch.tensor([[[0.2], [0.9], [0.5]]])
-    assert of_others(maps)[0, :, 0].tolist() == pytest.approx([0.9, 0.5, 0.9])
+    largest, least = OwnAndOthers(maps), OwnAndOthers(maps, least=True)
+    assert [largest.of(n)[:, 0].tolist() for n in range(3)] == [
+        pytest.approx(row) for row in ([0.2, 0.9], [0.9, 0.5], [0.5, 0.9])
+    ]
+    assert [least.of(n)[1, 0].item() for n in range(3)] == [pytest.approx(x) for x in (0.5, 0.2, 0.2)]
 
 
 def test_the_commonest_label_wins_a_cell_and_none_is_lost():
@@ -75,14 +80,14 @@ def evidence_of_a_stroke(**known):
     matched[:, :3, 0] = matched[:, 3:, 1] = 3.0
     strokes = torch.zeros(2, 8, 12)
     strokes[1, 4, 1] = strokes[0, 4, 10] = 1.0
-    return gather_evidence(matched, strokes, **({"references": NOTHING, "previous": None, "prior": None} | known))
+    return gather_evidence(matched, strokes, **({"references": NOTHING, "previous": None, "prior": None} | known)).of(1)
 
 
 def test_what_looks_like_the_stroke_is_near_to_it():
-    evidence = evidence_of_a_stroke()
-    own, anywhere, around, rival, *_ = evidence.coarse[0]
-    assert evidence.coarse.shape == (1, 14, 4, 6)
-    assert evidence.fine.shape == (1, 4, 8, 12)
+    coarse, fine = evidence_of_a_stroke()
+    own, anywhere, around, rival, *_ = coarse
+    assert coarse.shape == (14, 4, 6)
+    assert fine.shape == (4, 8, 12)
     assert own[:, :3].max() < 0.01 < 0.9 < own[:, 3:].min()
     assert rival[:, 3:].max() < 0.01 < 0.9 < rival[:, :3].min()
     assert (anywhere == 1).all()
@@ -90,8 +95,8 @@ def test_what_looks_like_the_stroke_is_near_to_it():
 
 
 def test_a_stroke_speaks_loudly_nearby_and_softly_far_away():
-    evidence = evidence_of_a_stroke()
-    short, long = evidence.coarse[0, 8:10, 2]
+    coarse, _ = evidence_of_a_stroke()
+    short, long = coarse[8:10, 2]
     assert (short.diff() < 0).all()
     assert (long >= short).all()
     assert short[0] == long[0] == 1
@@ -100,10 +105,10 @@ def test_a_stroke_speaks_loudly_nearby_and_softly_far_away():
 def test_there_is_a_prior_or_there_is_none():
     prior = torch.zeros(2, 8, 12)
     prior[1, :, :6] = 1
-    without, with_prior = evidence_of_a_stroke(), evidence_of_a_stroke(prior=prior)
-    assert not without.fine[0, 2:].any()
-    assert (with_prior.fine[0, 2] == prior[1]).all()
-    assert (with_prior.fine[0, 3] == 1).all()
+    (_, without), (_, with_prior) = evidence_of_a_stroke(), evidence_of_a_stroke(prior=prior)
+    assert not without[2:].any()
+    assert (with_prior[2] == prior[1]).all()
+    assert (with_prior[3] == 1).all()
 
 
 def test_references_and_the_previous_mask_are_matched():
@@ -112,8 +117,8 @@ def test_references_and_the_previous_mask_are_matched():
     shares[0, :, 6:] = shares[1, :, :6] = 1
     matched = torch.zeros(4, 6, 3)
     matched[:, :3, 0] = matched[:, 3:, 1] = 3.0
-    evidence = evidence_of_a_stroke(references=known, previous=PreviousMask(matched, shares))
-    _, anywhere, around, _, rival_anywhere, rival_around = evidence.coarse[0, :6]
+    coarse, _ = evidence_of_a_stroke(references=known, previous=PreviousMask(matched, shares))
+    _, anywhere, around, _, rival_anywhere, rival_around = coarse[:6]
     for own in (anywhere, around):
         assert own[:, :3].max() < 0.01 < 0.9 < own[:, 3:].min()
     assert (rival_anywhere == 1).all()

@@ -22,6 +22,7 @@ class FakeVideo:
     def __init__(self, array: np.ndarray) -> None:
         self.array = np.asarray(array)
         self.shape = array.shape[:3]
+        self.damaged: list[int] = []
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -44,9 +45,10 @@ class FakeSession:
         self.video, self.options, self.project = video, options, None
         self.masks = MaskStore(video.shape, grid_shape(*video.shape[1:], CONFIDENCE_STRIDE))
         self.annotations = Annotations(video.shape)
-        self.borrowed, self.object_ids, self.uses_embeddings = None, (), True
+        self.transferred, self.object_ids, self.uses_embeddings = None, (), True
         self.embeddings = FakeEmbeddings(video.array)
         self.device, self.embedder = SimpleNamespace(type="cpu"), SimpleNamespace(name="fake")
+        self.resolution = "auto"
         self._config = FakeConfig()
         self.prepared: list[int] = []
 
@@ -66,7 +68,7 @@ class FakeSession:
             self.annotations = self.annotations.with_frame(t, labels, complete=t in complete)
         return self.annotations is not before
 
-    def learn_from(self, *others: object) -> bool:
+    def transfer_from(self, *others: object) -> bool:
         return False
 
     def keep_in(self, project: object) -> None:

@@ -22,10 +22,10 @@ WIDTH = 240
 @pytest.fixture
 def overview() -> Overview:
     """Six frames: two done, one of them complete, one from earlier strokes, a guess, and two without a mask."""
-    states = np.array([State.DONE, State.DONE, State.OUTDATED, State.GUESS, State.NONE, State.NONE], np.uint8)
+    states = np.array([State.DONE, State.DONE, State.OUTDATED, State.PREVIEW, State.NONE, State.NONE], np.uint8)
     certainties = np.array([1, 0.5, 1, 1, np.nan, np.nan], np.float32)
     annotated = np.array([True, False, True, False, False, False])
-    return Overview(states, certainties, annotated, annotated & (states == State.DONE))
+    return Overview(states, certainties, annotated, annotated & (states == State.DONE), np.zeros(6, bool))
 
 
 @pytest.fixture
@@ -87,15 +87,23 @@ def test_the_tooltip_tells_about_the_frame_and_what_the_colours_mean(strip):
     assert strip.describe(2) == "Frame 2: from earlier strokes, certainty 100 %, annotated"
     assert strip.describe(4) == "Frame 4: no mask yet"
     QApplication.sendEvent(strip, QHelpEvent(QEvent.Type.ToolTip, middle(3), strip.mapToGlobal(middle(3))))
-    assert "Frame 3: a first guess" in QToolTip.text()
+    assert "Frame 3: a preview" in QToolTip.text()
     assert QToolTip.text().count("&#9632;") == 3
+
+
+def test_damaged_frames_are_marked(strip, overview):
+    before = colour(strip, 1, strip.height() - 2)
+    overview.damaged[1] = True
+    strip.show_frames(overview, view=5)
+    assert strip.describe(1) == "Frame 1: done, certainty 50 %, damaged: a repeat of its neighbour"
+    assert colour(strip, 1, strip.height() - 2) != before == colour(strip, 0, strip.height() - 2)
 
 
 @pytest.mark.parametrize("n_frames", [1, 2, WIDTH + 1, 10_000])
 def test_any_number_of_frames(strip, n_frames):
     done, certain = np.full(n_frames, State.DONE, np.uint8), np.ones(n_frames, np.float32)
     everywhere = np.ones(n_frames, bool)
-    strip.show_frames(Overview(done, certain, everywhere, ~everywhere), view=0)
+    strip.show_frames(Overview(done, certain, everywhere, ~everywhere, ~everywhere), view=0)
     image = strip.grab().toImage()
     bottom = image.height() - 2
     assert image.pixelColor(WIDTH - 12, bottom) == QColor("#56b4e9")

@@ -67,7 +67,8 @@ def test_a_video_that_is_dropped_over_the_chosen_one_is_hidden_when_something_ma
     assert visible(viewer) == ["clip", "clip masks", "clip strokes", "beside", "channel"]
     viewer.layers["clip strokes"].undo()
     assert controller.document.session.annotations.object_ids == (1,)
-    assert not controller.document.has_background
+    annotated = controller.document.session.annotations.frames
+    assert not any((labels == BACKGROUND).any() for labels in annotated.values())
 
 
 def test_closing_the_panel_and_opening_it_again_finds_everything(controller, viewer, runner):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import Config, Device, Embedder, Method, MethodName, app, clear_errors
+from napari_pml.cli.common import Config, Device, Embedder, MethodName, app, clear_errors
 
 if TYPE_CHECKING:
-    from napari_pml.evaluation.davis import Sequence
+    from napari_pml.evaluation.davis import DavisSequence
     from napari_pml.methods.config import MethodConfig
 
 Dataset = Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")]
@@ -35,7 +35,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for the report, the figures and the masks.")],
     sequences: Sequences = None,
     resolution: Resolution = None,
-    method: MethodName = Method.pml,
+    method: MethodName = "pml",
     config: Config = None,
     embedder: Embedder = "compact",
     device: Device = None,
@@ -92,7 +92,7 @@ def evaluate(
 
 
 def _evaluate_cells(
-    chosen: list[Sequence], out: Path, settings: MethodConfig, embedder: str, device: str | None
+    chosen: list[DavisSequence], out: Path, settings: MethodConfig, embedder: str, device: str | None
 ) -> None:
     """Follow the cells of every video, and write what is found after each."""
     from napari_pml.evaluation.cell_protocol import run_sequence, write_table
@@ -134,7 +134,7 @@ def robot(
     starts: Annotated[int, typer.Option(min=1, help="Number of frames of each video to begin on, in turn.")] = 3,
     sequences: Sequences = None,
     resolution: Resolution = None,
-    method: MethodName = Method.pml,
+    method: MethodName = "pml",
     config: Config = None,
     embedder: Embedder = "compact",
     device: Device = None,

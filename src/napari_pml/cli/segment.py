@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, app, clear_errors
+from napari_pml.cli.common import (
+    EMBEDDER_OPTION,
+    RESOLUTION_OPTION,
+    Channel,
+    Config,
+    Device,
+    Plane,
+    Position,
+    Resolution,
+    Strict,
+    app,
+    clear_errors,
+    method_option,
+)
 from napari_pml.cli.numbers import export_numbers
 from napari_pml.errors import AnnotationError
 from napari_pml.types import BACKGROUND
@@ -24,7 +37,7 @@ def segment(
         list[str] | None,
         typer.Option(
             help="FRAME=MASK, a label image in which 0 is background, or a .json of labelme, or an .xml of CVAT "
-            "(for images); give it once for every frame."
+            "(for images, or for video: then alone it is of all its key frames); give it once for every frame."
         ),
     ] = None,
     strokes: Annotated[
@@ -35,15 +48,18 @@ def segment(
     ] = None,
     references: Annotated[
         list[Path] | None,
-        typer.Option(help="Project (.pml.zarr) of another video, whose annotations count here too; may come again."),
+        typer.Option(
+            "--transfer-from",
+            help="Project (.pml.zarr) of another video, whose annotations count here too; may come again.",
+        ),
     ] = None,
     project: Annotated[
         Path | None,
         typer.Option(help="Save the run as a project (.pml.zarr), to go on in napari; one that is there is continued."),
     ] = None,
     method: Annotated[
-        Method | None,
-        typer.Option(help="How to segment; if not given, as --project was, with its settings, otherwise pml."),
+        str | None,
+        method_option("How to segment; if not given, as --project was, with its settings, otherwise pml."),
     ] = None,
     config: Config = None,
     overlay: Annotated[
@@ -54,7 +70,12 @@ def segment(
     ] = None,
     coco: Annotated[Path | None, typer.Option(help="Also write the masks in COCO's format (.json).")] = None,
     embedder: Annotated[str | None, EMBEDDER_OPTION] = None,
+    resolution: Annotated[Resolution | None, RESOLUTION_OPTION] = None,
     device: Device = None,
+    position: Position = None,
+    channel: Channel = None,
+    plane: Plane = None,
+    strict: Strict = False,
 ) -> None:
     """Segment a video from annotated frames.
 
@@ -63,7 +84,8 @@ def segment(
     with clear_errors():
         from napari_pml.embedding.cache import users_cache
         from napari_pml.engine.annotation_files import AnnotationFiles
-        from napari_pml.engine.session import Session, known_config
+        from napari_pml.engine.project_knowledge import known_config
+        from napari_pml.engine.session import Session
         from napari_pml.io.destination import check_destination, is_folder_name, png_name
         from napari_pml.io.export import export_masks
         from napari_pml.io.overlay import export_overlay, overlay_palette
@@ -80,15 +102,21 @@ def segment(
         kept = Project.open(project) if project and project.exists() else None
         begun = METHODS[method] if method else known_config(kept) if kept else DEFAULT
         settings = parse_config(begun, config or [])
-        source = open_video(video)
+        source = open_video(video, position=position, channel=channel, plane=plane, strict=strict)
         if project and not kept:
             kept = Project.create(project, source)
         session = Session(
-            source, settings, embedder=embedder, device=device, project=kept, embedding_cache=users_cache()
+            source,
+            settings,
+            embedder=embedder,
+            device=device,
+            project=kept,
+            embedding_cache=users_cache(),
+            resolution=resolution and resolution.value,
         )
         others = [Project.open(path) for path in references or ()]
         if others:
-            session.learn_from(*others)
+            session.transfer_from(*others)
         names = files.annotate(session, others)
         finished = segment_with_progress(session, out)
         if finished:
@@ -98,6 +126,9 @@ def segment(
             if overlay is not None:
                 export_overlay(source, masks, overlay, overlay_palette(kept.record.colours if kept else {}))
             export_numbers(source, masks, names, table, coco)
+        if source.damaged:
+            frames = ", ".join(map(str, source.damaged))
+            typer.echo(f"Damaged, and segmented as repeats of their neighbours: frames {frames}.")
         typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay and finished else ""))
         if stale := session.stale_frames():
             if finished and (out.suffix or overlay or table or coco):
@@ -155,7 +186,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
     """
     from tqdm import tqdm
 
-    from napari_pml.engine.annotation_files import first_frame, segment_to_folder
+    from napari_pml.engine.segment_video import segment_video
     from napari_pml.io.destination import is_folder_name
 
     n, height, width = session.video.shape
@@ -165,7 +196,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
         typer.echo(_estimate(session))
     bar = tqdm(total=n, initial=n - len(stale), unit="frame")
     try:
-        for _ in segment_to_folder(session, out) if is_folder_name(out) else session.propagate(first_frame(session)):
+        for _ in segment_video(session, out if is_folder_name(out) else None):
             bar.update(n - len(session.stale_frames()) - bar.n)
     except KeyboardInterrupt:
         typer.echo("\nStopped; what is finished is kept.", err=True)
@@ -178,7 +209,7 @@ def _estimate(session: Session) -> str:
     """Say how long embedding will take, after the first frame of which it is not known, and where embeddings go."""
     embeddings, n = session.embeddings, len(session.video)
     due = [t for t in range(n) if t not in embeddings]
-    place = "kept on disk" if embeddings.disk is not None and embeddings.disk.room >= n else "in memory only"
+    place = "kept on disk" if embeddings.disk is not None and embeddings.disk.capacity >= n else "in memory only"
     text = f"embeddings: {n * embeddings.frame_bytes / 1e6:.0f} MB, {place}"
     if not due:
         return f"{text}, all there"

@@ -29,12 +29,14 @@ class Job:
         files: what is annotated on it.
         config: the method and its settings.
         out: folder for the masks.
+        strict: whether it ends where a frame is damaged, instead of repeating the one before it.
     """
 
     video: Path
     files: AnnotationFiles
     config: MethodConfig
     out: Path
+    strict: bool = False
 
     @property
     def inputs(self) -> list[Path]:
@@ -124,7 +126,7 @@ def _parse(entries: Mapping[str, str], folder: Path) -> Job:
     for name in REQUIRED:
         if not entries[name]:
             raise JobsError(f"`{name}` is empty.")
-    video, out = folder / entries["video"], folder / entries["out"]
+    video, out = (folder / Path(entries[name]).expanduser() for name in REQUIRED)
     if not video.exists():
         raise JobsError(f"there is no file or folder {video}.")
     if not is_folder_name(out):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from napari_pml import extensions
 from napari_pml.embedding.catalogue import CATALOGUE, find
-from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.embedding.networks.compact import CompactNet, photographs, trained_trunk
 from napari_pml.embedding.networks.embedder import NetworkEmbedder, network_embedder
 from napari_pml.embedding.networks.foundation import FoundationEmbedder
@@ -38,15 +38,25 @@ def _foundation(name: str, device: torch.device) -> Embedder:
     return FoundationEmbedder(name, config.parent, device)
 
 
-EMBEDDERS: dict[str, Callable[[torch.device], Embedder]] = {
+Factory = Callable[[torch.device], Embedder]
+
+
+def _factory(make: Factory) -> Factory:
+    """Return what makes the embedder of an extension; TypeError if it cannot be called."""
+    if not callable(make):
+        raise TypeError(f"{make!r} cannot be called with a device")
+    return make
+
+
+_OWN: dict[str, Factory] = {
     CompactNet.name: _compact,
     DEEPLAB: _deeplab,
     **{name: partial(_foundation, name) for name in CATALOGUE if name != DEEPLAB},
 }
-"""Every embedder by its name; all but the first have to be downloaded, see `catalogue`."""
 
-ENLARGEMENTS = {"2x": 2, "4x": 4}
-"""What may stand behind the @ of an embedder's name."""
+EMBEDDERS = _OWN | extensions.load(extensions.EMBEDDERS, _factory, taken=_OWN)
+"""Every embedder by its name: ours, of which all but the first have to be downloaded, see `catalogue`; and those of
+other packages, see `napari_pml.extensions`."""
 
 
 def load_embedder(name: str, device: torch.device) -> Embedder:
@@ -54,19 +64,15 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
 
     Args:
         name: a key of `EMBEDDERS`; the path of weights that `napari-pml train` wrote (.safetensors); or of a folder
-            with a vision transformer in the format of transformers (config.json, model.safetensors). With "@2x" or
-            "@4x" behind it, frames are enlarged first, see `Enlarged`.
+            with a vision transformer in the format of transformers (config.json, model.safetensors).
         device: where it shall run.
 
     Raises:
         WeightsError: there is no such embedder, it is not on this computer, or cannot be read.
     """
-    whole, at, factor = name.rpartition("@")
-    if at and factor in ENLARGEMENTS:
-        return Enlarged(load_embedder(whole, device), ENLARGEMENTS[factor])
     if name in EMBEDDERS:
         return EMBEDDERS[name](device)
-    path = Path(name).absolute()  # a project has to find it again from any folder
+    path = Path(name).expanduser().absolute()  # a project has to find it again from any folder
     if path.suffix == ".safetensors":
         return network_embedder(str(path), path, device)
     if (path / "config.json").exists():

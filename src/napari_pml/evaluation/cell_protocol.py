@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from napari_pml.embedding.protocol import Embedder
 from napari_pml.engine.session import Session
 from napari_pml.errors import DatasetError
-from napari_pml.evaluation.davis import Sequence
+from napari_pml.evaluation.davis import DavisSequence
 from napari_pml.evaluation.identity import FOUND, follow
 from napari_pml.io.ctc import export_ctc
 from napari_pml.io.destination import written
@@ -86,7 +86,7 @@ class CellResult:
 
 
 def run_sequence(
-    sequence: Sequence, out: Path, config: MethodConfig, embedder: str | Embedder, device: str | None
+    sequence: DavisSequence, out: Path, config: MethodConfig, embedder: str | Embedder, device: str | None
 ) -> CellResult:
     """Segment one video from its first mask, compare it with the truth, and write its masks into a folder of `out`.
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from napari_pml.errors import DatasetError
 from napari_pml.io.label_images import read_labels
 from napari_pml.types import Labels
-from napari_pml.video.arrays import IMAGE_SUFFIXES, natural_order
+from napari_pml.video.arrays import IMAGE_SUFFIXES
+from napari_pml.video.folder import natural_order
 from napari_pml.video.identity import identity
 
 USUAL_RESOLUTION = "480p"
@@ -18,7 +19,7 @@ USUAL_RESOLUTION = "480p"
 
 
 @dataclass(frozen=True)
-class Sequence:
+class DavisSequence:
     """One video of a dataset: frame t has the image `frames[t]` and the mask `masks[t]`."""
 
     name: str
@@ -48,7 +49,7 @@ class Sequence:
         return found.hexdigest()[:24]
 
 
-def find_sequences(root: Path, resolution: str | None = None) -> list[Sequence]:
+def find_sequences(root: Path, resolution: str | None = None) -> list[DavisSequence]:
     """List the sequences of a DAVIS-layout folder, by name; every frame must have a mask.
 
     Args:
@@ -75,11 +76,11 @@ def find_sequences(root: Path, resolution: str | None = None) -> list[Sequence]:
         missing = next((mask for mask in masks if not mask.exists()), None)
         if missing is not None:
             raise DatasetError(f"{folder.name}: there is no mask {missing}; every frame needs one of the same name.")
-        sequences.append(Sequence(folder.name, frames, masks))
+        sequences.append(DavisSequence(folder.name, frames, masks))
     return sequences
 
 
-def select_sequences(sequences: list[Sequence], wanted: Iterable[str]) -> list[Sequence]:
+def select_sequences(sequences: list[DavisSequence], wanted: Iterable[str]) -> list[DavisSequence]:
     """Return the sequences of some names.
 
     Args:

@@ -24,6 +24,10 @@ LABEL_IMAGE = "Label image: 0 is background, 1, 2, ... are objects."
 """Description inside of PNGs that no palette tells from pictures."""
 
 
+FEW_LABELS, FEW_BORDERS = 32, 0.05
+"""In images with another palette than that of DAVIS: so many labels, and so many changes of label along a row."""
+
+
 def davis_palette() -> NDArray[np.uint8]:
     """Return the 256 colours of PASCAL VOC and DAVIS as (256, 3) RGB: 0 is black, object i has colour i.
 
@@ -61,15 +65,17 @@ def write_mask_png(labels: Labels, path: Path) -> None:
 
 
 def are_masks(images: Sequence[Path]) -> bool:
-    """Whether the images of a folder are masks: PNGs with a palette, or 16-bit grey ones that `write_mask_png` wrote.
+    """Whether the images of a folder are masks: PNGs with a palette of labels, or 16-bit grey ones of `write_mask_png`.
 
-    The first header decides; but 16-bit grey without a description may be either, and then the next one is asked.
+    The first one decides; but 16-bit grey without a description may be either, and then the next one is asked.
     """
     for path in images:
         try:
             with Image.open(path) as image:
                 is_png = image.format == "PNG"
-                if is_png and (image.mode == "P" or image.info.get("Description") == LABEL_IMAGE):
+                if is_png and image.mode == "P":
+                    return _shows_labels(image)
+                if is_png and image.info.get("Description") == LABEL_IMAGE:
                     return True
                 if not is_png or not image.mode.startswith("I"):
                     return False
@@ -78,11 +84,25 @@ def are_masks(images: Sequence[Path]) -> bool:
     return False
 
 
+def _shows_labels(image: Image.Image) -> bool:
+    """Whether an image with a palette shows labels, rather than a picture of few colours.
+
+    Labels have the colours of DAVIS, or are few, lie in large areas, and 0 is black.
+    """
+    indices = np.asarray(image)
+    palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
+    used = np.unique(indices)
+    if used.max() >= len(palette) or (palette[used] == davis_palette()[used]).all():
+        return True
+    borders = (indices[:, 1:] != indices[:, :-1]).mean() if indices.shape[1] > 1 else 0
+    return len(used) <= FEW_LABELS and borders < FEW_BORDERS and not palette[0].any()
+
+
 def read_labels(path: Path, *, strokes: bool = False) -> Labels:
     """Read a label image: an indexed, grey or coloured PNG (or other image), a TIFF, or a .npy file.
 
-    Indices and grey values are the labels; but a grey image of nothing but 0 and 255 shows object 1. Colours
-    must be those of the DAVIS palette and mean their place in it.
+    Indices and grey values are the labels; but an image of nothing but 0 and white, whatever its type, shows object 1.
+    Colours must be those of the DAVIS palette and mean their place in it. Fractions that are whole numbers are taken.
 
     Args:
         path: of the image.
@@ -108,7 +128,11 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
     except Exception as error:  # on damaged files, decoders raise anything
         raise AnnotationError(f"{path} cannot be read as a label image: {error}. Give a PNG or TIFF.") from error
     if array.ndim == 3 and array.shape[2] in (3, 4) and array.dtype == np.uint8:
-        array = _palette_indices(array[..., :3], path)
+        colours = array[..., :3]
+        is_binary = (colours == colours[..., :1]).all() and np.isin(colours, (0, 255)).all()
+        array = colours[..., 0] if is_binary else _palette_indices(colours, path)
+    if array.dtype.kind == "f" and array.size and (array == np.floor(array)).all() and abs(array).max() < 2**31:
+        array = array.astype(np.int64)
     if array.ndim != 2 or not array.size or array.dtype.kind not in "bui" or array.min() < 0 or array.max() > 65535:
         raise AnnotationError(
             f"{path.name} holds {array.dtype} of shape {array.shape}; a label image is (H, W) whole numbers "
@@ -117,7 +141,8 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
     labels: Labels = array.astype(np.uint16)
     if strokes:
         return np.where(labels == 255, np.uint16(BACKGROUND), labels) if array.dtype == np.uint8 else labels
-    if array.dtype == np.uint8 and not is_indexed and set(np.unique(labels)) <= {0, 255}:
+    white = {np.uint8: (255,), np.uint16: (65535,)}.get(array.dtype.type, (255, 65535))
+    if not is_indexed and labels.max() in white and np.isin(labels, (0, labels.max())).all():
         labels = np.minimum(labels, 1)
     return labels
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pml.types import Labels
-from napari_pml.video.video import Video
+from napari_pml.video.working import WorkingVideo
 
 LONGEST_SIDE = 1024
 """Larger frames are made smaller for the flow: time grows with their area, and neighbours move alike."""
@@ -23,7 +23,7 @@ _threads = threading.Lock()
 class Motion:
     """The flow between frames of one video; the last one found is kept."""
 
-    def __init__(self, video: Video):
+    def __init__(self, video: WorkingVideo):
         """Look at `video`; nothing is computed yet."""
         self._video = video
         self._last: tuple[tuple[int, int], NDArray[np.float32]] | None = None

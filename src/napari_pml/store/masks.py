@@ -7,7 +7,6 @@ Compressed masks are small: a thousand frames of 854 x 480 take a few megabytes.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
@@ -22,8 +21,9 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore, MemoryStore
 
 from napari_pml.errors import ExportError
+from napari_pml.recent import Recent
 from napari_pml.store.certainty import certainty
-from napari_pml.types import STALE, UNREADABLE, Confidence, FrameMask, Labels
+from napari_pml.types import PREVIEW_REVISION, UNREADABLE, Confidence, FrameMask, Labels
 
 CHECKED = (ZstdCodec(level=0, checksum=True),)
 """How arrays are compressed: what the disk has changed since is noticed."""
@@ -42,8 +42,8 @@ class MaskStore:
     and `revision` (T,) int64. A frame's revision is taken away before its pixels are written and set after them, so
     that a killed process leaves no half-written frame that counts as finished. (Zarr writes every chunk in one piece.)
 
-    A guess (of revision `STALE`) never takes the place of a finished mask: it lies over it in memory, to be looked at
-    and built upon, until the next finished one comes.
+    A preview (of revision `PREVIEW_REVISION`) never takes the place of a finished mask: it lies over it in memory until
+    the next finished one comes.
 
     Attributes:
         shape: (T, H, W) of the video.
@@ -100,9 +100,9 @@ class MaskStore:
             self._certainties: NDArray[np.float32] = self._certainty[:]
         if path is None:  # nobody will open it again, and a plain array is written to at once
             self._revision, self._certainty = self.revisions, self.certainties
-        self._recent: OrderedDict[int, FrameMask] = OrderedDict()
-        self._guesses: MaskStore | None = None  # those over finished masks, as soon as there is one
-        self._guessed: set[int] = set()
+        self._recent = _recent_masks()
+        self._previews: MaskStore | None = None  # those over finished masks, as soon as there is one
+        self._previewed: set[int] = set()
 
     @property
     def labels(self) -> Any:
@@ -121,14 +121,14 @@ class MaskStore:
 
     @property
     def finished(self) -> list[int]:
-        """The frames whose mask is not a mere guess, in order; it may be of annotations that have changed since."""
-        return np.flatnonzero(self.revisions > STALE).tolist()
+        """The frames whose mask is not a preview, in order; it may be of annotations that have changed since."""
+        return np.flatnonzero(self.revisions > PREVIEW_REVISION).tolist()
 
     @property
-    def guessed(self) -> list[int]:
-        """The frames whose finished mask has a guess over it, in order."""
+    def previewed(self) -> list[int]:
+        """The frames whose finished mask has a preview over it, in order."""
         with self._lock:
-            return sorted(self._guessed)
+            return sorted(self._previewed)
 
     def since(self, revision: int) -> MaskStore:
         """Return the same masks, to be read, as if those of an earlier revision were not there."""
@@ -136,7 +136,7 @@ class MaskStore:
         earlier = self._revisions < revision
         later._revisions = np.where(earlier, NO_MASK, self._revisions)
         later._certainties = np.where(earlier, np.nan, self._certainties)
-        later._recent = OrderedDict()
+        later._recent = _recent_masks()
         return later
 
     def __contains__(self, t: int) -> bool:
@@ -151,9 +151,8 @@ class MaskStore:
             ExportError: it is damaged.
         """
         with self._lock:
-            if t in self._recent:
-                self._recent.move_to_end(t)
-                return self._recent[t]
+            if (recent := self._recent.get(t)) is not None:
+                return recent
             if t not in self:
                 raise KeyError(t)
             with self._readable():
@@ -161,13 +160,13 @@ class MaskStore:
             return self._remember(FrameMask(t, labels, confidence, int(self._revisions[t])))
 
     def latest(self, t: int) -> FrameMask:
-        """Return the guess over the finished mask of frame `t`, or if there is none, what `[t]` returns."""
+        """Return the preview over the finished mask of frame `t`, or if there is none, what `[t]` returns."""
         with self._lock:
-            return self._guesses[t] if self._guesses is not None and t in self._guessed else self[t]
+            return self._previews[t] if self._previews is not None and t in self._previewed else self[t]
 
     def latest_labels(self, t: int) -> Labels:
         """Return the (H, W) labels of `latest` alone, 0 if there are none; nobody waits for a frame to be written."""
-        above = self._guesses if t in self._guessed else None
+        above = self._previews if t in self._previewed else None
         with self._readable():
             labels: Labels = (above or self)._labels[t]
         return labels
@@ -175,28 +174,28 @@ class MaskStore:
     def confidence(self, t: int) -> Confidence:
         """Return the (h, w) confidence of `latest` alone; KeyError if frame `t` has no mask."""
         with self._lock:
-            if self._guesses is not None and t in self._guessed:
-                return self._guesses.confidence(t)
+            if self._previews is not None and t in self._previewed:
+                return self._previews.confidence(t)
             if t not in self:
                 raise KeyError(t)
             with self._readable():
                 return _as_confidence(self._confidence[t])
 
     def put(self, mask: FrameMask) -> None:
-        """Keep a mask instead of the frame's earlier one, if any; a guess over a finished one.
+        """Keep a mask instead of the frame's earlier one, if any; a preview over a finished one.
 
         Raises:
             ExportError: the disk refuses.
             ProjectClosedError: the masks are those of a project that was closed; they stay as they are.
         """
         with self._lock, self._writing():
-            if mask.revision == STALE and self._revisions[mask.t] > STALE:
-                if self._guesses is None:
-                    self._guesses = MaskStore(self.shape, self.grid)
-                self._guesses.put(mask)
-                self._guessed.add(mask.t)
+            if mask.revision == PREVIEW_REVISION and self._revisions[mask.t] > PREVIEW_REVISION:
+                if self._previews is None:
+                    self._previews = MaskStore(self.shape, self.grid)
+                self._previews.put(mask)
+                self._previewed.add(mask.t)
                 return
-            self._recent.pop(mask.t, None)
+            self._recent.pop(mask.t)
             stored = np.rint(mask.confidence * 255).astype(np.uint8)
             before, after, certainties = self.revisions, self.revisions, self.certainties
             before[mask.t], after[mask.t] = NO_MASK, mask.revision
@@ -211,7 +210,7 @@ class MaskStore:
             except OSError as error:
                 raise ExportError(f"The mask of frame {mask.t} cannot be kept: {error}.") from error
             self._revisions, self._certainties = after, certainties
-            self._guessed.discard(mask.t)
+            self._previewed.discard(mask.t)
             self._remember(replace(mask, confidence=_as_confidence(stored)))
 
     def clear(self) -> None:
@@ -223,7 +222,7 @@ class MaskStore:
             self._certainties = np.full_like(self._certainties, np.nan)
             self._certainty[:] = self._certainties
             self._recent.clear()
-            self._guessed.clear()
+            self._previewed.clear()
             for t in finished.tolist():
                 self._labels[t] = 0
 
@@ -240,10 +239,7 @@ class MaskStore:
     def _remember(self, mask: FrameMask) -> FrameMask:
         """Keep a mask in memory, and let go of those used least recently."""
         mask.labels.flags.writeable = mask.confidence.flags.writeable = False  # they are shared from now on
-        self._recent[mask.t] = mask
-        room = RECENT_BYTES // (mask.labels.nbytes + mask.confidence.nbytes)
-        while len(self._recent) > max(1, room):
-            self._recent.popitem(last=False)
+        self._recent.put(mask.t, mask)
         return mask
 
 
@@ -258,6 +254,10 @@ class FinishedMasks(Sequence[FrameMask]):
 
     def __getitem__(self, index: int) -> FrameMask:  # type: ignore[override]  # a single one at a time
         return self._masks.latest(self._frames[index])
+
+
+def _recent_masks() -> Recent[int, FrameMask]:
+    return Recent(RECENT_BYTES, lambda mask: mask.labels.nbytes + mask.confidence.nbytes)
 
 
 def _as_confidence(stored: NDArray[np.uint8]) -> Confidence:

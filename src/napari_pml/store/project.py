@@ -30,7 +30,7 @@ from zarr.storage import LocalStore
 
 from napari_pml.errors import ProjectClosedError, ProjectError
 from napari_pml.store.masks import CHECKED, MaskStore
-from napari_pml.store.project_record import Record
+from napari_pml.store.project_record import ProjectRecord
 from napari_pml.types import UNREADABLE, Annotations, Labels
 from napari_pml.video.fingerprint import changed_frame, far_sizes, fingerprint, later_frames
 from napari_pml.video.video import Video, open_video
@@ -52,7 +52,7 @@ class Project:
         annotations: as they were last saved.
     """
 
-    def __init__(self, path: Path, lock: FileLock, record: Record) -> None:
+    def __init__(self, path: Path, lock: FileLock, record: ProjectRecord) -> None:
         """Read a project whose lock is held; `create` and `open` are for everybody else."""
         self.path, self._lock, self._record = path, lock, record
         self._written = record
@@ -85,16 +85,19 @@ class Project:
             ProjectError: there is something at `path` already, or nothing can be written there.
             VideoError: the video cannot be decoded.
         """
-        path, source = Path(path).absolute(), source or video.path
+        path, source = Path(path).expanduser().absolute(), source or video.path
         where = None if source is None else str(Path(source).absolute())
-        record = Record(
+        record = ProjectRecord(
             name=video.name if source is None else Path(source).name,
             path=where,
             shape=video.shape,
             fingerprint=fingerprint(video),
             later=later_frames(video),
             sizes=far_sizes(video),
-            channel_axis=video.channel_axis,
+            channel_axis=video.selection.channel_axis,
+            position=video.selection.position,
+            channel=video.selection.channel,
+            plane=video.selection.plane,
         )
         unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")  # until all of it is there
         try:
@@ -120,10 +123,10 @@ class Project:
         Raises:
             ProjectError: there is none at `path`, it is damaged, or it is open elsewhere.
         """
-        path = Path(path).absolute()
-        Record.read(path)  # before a lock is made in a folder that is something else
+        path = Path(path).expanduser().absolute()
+        ProjectRecord.read(path)  # before a lock is made in a folder that is something else
         lock = _locked(path)
-        return cls(path, lock, Record.read(path))
+        return cls(path, lock, ProjectRecord.read(path))
 
     def close(self) -> None:
         """Let others open the project. Everything is saved already; what is saved from now on ends in an error."""
@@ -131,7 +134,7 @@ class Project:
             self._lock.release()
 
     @property
-    def record(self) -> Record:
+    def record(self) -> ProjectRecord:
         """What the project knows, apart from arrays."""
         return self._record
 
@@ -149,7 +152,13 @@ class Project:
                 f"The video of this project, {self._record.path or self._record.name}, is not there any more. "
                 f"Put it back, or beside {self.path}, or open it yourself."
             )
-        video = open_video(found, channel_axis=self._record.channel_axis)
+        video = open_video(
+            found,
+            channel_axis=self._record.channel_axis,
+            position=self._record.position,
+            channel=self._record.channel,
+            plane=self._record.plane,
+        )
         self.check(video)
         return video
 
@@ -201,12 +210,12 @@ class Project:
         """Return the (T, H, W) uint16 array of the masks to look at, or None if none were ever made."""
         return self._group.get("masks/labels")
 
-    def save(self, annotations: Annotations, basis: Mapping[str, Any]) -> None:
+    def save(self, annotations: Annotations, provenance: Mapping[str, Any]) -> None:
         """Save annotations, and what else masks depend on, as one change.
 
         Args:
             annotations: of any revision; only frames that differ from the saved ones are written.
-            basis: see `Record`.
+            provenance: see `ProjectRecord`.
 
         Raises:
             ProjectError: the disk refuses: what was saved before stays, and the next call tries again. Or the project
@@ -225,7 +234,7 @@ class Project:
                     revision=annotations.revision,
                     frames=places,
                     complete=tuple(sorted(annotations.complete)),
-                    basis=dict(basis),
+                    provenance=dict(provenance),
                 )
             )
             self.annotations = annotations
@@ -242,13 +251,13 @@ class Project:
                 self._write(self._record)
 
     def references(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays that were given to `save_references` under the digest in the basis.
+        """Return the arrays that were given to `save_references` under the digest in the provenance.
 
         Raises:
             ProjectError: they are damaged.
         """
         try:
-            group = self._group[f"references/{self._record.basis['references']}"]
+            group = self._group[f"references/{self._record.provenance['references']}"]
             return {name: array[:] for name, array in group.arrays()}
         except UNREADABLE as error:
             raise ProjectError(
@@ -256,7 +265,7 @@ class Project:
             ) from error
 
     def save_references(self, digest: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Save references from other videos; they count once `save` names `digest` in the basis.
+        """Save references from other videos; they count once `save` names `digest` in the provenance.
 
         Raises:
             ProjectError: the disk refuses, or the project is closed.
@@ -312,7 +321,7 @@ class Project:
         labels.flags.writeable = False
         return labels
 
-    def _write(self, record: Record) -> None:
+    def _write(self, record: ProjectRecord) -> None:
         with self._saving():
             self._group.attrs.put(record.as_attributes())
             self._record = self._written = record

@@ -18,7 +18,6 @@ from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.errors import SettingsError
 from napari_pml.grid import upsample
-from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.cells.landscape import Frame, Landscape, Threshold
 from napari_pml.methods.cells.newcomers import Kind, new_numbers, with_newcomers
 from napari_pml.methods.cells.seeds import SEED_DEPTH, corrected, diameter_of, eroded
@@ -27,6 +26,7 @@ from napari_pml.methods.motion import Motion
 from napari_pml.methods.pml.pml import PmlConfig
 from napari_pml.methods.protocol import LearningProgress, Method
 from napari_pml.methods.references import ReferencePixels
+from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask, Labels, PixelLabels, Scores
 
 CELL = 1
@@ -61,13 +61,13 @@ class CellsConfig(MethodConfig):
         """Return that of the method that tells cells from background, see `MethodConfig`."""
         return replace(FOREGROUND, refine="none").fingerprint(embedder)
 
-    def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Cells:
+    def make(self, embeddings: VideoEmbeddings, transferred: TransferredReferences | None) -> Cells:
         """Return the method for one video, see `MethodConfig`.
 
         Raises:
             SettingsError: it shall learn from other videos.
         """
-        if borrowed is not None:
+        if transferred is not None:
             raise SettingsError(
                 "The method cells follows what is annotated on this video; it cannot learn from other videos. "
                 "Choose another method, or annotate a frame."

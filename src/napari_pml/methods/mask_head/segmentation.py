@@ -15,12 +15,12 @@ from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.grid import pixel_counts
 from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import AnnotatedReferences, contradicted
-from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.mask_head.evidence import Evidence, PreviousMask, References, gather_evidence
 from napari_pml.methods.mask_head.network import MaskHead, scores_of
 from napari_pml.methods.motion import Motion
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import ReferencePixels
+from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask, Labels, Scores
 
 PREVIOUS_FRAMES = 5
@@ -33,6 +33,9 @@ MARGIN, STROKE_MARGIN = 12, 24
 """Cells around everything that may be an object that the head sees too: on other frames, and on one with strokes on it,
 which show but a part of it. Even numbers."""
 
+MOST_VALUES = 2**25
+"""Number of logits of all objects beyond which they are kept in larger cells: bounds the memory."""
+
 NOWHERE = -10.0
 """Logit of an object where it cannot be."""
 
@@ -43,9 +46,9 @@ class MaskHeadPml:
     order: Literal["any", "outward"] = "outward"
     uses_embeddings = True
 
-    def __init__(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None, net: MaskHead):
+    def __init__(self, embeddings: VideoEmbeddings, transferred: TransferredReferences | None, net: MaskHead):
         """Segment frames of the video with these embeddings; `net` was trained on embeddings of the same network."""
-        self.embeddings, self.borrowed, self.net = embeddings, borrowed, net
+        self.embeddings, self.transferred, self.net = embeddings, transferred, net
         self._ids: tuple[int, ...] = (BACKGROUND,)
         self._motion = Motion(embeddings.video)
         self._gather = AnnotatedReferences(embeddings)
@@ -62,10 +65,10 @@ class MaskHeadPml:
     @torch.no_grad()
     def learn(self, annotations: Annotations) -> Iterator[LearningProgress]:
         """Gather the reference pixels of everything that is annotated, here or on other videos, in one step."""
-        borrowed, device = self.borrowed, self.embeddings.embedder.device
+        transferred, device = self.transferred, self.embeddings.embedder.device
         self.net.to(device)
         self._annotations = annotations
-        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
+        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(transferred.object_ids if transferred else ())}))
         if ids != self._ids:
             self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE)
         references = self._gather(
@@ -73,7 +76,7 @@ class MaskHeadPml:
             ids,
             thin=True,
             imply=False,
-            borrowed=borrowed.references(ids, device) if borrowed else None,
+            transferred=transferred.references(ids, device) if transferred else None,
         )
         self._references = references.select(~contradicted(references, annotations.complete))
         self._matched = self.net.matched(self._references.embeddings)
@@ -98,26 +101,35 @@ class MaskHeadPml:
             None if previous is None else self._shares(self._motion.moved(self._known(finished[-1]), t, finished[-1].t))
         )
         evidence = gather_evidence(matched, self._strokes(t), self._elsewhere(t, finished), previous, prior)
-        logits = self._logits(features, evidence)
-        return Scores(scores_of(logits), self._ids, self.embeddings.embedder.stride // 4)
+        scores = scores_of(self._logits(features, evidence))
+        return Scores(scores, self._ids, self.embeddings.embedder.stride * len(matched) // scores.shape[1])
 
     def _logits(self, features: FrameFeatures, evidence: Evidence) -> torch.Tensor:
-        """Run the head on every object, each where it can be; (N, 4 h, 4 w)."""
-        h, w = evidence.coarse.shape[-2:]
-        logits = evidence.coarse.new_full((len(evidence.coarse), 4 * h, 4 * w), NOWHERE)
-        for i in range(len(logits)):
-            box = possible_box(evidence.coarse[i])
+        """Run the head on every object, each where it can be.
+
+        Returns:
+            (N, 4 h / n, 4 w / n): n is 1, but 2 or 4 where hundreds of objects would take too much memory.
+        """
+        h, w = features.embeddings.shape[1:]
+        n_objects = len(self._ids) - 1
+        pool = next(n for n in (1, 2, 4) if n == 4 or n_objects * 16 * h * w // n**2 <= MOST_VALUES)
+        logits = features.embeddings.new_full((n_objects, 4 * h // pool, 4 * w // pool), NOWHERE)
+        for i in range(n_objects):
+            coarse, fine = evidence.of(i + 1)
+            box = possible_box(coarse)
             while box is not None:
-                part = _scaled(box, 4)
-                logits[i, *part] = self._part(features, evidence, i, box)
-                box = wider_box(box, logits[i, *part] > 0, (h, w))
+                found = self._part(features, coarse, fine, box)
+                logits[i, *_scaled(box, 4 // pool)] = F.avg_pool2d(found[None], pool)[0]
+                box = wider_box(box, found > 0, (h, w))
         return logits
 
-    def _part(self, features: FrameFeatures, evidence: Evidence, i: int, box: tuple[slice, slice]) -> torch.Tensor:
-        """Return the logits of object i in a box of cells of stride 8."""
+    def _part(
+        self, features: FrameFeatures, coarse: torch.Tensor, fine: torch.Tensor, box: tuple[slice, slice]
+    ) -> torch.Tensor:
+        """Return the logits of one object in a box of cells of the embeddings."""
         half = _scaled(box, 2)
         part = FrameFeatures(features.embeddings[:, *box], features.context[:, *box], features.detail[:, *half])
-        logits: torch.Tensor = self.net(part, evidence.coarse[i, None, :, *box], evidence.fine[i, None, :, *half])[0]
+        logits: torch.Tensor = self.net(part, coarse[None, :, *box], fine[None, :, *half])[0]
         return logits
 
     def _elsewhere(self, t: int, finished: Sequence[FrameMask]) -> References:

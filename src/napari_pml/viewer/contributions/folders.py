@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from napari_pml.errors import AnnotationError
-from napari_pml.video.arrays import IMAGE_SUFFIXES, natural_order
+from napari_pml.video.folder import frames_of, images_in
 from napari_pml.viewer.colours import object_colormap
 from napari_pml.viewer.contributions.readers import LayerTuple
 
@@ -154,8 +154,7 @@ def _sequences(root: Path) -> list[Path]:
 
 def _images(folder: Path) -> list[Path]:
     """Return the images in a folder, in the order in which a video shows them."""
-    visible = (p for p in folder.iterdir() if not p.name.startswith("."))
-    return sorted((p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
+    return frames_of(images_in(folder))
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -13,10 +13,11 @@ from psygnal import Signal
 
 from napari_pml.errors import PmlError
 from napari_pml.viewer.document import layers
+from napari_pml.viewer.document.channels import drop_single_axes
 from napari_pml.viewer.document.document import VideoDocument, why_unsuitable
 from napari_pml.viewer.document.documents import VideoDocuments, open_projects
 from napari_pml.viewer.document.layers import Kind
-from napari_pml.viewer.document.prompts import can_annotate
+from napari_pml.viewer.document.prompts import can_annotate, is_single
 from napari_pml.viewer.jobs.runner import Runner
 from napari_pml.viewer.jobs.segmentation import SegmentationJobs
 
@@ -106,6 +107,8 @@ class Controller:
         self.jobs.cancel()
         self.jobs.progress = None
         self.jobs.forget_problems()
+        if image is not None and is_single(image):
+            drop_single_axes(image)
         self.problem = why_unsuitable(image) if image is not None else None
         if image is None or self.problem:
             self._choose(None)
@@ -204,7 +207,7 @@ class Controller:
         self.flush_soon()
         self.changed.emit()
 
-    def learn_from(self, path: Path | None) -> None:
+    def transfer_from(self, path: Path | None) -> None:
         """Let what is annotated in a project of another video count here too, in place of what did so before.
 
         Args:
@@ -213,7 +216,7 @@ class Controller:
         if self.document is None:
             return
         self.jobs.forget_problems()
-        self.jobs.learn_from(self.document, path and open_projects(self.viewer.layers).get(path.absolute(), path))
+        self.jobs.transfer_from(self.document, path and open_projects(self.viewer.layers).get(path.absolute(), path))
 
     def mark_complete(self, complete: bool) -> None:
         """Say whether the unpainted pixels of the frame in view are background."""
@@ -228,11 +231,11 @@ class Controller:
         if self.document is not None and self.document.is_annotated:
             self.jobs.segment(self.document)
 
-    def choose_network(self, name: str) -> None:
-        """Embed the video with another network from now on; if it cannot be had, the one before goes on."""
+    def choose_network(self, name: str, resolution: str = "auto") -> None:
+        """Embed the video with another network or in another resolution; if it cannot be had, the one before stays."""
         if self.document is not None:
             self.jobs.forget_problems()
-            self.jobs.use_network(self.document, name)
+            self.jobs.use_network(self.document, name, resolution)
 
     def propagate(self) -> None:
         """Segment the whole video, from the frame in view outward."""

@@ -18,7 +18,7 @@ from napari_pml.viewer.document.drawings import drawings_of
 from napari_pml.viewer.document.lazy_frames import MaskFrames
 from napari_pml.viewer.document.metadata import DOCUMENT
 from napari_pml.viewer.document.position import Position
-from napari_pml.viewer.document.prompts import can_annotate, video_data
+from napari_pml.viewer.document.prompts import can_annotate, is_single, is_stack, video_data
 from napari_pml.viewer.preferences import preferences
 
 if TYPE_CHECKING:
@@ -254,17 +254,12 @@ class VideoDocument:
     def is_annotated(self) -> bool:
         """Whether the session knows of any annotation, of this video or of another."""
         session = self.session
-        return session is not None and (bool(session.annotations.frames) or session.borrowed is not None)
+        return session is not None and (bool(session.annotations.frames) or session.transferred is not None)
 
     @property
     def has_masks(self) -> bool:
         """Whether there is a mask of any frame."""
         return self.session is not None and bool((self.session.masks.revisions >= 0).any())
-
-    @property
-    def has_background(self) -> bool:
-        """Whether the session knows some background."""
-        return bool(self.complete) or BACKGROUND in self.sources.labels
 
     def is_stale(self, t: int) -> bool:
         """Whether frame `t` has no mask of the present annotations."""
@@ -279,14 +274,14 @@ class VideoDocument:
 def why_unsuitable(image: Image) -> str | None:
     """Explain why an image layer is no video, or return None if it is one."""
     shape = tuple(video_data(image).shape)
-    if image.ndim == 3:
+    if image.ndim == 3 or is_single(image):
         return None
     if image.ndim < 3:
         return (
             f"'{image.name}' is a single image of shape {shape}. A video has a time axis in front: "
             f"(time, rows, columns). Open all frames as one stack."
         )
-    choose = "Press 'Choose channels...'." if image.ndim == 4 and not image.rgb else "Take one position or one z plane."
+    choose = "Press 'Choose channels...'." if is_stack(image) else "Take one position or one z plane."
     return (
         f"'{image.name}' has {image.ndim} axes {shape}; a video has three (time, rows, columns), and colour "
         f"as RGB. {choose}"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pml.embedding.components import PrincipalComponents
+from napari_pml.video.indexing import take
 
 if TYPE_CHECKING:
     from napari_pml.embedding.video_embeddings import VideoEmbeddings
@@ -57,12 +58,7 @@ class LazyFrames(ABC):
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        first, *others = key if isinstance(key, tuple) else (key,)
-        frames = np.arange(self.shape[0])[first]
-        if frames.ndim == 0:
-            frame: NDArray[Any] = self.frame(int(frames))[tuple(others)]
-            return frame
-        return np.stack([self.frame(t) for t in frames.tolist()])[(slice(None), *others)]
+        return take(self.frame, self.shape, self.dtype, key)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)
@@ -72,7 +68,7 @@ class LazyFrames(ABC):
 
 
 class MaskFrames(LazyFrames):
-    """(T, H, W) uint16 labels, 0 on frames without a mask; a guess hides the finished mask of earlier annotations."""
+    """(T, H, W) uint16 labels, 0 on frames without a mask; a preview hides the finished mask of earlier annotations."""
 
     def __init__(self, session: SessionLike) -> None:
         super().__init__(session, np.uint16, session.video.shape[1:])

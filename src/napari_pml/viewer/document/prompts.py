@@ -38,6 +38,22 @@ def video_shape(image: Image) -> tuple[int, int, int]:
     return n_frames, height, width
 
 
+def is_stack(image: Image) -> bool:
+    """Tell whether an image layer has more axes than a video."""
+    return image.ndim > 3 and not image.rgb
+
+
+def long_axes(image: Image) -> list[int]:
+    """Return the axes of a layer along which there is more than one thing; the last two are rows and columns."""
+    shape = video_data(image).shape
+    return [axis for axis, n in enumerate(shape) if n > 1 or axis >= len(shape) - 2]
+
+
+def is_single(image: Image) -> bool:
+    """Tell whether a layer is a video but for further axes along which there is only one thing."""
+    return is_stack(image) and not image.multiscale and len(long_axes(image)) <= 3
+
+
 def can_annotate(layer: Layer, image: Image) -> bool:
     """Tell whether a layer could hold annotations of this video."""
     if isinstance(layer, Labels):

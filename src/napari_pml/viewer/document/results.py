@@ -39,15 +39,16 @@ def calibration_of(scale: Iterable[float], units: Iterable[Any], data: Any) -> C
     of_time, *of_pixel = list(units)[-3:]
     video = getattr(data, "video", None)
     seconds = times = None
+    damaged = video.damaged if video is not None else ()
     if of_time.is_compatible_with("second"):
         seconds = float((frame * of_time).to("second").magnitude)
     elif video is not None:
         times = video.times
     if all(unit.is_compatible_with("meter") for unit in of_pixel):
         height, width = (float((n * u).to(of_pixel[-1]).magnitude) for n, u in zip(pixel, of_pixel, strict=True))
-        return Calibration(seconds, (height, width), str(of_pixel[-1]), times)
+        return Calibration(seconds, (height, width), str(of_pixel[-1]), times, damaged)
     height, width = map(float, pixel)
-    return Calibration(seconds, (height, width) if (height, width) != (1, 1) else None, times=times)
+    return Calibration(seconds, (height, width) if (height, width) != (1, 1) else None, times=times, damaged=damaged)
 
 
 def measured(

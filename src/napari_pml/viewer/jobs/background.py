@@ -72,6 +72,9 @@ class Background(QObject):
             receive: called in the main thread with every value the job yields.
             ended: called in the main thread when the job ended, failed or was cancelled, not when replaced.
         """
+        # Jobs import it, and whoever asks sys.modules for it meanwhile, as scipy does, must not find half of it.
+        import torch  # noqa: F401
+
         self.quit()
         self._task = _Task(job, receive, ended)
         self._future = self._pool.submit(self._run, self._task)

@@ -23,10 +23,8 @@ def hint(controller: Controller) -> str:
         return "Getting ready: loading the network..."
     if controller.jobs.propagating:
         return "Go on painting if you like: the video follows."
-    if not document.has_background:
-        return "Now choose Background and paint a stroke beside the object."
     if document.frames_done < len(document.session.video):
-        return "Add strokes where the mask is wrong, or propagate to the whole video."
+        return "Propagate to the whole video, or paint where the mask is wrong: on Background where it leaks."
     return "Done. A stroke on any frame corrects the whole video: propagate again afterwards."
 
 

@@ -71,12 +71,12 @@ class MaskDialog(QDialog):
 
     def take_file(self, path: Path) -> None:
         """Read a mask in the background, and take it."""
-        t = self._controller.frame
+        t, size = self._controller.frame, self._controller.chosen.data.shape[1:3]
 
         def read() -> Iterator[NamedLabels]:
             from napari_pml.io.label_files import read_annotation  # imports torch: not when the viewer starts
 
-            yield read_annotation(path, t)
+            yield read_annotation(path, t, size)
 
         self.setEnabled(False)
         self._reader.start(read, partial(self._take_named, path), partial(self.setEnabled, True))

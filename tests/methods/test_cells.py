@@ -171,7 +171,7 @@ def test_other_videos_cannot_be_learned_from(small):
     source = session(frames[:3])
     source.annotate(0, truth[0], complete=True)
     with pytest.raises(SettingsError, match="cannot learn from other videos"):
-        session(frames[:3]).learn_from(source)
+        session(frames[:3]).transfer_from(source)
 
 
 def test_motion_moves_a_mask():

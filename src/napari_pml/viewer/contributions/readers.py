@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 MOST_POSITIONS = 100
-"""So many layers may one file become."""
+"""Maximum number of layers for one file."""
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerTuple]] | None:

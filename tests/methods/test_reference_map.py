@@ -23,7 +23,7 @@ def strokes() -> np.ndarray:
 
 def made(session):
     columns, n_frames = session.embeddings.grid[1], len(session.video)
-    return reference_map(session.reference_pixels(), session.embedder.stride, columns, n_frames)
+    return reference_map(session.reference_pixels(), session.embeddings.cell, columns, n_frames)
 
 
 def test_the_reference_pixels_are_those_of_the_present_annotations(session):

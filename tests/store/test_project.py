@@ -16,7 +16,6 @@ from PIL import Image
 import killed_work
 from drawn_video import ColourEmbedder, draw_video, jaccard, write_video
 from napari_pml import PmlConfig, Session, open_video
-from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.embedding.weights import bundled, load_weights, save_weights
 from napari_pml.errors import AnnotationError, ProjectError
 from napari_pml.store.masks import MaskStore
@@ -402,7 +401,7 @@ def test_what_is_annotated_on_another_video_counts_here(drawn):
 
 def test_another_network_waits_until_references_of_other_videos_are_taken_over(drawn):
     session = Session(open_video(drawn[0]), embedder=ColourEmbedder())
-    other, after = other_video(drawn), Enlarged(ColourEmbedder(), 2)
+    other, after = other_video(drawn), ColourEmbedder()
     choosing = threading.Thread(target=lambda: setattr(session, "embedder", after))
     embedder, embed = session.embedder, session.embedder.embed
 

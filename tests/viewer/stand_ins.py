@@ -48,6 +48,7 @@ class FakeSession:
         self.transferred, self.object_ids, self.uses_embeddings = None, (), True
         self.embeddings = FakeEmbeddings(video.array)
         self.device, self.embedder = SimpleNamespace(type="cpu"), SimpleNamespace(name="fake")
+        self.resolution = "auto"
         self._config = FakeConfig()
         self.prepared: list[int] = []
 

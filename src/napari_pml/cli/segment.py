@@ -9,11 +9,13 @@ import typer
 
 from napari_pml.cli.common import (
     EMBEDDER_OPTION,
+    RESOLUTION_OPTION,
     Channel,
     Config,
     Device,
     Plane,
     Position,
+    Resolution,
     Strict,
     app,
     clear_errors,
@@ -68,6 +70,7 @@ def segment(
     ] = None,
     coco: Annotated[Path | None, typer.Option(help="Also write the masks in COCO's format (.json).")] = None,
     embedder: Annotated[str | None, EMBEDDER_OPTION] = None,
+    resolution: Annotated[Resolution | None, RESOLUTION_OPTION] = None,
     device: Device = None,
     position: Position = None,
     channel: Channel = None,
@@ -103,7 +106,13 @@ def segment(
         if project and not kept:
             kept = Project.create(project, source)
         session = Session(
-            source, settings, embedder=embedder, device=device, project=kept, embedding_cache=users_cache()
+            source,
+            settings,
+            embedder=embedder,
+            device=device,
+            project=kept,
+            embedding_cache=users_cache(),
+            resolution=resolution and resolution.value,
         )
         others = [Project.open(path) for path in references or ()]
         if others:

@@ -81,4 +81,5 @@ def origin(job: Job, embedder: Embedder) -> Origin:
         "embedder": embedder.fingerprint,
         "method": job.config.fingerprint(embedder),
         "strict": job.strict,
+        "resolution": "auto",
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 import torch
 
@@ -15,6 +17,7 @@ from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.registry import DEFAULT, config_from
 from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.store.project import Project
+from napari_pml.video.working import RESOLUTIONS
 
 
 def known_config(project: Project) -> MethodConfig:
@@ -27,7 +30,8 @@ def known_config(project: Project) -> MethodConfig:
 
 def known_embedder(project: Project | None, device: torch.device) -> Embedder:
     """Return a project's embedder, or the default one if that is not to be had."""
-    name = (project and project.record.provenance.get("embedder")) or CompactNet.name
+    name = str((project and project.record.provenance.get("embedder")) or CompactNet.name)
+    name = name.removesuffix("@2x").removesuffix("@4x")  # as versions before `resolution` named it
     try:
         return load_embedder(name, device)
     except WeightsError as error:
@@ -35,6 +39,20 @@ def known_embedder(project: Project | None, device: torch.device) -> Embedder:
             f"Going on with {CompactNet.name!r}, since the project's own network is missing. {error}", stacklevel=4
         )
         return load_embedder(CompactNet.name, device)
+
+
+def known_resolution(project: Project | None) -> str:
+    """Return the resolution of a project; earlier versions kept it behind the network's name, or knew one alone."""
+    provenance = project.record.provenance if project else {}
+    _, _, enlarged = str(provenance.get("embedder") or "").rpartition("@")
+    if enlarged in RESOLUTIONS:
+        return enlarged
+    return str(provenance.get("resolution") or ("native" if provenance.get("embedder") else "auto"))
+
+
+def comparable(provenance: Mapping[str, Any], embedder: str) -> dict[str, Any]:
+    """Return what a project's masks depend on, in the words of this version: where the network lies does not count."""
+    return {"resolution": "native", **provenance, "embedder": embedder}
 
 
 def known_references(project: Project, embedder: Embedder) -> TransferredReferences | None:

@@ -19,10 +19,16 @@ from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.video_embeddings import MEMORY_BYTES, VideoEmbeddings
 from napari_pml.engine.blending import PackedMasks, blend
-from napari_pml.engine.project_knowledge import known_config, known_embedder, known_references
+from napari_pml.engine.project_knowledge import (
+    comparable,
+    known_config,
+    known_embedder,
+    known_references,
+    known_resolution,
+)
 from napari_pml.engine.propagation import chains, outward_from, way_to
 from napari_pml.engine.segmenter import Segmenter
-from napari_pml.errors import AnnotationError
+from napari_pml.errors import AnnotationError, SettingsError
 from napari_pml.grid import grid_shape
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.protocol import LearningProgress
@@ -33,6 +39,7 @@ from napari_pml.store.masks import FinishedMasks, MaskStore
 from napari_pml.store.project import Project
 from napari_pml.types import CONFIDENCE_STRIDE, PREVIEW_REVISION, Annotations, FrameMask, frame_number
 from napari_pml.video.video import Video
+from napari_pml.video.working import RESOLUTIONS
 
 Result = TypeVar("Result")
 
@@ -66,6 +73,7 @@ class Session:
         embedding_bytes: int = MEMORY_BYTES,
         embedding_cache: EmbeddingCache | None = None,
         project: Project | None = None,
+        resolution: str | None = None,
     ):
         """Begin with nothing annotated, or go on with a project.
 
@@ -79,6 +87,9 @@ class Session:
             embedding_cache: keeps them on disk, beyond the end of the session, if the video is a file or folder;
                 `users_cache()` is that of the viewer and the command line.
             masks: where masks are kept; in the project or in memory by default.
+            resolution: in which the network sees frames, one of `RESOLUTIONS`: "auto" makes the shorter side of larger
+                ones 480 pixels long, "native" leaves all as they are, "2x" and "4x" are for objects of a few pixels;
+                by default as the project says, or "auto". Masks are always as large as the video.
             project: of this video. Its masks count as stale if settings or embedder are others than before.
 
         Raises:
@@ -91,7 +102,8 @@ class Session:
             embedder = known_embedder(project, choose_device(device))
         elif isinstance(embedder, str):
             embedder = load_embedder(embedder, choose_device(device))
-        embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache)
+        resolution = checked_resolution(resolution or known_resolution(project))
+        embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache, resolution)
         self.project: Project | None = None
         self._kept: Annotations | None = None  # of which the project has what was learned
         self._to_settle = False  # whether the project is still as it was, but shall not stay so
@@ -120,10 +132,7 @@ class Session:
         newest = int(self.masks.revisions.max())
         if newest > self.annotations.revision:  # of annotations that the disk refused
             self.annotations = replace(self.annotations, revision=newest + 1)
-        elif {
-            **provenance,
-            "embedder": self.embedder.name,
-        } != self._segmenter.provenance:  # where it lies does not count
+        elif comparable(provenance, self.embedder.name) != self._segmenter.provenance:  # where it lies does not count
             self.annotations = self.annotations.renewed()
         self._to_settle = self.annotations is not project.annotations or provenance != self._segmenter.provenance
 
@@ -181,7 +190,26 @@ class Session:
     def embedder(self, embedder: Embedder) -> None:
         with self._computing, self._annotating:
             bytes_, cache = self.embeddings.memory.max_bytes, self.embeddings.cache
-            self._begin_anew(self.config, VideoEmbeddings(self.video, embedder, bytes_, cache), None)
+            embeddings = VideoEmbeddings(self.video, embedder, bytes_, cache, self.resolution)
+            self._begin_anew(self.config, embeddings, None)
+
+    @property
+    def resolution(self) -> str:
+        """In which resolution the network sees frames, one of `RESOLUTIONS`; another one makes every mask stale.
+
+        Raises:
+            SettingsError: there is no such resolution, or frames have too many cells then; all stays as it was.
+        """
+        return self.embeddings.resolution
+
+    @resolution.setter
+    def resolution(self, resolution: str) -> None:
+        if checked_resolution(resolution) == self.resolution:
+            return
+        with self._computing, self._annotating:
+            bytes_, cache = self.embeddings.memory.max_bytes, self.embeddings.cache
+            embeddings = VideoEmbeddings(self.video, self.embedder, bytes_, cache, resolution)
+            self._begin_anew(self.config, embeddings, self.transferred)
 
     @property
     def device(self) -> torch.device:
@@ -239,7 +267,7 @@ class Session:
             transferred = None
             if sources:
                 transferred = self._segmenter.on_any_device(
-                    lambda: TransferredReferences.gather(sources, self.embedder, len(self.video))
+                    lambda: TransferredReferences.gather(sources, self.embedder, len(self.video), self.resolution)
                 )
             with self._annotating:
                 if (transferred and transferred.digest) == (self.transferred and self.transferred.digest):
@@ -512,3 +540,10 @@ class Session:
     def _all_states(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
         """Return what every method has learned that was ever chosen, by the method's name."""
         return {**self._states, self.config.method: self._segmenter.method.state()}
+
+
+def checked_resolution(resolution: str) -> str:
+    """Return a resolution; SettingsError if there is no such one."""
+    if resolution not in RESOLUTIONS:
+        raise SettingsError(f"There is no resolution {resolution!r}. Choose one of {', '.join(RESOLUTIONS)}.")
+    return resolution

@@ -38,7 +38,11 @@ class TransferredReferences:
 
     @classmethod
     def gather(
-        cls, others: Iterable[tuple[Annotations, Video]], embedder: Embedder, n_frames: int
+        cls,
+        others: Iterable[tuple[Annotations, Video]],
+        embedder: Embedder,
+        n_frames: int,
+        resolution: str = "auto",
     ) -> TransferredReferences:
         """Gather the references of everything that is annotated on other videos.
 
@@ -46,6 +50,7 @@ class TransferredReferences:
             others: one or several, each with at least one annotated frame.
             embedder: of the video that borrows.
             n_frames: of the video that borrows.
+            resolution: in which that one is embedded.
 
         Raises:
             AnnotationError: nothing is annotated on one of them.
@@ -57,7 +62,8 @@ class TransferredReferences:
                     f"Nothing is annotated on {video.name}, so there is nothing to learn from it. Paint a stroke there."
                 )
             labels = (BACKGROUND, *annotated.object_ids)
-            found = AnnotatedReferences(VideoEmbeddings(video, embedder))(annotated, labels, thin=False)
+            embeddings = VideoEmbeddings(video, embedder, resolution=resolution)
+            found = AnnotatedReferences(embeddings)(embeddings.video.annotations(annotated), labels, thin=False)
             ids = torch.tensor(labels)
             parts.append(
                 cls(

@@ -231,11 +231,11 @@ class Controller:
         if self.document is not None and self.document.is_annotated:
             self.jobs.segment(self.document)
 
-    def choose_network(self, name: str) -> None:
-        """Use another network from now on; if it cannot be loaded, the previous one stays in use."""
+    def choose_network(self, name: str, resolution: str = "auto") -> None:
+        """Use another network or resolution from now on; if it cannot be loaded, the previous one stays in use."""
         if self.document is not None:
             self.jobs.forget_problems()
-            self.jobs.use_network(self.document, name)
+            self.jobs.use_network(self.document, name, resolution)
 
     def propagate(self) -> None:
         """Segment the whole video, from the frame in view outward."""

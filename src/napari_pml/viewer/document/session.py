@@ -32,6 +32,7 @@ class SessionLike(Protocol):
     project: Project | None
     config: MethodConfig
     embedder: Embedder
+    resolution: str
 
     @property
     def device(self) -> torch.device:

@@ -112,15 +112,17 @@ class SegmentationJobs:
 
         self._start(job, self._once_open(document, partial(self.learned.emit, document)), self._ended)
 
-    def use_network(self, document: VideoDocument, name: str) -> None:
-        """Embed a document's video with another network from now on, the frame in view first; see `load_embedder`."""
+    def use_network(self, document: VideoDocument, name: str, resolution: str) -> None:
+        """Embed a document's video with another network, or in another resolution, the frame in view first."""
         frame = document.frame
 
         def job() -> Iterator[_Opened | str]:
             from napari_pml.embedding.registry import load_embedder
 
             session = yield from _opened_session(document)
-            session.embedder = load_embedder(name, session.device)
+            if name != session.embedder.name:
+                session.embedder = load_embedder(name, session.device)
+            session.resolution = resolution
             session.embed(frame)
             yield name
 

@@ -225,7 +225,8 @@ class SegmentationWidget(QWidget):
             button.setChecked(kind == controller.tool)
         self.settings.show_config(controller.jobs.settings(document))
         if document is not None and document.session is not None:
-            self.settings.show_network(document.session.embedder.name)
+            session = document.session
+            self.settings.show_network(session.embedder.name, session.resolution, session.video.shape[1:])
         self.results.refresh()
         self.look_inside.refresh()
         self.projects.look()

@@ -28,19 +28,6 @@ def known_config(project: Project) -> MethodConfig:
         return DEFAULT
 
 
-def known_embedder(project: Project | None, device: torch.device) -> Embedder:
-    """Return a project's embedder, or the default one if that is not to be had."""
-    name = str((project and project.record.provenance.get("embedder")) or CompactNet.name)
-    name = name.removesuffix("@2x").removesuffix("@4x")  # as versions before `resolution` named it
-    try:
-        return load_embedder(name, device)
-    except WeightsError as error:
-        warnings.warn(
-            f"Going on with {CompactNet.name!r}, since the project's own network is missing. {error}", stacklevel=4
-        )
-        return load_embedder(CompactNet.name, device)
-
-
 def known_resolution(project: Project | None) -> str:
     """Return the resolution of a project; earlier versions kept it behind the network's name, or knew one alone."""
     provenance = project.record.provenance if project else {}
@@ -53,6 +40,19 @@ def known_resolution(project: Project | None) -> str:
 def comparable(provenance: Mapping[str, Any], embedder: str) -> dict[str, Any]:
     """Return what a project's masks depend on, in the words of this version: where the network lies does not count."""
     return {"resolution": "native", **provenance, "embedder": embedder}
+
+
+def known_embedder(project: Project | None, device: torch.device) -> Embedder:
+    """Return a project's embedder, or the default one if that is not to be had."""
+    name = str((project and project.record.provenance.get("embedder")) or CompactNet.name)
+    name = name.removesuffix("@2x").removesuffix("@4x")  # as versions before `resolution` named it
+    try:
+        return load_embedder(name, device)
+    except WeightsError as error:
+        warnings.warn(
+            f"Going on with {CompactNet.name!r}, since the project's own network is missing. {error}", stacklevel=4
+        )
+        return load_embedder(CompactNet.name, device)
 
 
 def known_references(project: Project, embedder: Embedder) -> TransferredReferences | None:

@@ -28,7 +28,7 @@ from napari_pml.engine.project_knowledge import (
 )
 from napari_pml.engine.propagation import chains, outward_from, way_to
 from napari_pml.engine.segmenter import Segmenter
-from napari_pml.errors import AnnotationError, SettingsError
+from napari_pml.errors import AnnotationError
 from napari_pml.grid import grid_shape
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.protocol import LearningProgress
@@ -39,7 +39,7 @@ from napari_pml.store.masks import FinishedMasks, MaskStore
 from napari_pml.store.project import Project
 from napari_pml.types import CONFIDENCE_STRIDE, PREVIEW_REVISION, Annotations, FrameMask, frame_number
 from napari_pml.video.video import Video
-from napari_pml.video.working import RESOLUTIONS
+from napari_pml.video.working import checked_resolution
 
 Result = TypeVar("Result")
 
@@ -132,7 +132,7 @@ class Session:
         newest = int(self.masks.revisions.max())
         if newest > self.annotations.revision:  # of annotations that the disk refused
             self.annotations = replace(self.annotations, revision=newest + 1)
-        elif comparable(provenance, self.embedder.name) != self._segmenter.provenance:  # where it lies does not count
+        elif comparable(provenance, self.embedder.name) != self._segmenter.provenance:
             self.annotations = self.annotations.renewed()
         self._to_settle = self.annotations is not project.annotations or provenance != self._segmenter.provenance
 
@@ -540,10 +540,3 @@ class Session:
     def _all_states(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
         """Return what every method has learned that was ever chosen, by the method's name."""
         return {**self._states, self.config.method: self._segmenter.method.state()}
-
-
-def checked_resolution(resolution: str) -> str:
-    """Return a resolution; SettingsError if there is no such one."""
-    if resolution not in RESOLUTIONS:
-        raise SettingsError(f"There is no resolution {resolution!r}. Choose one of {', '.join(RESOLUTIONS)}.")
-    return resolution

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from napari_pml.errors import SettingsError
 from napari_pml.grid import IntensityScale
 from napari_pml.types import UNLABELLED, Annotations, Labels
 from napari_pml.video.axes import Selection
@@ -20,6 +21,13 @@ RESOLUTIONS = ("auto", "native", "2x", "4x")
 
 SHORT_SIDE = 480
 """In pixels: what the networks were trained on. Masks of larger frames are no better, but take longer."""
+
+
+def checked_resolution(resolution: str) -> str:
+    """Return a resolution; SettingsError if there is no such one."""
+    if resolution not in RESOLUTIONS:
+        raise SettingsError(f"There is no resolution {resolution!r}. Choose one of {', '.join(RESOLUTIONS)}.")
+    return resolution
 
 
 def working_size(height: int, width: int, resolution: str) -> tuple[int, int]:

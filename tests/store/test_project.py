@@ -274,6 +274,7 @@ def test_a_later_frame_that_cannot_be_read_does_not_shut_the_project(tmp_path):
     last.write_bytes(last.read_bytes()[:-100])
     with pytest.warns(UserWarning, match="repeat of the frame before it"):
         project.open_video()
+    with pytest.warns(UserWarning, match="repeat of the frame before it"):
         Project.create(tmp_path / "q.pml.zarr", open_video(frames)).open_video()
 
 

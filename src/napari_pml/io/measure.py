@@ -1,4 +1,4 @@
-"""Masks as numbers: where every object is on every frame, how large, and how certain. One frame at a time."""
+"""Measure every object on every frame: place, size, certainty. One frame at a time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COLUMNS = {
     "bbox-3": "right",
     "intensity_mean": "mean_confidence",
 }
-"""What scikit-image calls a property, and the column that it becomes."""
+"""scikit-image's name of a property -> column of the table."""
 
 
 def measure_frame(
@@ -86,7 +86,7 @@ def measure(
 
 
 def export_table(tables: Iterable[pd.DataFrame], path: Path) -> None:
-    """Write measurements one after the other as a .csv with one line of names.
+    """Write measurements to a .csv file with one header line.
 
     Raises:
         ExportError: the file cannot be written.
@@ -97,7 +97,7 @@ def export_table(tables: Iterable[pd.DataFrame], path: Path) -> None:
 
 
 def summary(measurements: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the measurements of each object.
+    """Summarise the measurements of each object.
 
     Args:
         measurements: of all frames.

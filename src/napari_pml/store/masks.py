@@ -32,7 +32,7 @@ NO_MASK = -1
 """The revision of a frame that has no mask yet."""
 
 RECENT_BYTES = 64 * 1024**2
-"""So much of what was read or written last stays in memory, uncompressed: some 75 masks of 854 x 480."""
+"""Bytes of the masks used last that stay in memory, uncompressed: some 75 masks of 854 x 480."""
 
 
 class MaskStore:

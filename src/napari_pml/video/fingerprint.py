@@ -81,6 +81,7 @@ def changed_frame(video: Video, later: Mapping[int, str], sizes: Mapping[int, st
 
 def _shown(video: Video, t: int) -> str | None:
     try:
-        return hashlib.sha256(np.ascontiguousarray(video.read(t)).tobytes()).hexdigest()[:16]
+        shown = np.ascontiguousarray(video.read(t)).tobytes()
+        return None if t in video.damaged else hashlib.sha256(shown).hexdigest()[:16]
     except VideoError:
         return None

@@ -273,8 +273,9 @@ def test_a_later_frame_that_cannot_be_read_does_not_shut_the_project(tmp_path):
     project = Project.create(tmp_path / "p.pml.zarr", open_video(frames))
     last = frames / "00039.jpg"
     last.write_bytes(last.read_bytes()[:-100])
-    project.open_video()
-    Project.create(tmp_path / "q.pml.zarr", open_video(frames)).open_video()
+    with pytest.warns(UserWarning, match="repeat of the frame before it"):
+        project.open_video()
+        Project.create(tmp_path / "q.pml.zarr", open_video(frames)).open_video()
 
 
 def test_a_video_with_channels_on_an_axis_of_its_own_is_found_again(tmp_path, drawn):

@@ -18,9 +18,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from napari_pml.destination import check_destination, check_length, is_png_name, png_name, written
 from napari_pml.masks import MaskStore
-from napari_pml.types import BACKGROUND, STALE, AnnotationError, Labels
+from napari_pml.types import BACKGROUND, STALE, AnnotationError, Labels, labels_in
+from napari_pml.untrusted import check_bytes, check_is_file, check_pages, check_pixels, open_image
 from napari_pml.video import Video
-from napari_pml.video_arrays import MAX_PIXELS, TIFF_SUFFIXES
+from napari_pml.video_arrays import TIFF_SUFFIXES
 
 OPACITY = 0.45
 """Of an object's colour in an overlay; its outline is opaque."""
@@ -78,13 +79,13 @@ def are_masks(images: Sequence[Path]) -> bool:
     """
     for path in images:
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 is_png = image.format == "PNG"
                 if is_png and (image.mode == "P" or image.info.get("Description") == LABEL_IMAGE):
                     return True
                 if not is_png or not image.mode.startswith("I"):
                     return False
-        except OSError:  # `open_video` will say what is wrong with it
+        except (OSError, ValueError):  # `open_video` will say what is wrong with it
             return False
     return False
 
@@ -108,12 +109,14 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
     is_indexed = False
     array: NDArray[Any]
     try:
+        check_is_file(path)
         if path.suffix.lower() == ".npy":
             array = np.lib.format.open_memmap(path, mode="r")  # never more than the file has; no pickles
+            check_pixels(*array.shape[:2] if array.ndim > 1 else (1, array.size))
         elif path.suffix.lower() in TIFF_SUFFIXES:
             array = _read_tiff(path)
         else:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 is_indexed = image.mode == "P"
                 array = np.asarray(image.convert("L") if image.mode in ("1", "LA") else image)
     except Exception as error:  # on damaged files, decoders raise anything
@@ -125,10 +128,10 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
             f"{path.name} holds {array.dtype} of shape {array.shape}; a label image is (H, W) whole numbers "
             "from 0 to 65535: 0 = background, 1, 2, ... = objects."
         )
-    labels: Labels = array.astype(np.uint16)
+    labels: Labels = np.asarray(array, np.uint16)
     if strokes:
         return np.where(labels == 255, np.uint16(BACKGROUND), labels) if array.dtype == np.uint8 else labels
-    if array.dtype == np.uint8 and not is_indexed and set(np.unique(labels)) <= {0, 255}:
+    if array.dtype == np.uint8 and not is_indexed and set(labels_in(labels).tolist()) <= {0, 255}:
         labels = np.minimum(labels, 1)
     return labels
 
@@ -214,7 +217,7 @@ def export_overlay(video: Video, masks: MaskStore, path: Path, palette: NDArray[
     check_destination(overlay=path)
     height, width = video.shape[1:]
     codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    with written(path) as unfinished, av.open(str(unfinished), "w") as container:
+    with written(path) as unfinished, av.open(f"file:{unfinished.absolute()}", "w") as container:
         stream = container.add_stream(codec, rate=_rate(video.fps))
         stream.width, stream.height = width + width % 2, height + height % 2  # the codecs want even numbers
         stream.pix_fmt = "yuv420p"
@@ -288,10 +291,10 @@ def _outline(labels: Labels) -> NDArray[np.bool_]:
 def _read_tiff(path: Path) -> NDArray[np.generic]:
     """Return the first series of a TIFF, unless its header asks for more memory than an image has."""
     with tifffile.TiffFile(path) as tiff:
-        shape = tiff.series[0].shape
-        if np.prod(shape, dtype=float) > MAX_PIXELS:
-            raise ValueError(f"it claims to be of shape {shape}")
-        return np.asarray(tiff.series[0].asarray())
+        series = tiff.series[0]
+        check_bytes(f"what claims to be of shape {series.shape}", series.shape, series.dtype.itemsize)
+        check_pages(series)
+        return np.asarray(series.asarray())
 
 
 def _palette_indices(colours: NDArray[Any], path: Path) -> NDArray[np.uint16]:

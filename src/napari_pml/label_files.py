@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw
 
 from napari_pml.export import read_labels
 from napari_pml.types import BACKGROUND, AnnotationError, Labels
-from napari_pml.video_arrays import MAX_PIXELS
+from napari_pml.untrusted import check_is_file, check_pixels, open_image
 
 Paint = Callable[[Image.Image, int], None]
 
@@ -82,6 +82,7 @@ def read_annotation(path: Path, t: int) -> NamedLabels:
             inside.
     """
     try:
+        check_is_file(path)
         if path.suffix.lower() == ".json":
             return _labelme(json.loads(path.read_text(encoding="utf-8")))
         if path.suffix.lower() == ".xml":
@@ -115,7 +116,7 @@ def _labelme_shape(shape: dict[str, Any]) -> Paint:
         radius = float(np.hypot(edge[0] - x, edge[1] - y))
         return _ellipse(x, y, radius, radius)
     if kind == "mask":
-        inside = np.asarray(Image.open(io.BytesIO(base64.b64decode(shape["mask"]))).convert("L")) > 0
+        inside = np.asarray(open_image(io.BytesIO(base64.b64decode(shape["mask"]))).convert("L")) > 0
         return _bitmap(inside, *(round(n) for n in points[0]))
     raise AnnotationError(_no_inside(kind, shape["label"]))
 
@@ -212,8 +213,10 @@ def _painted(shapes: Iterable[tuple[str, Paint]], width: int, height: int) -> Na
 
 
 def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise AnnotationError(f"it claims to be of {width} x {height} pixels, more than {MAX_PIXELS}. Export it again.")
+    try:
+        check_pixels(height, width)
+    except ValueError as error:
+        raise AnnotationError(f"{error}. Export it again.") from error
 
 
 def _object_names(shapes: Sequence[tuple[str, object]], labels: Iterable[str]) -> list[str]:

@@ -19,8 +19,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import MemoryStore
 
+from napari_pml.array_store import DurableStore
 from napari_pml.certainty import certainty
 from napari_pml.types import STALE, UNREADABLE, Confidence, ExportError, FrameMask, Labels
 
@@ -77,7 +78,7 @@ class MaskStore:
             "certainty": ((n_frames,), (n_frames,), "float32", np.nan),
         }
         try:
-            group: Any = zarr.open_group(MemoryStore() if path is None else LocalStore(path), mode="a")
+            group: Any = zarr.open_group(MemoryStore() if path is None else DurableStore(path), mode="a")
             for name, (chunks, size, dtype, empty) in wanted.items():
                 if name not in group:
                     group.create_array(

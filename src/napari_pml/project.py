@@ -28,11 +28,13 @@ import numpy as np
 import zarr
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from zarr.storage import LocalStore
 
+from napari_pml.array_store import DurableStore
+from napari_pml.durable import sync_folder
 from napari_pml.masks import CHECKED, MaskStore
 from napari_pml.project_record import Record
 from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectClosedError, ProjectError, VideoError
+from napari_pml.untrusted import check_own
 from napari_pml.video import Video, open_video
 
 FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
@@ -69,7 +71,7 @@ class Project:
         self._writing_masks = threading.RLock()  # of its own: a stroke does not wait for a mask
         self._session: Callable[[], Any] = lambda: None  # the one that saves here, as long as there is one
         try:
-            group: Any = zarr.open_group(LocalStore(path), mode="r+")
+            group: Any = zarr.open_group(DurableStore(path), mode="r+")
             self._group, self._places = group, group["annotations"]
             if (self._places.shape, self._places.dtype) != ((2, *record.shape), np.uint16):
                 raise ValueError(f"they are {self._places.dtype} of shape {self._places.shape}")
@@ -109,13 +111,14 @@ class Project:
         try:
             if path.exists() or path.is_symlink():
                 raise ProjectError(f"There is something at {path} already. Choose another name, or open it.")
-            group: Any = zarr.open_group(LocalStore(unfinished), mode="w")
+            group: Any = zarr.open_group(DurableStore(unfinished), mode="w")
             size = (2, *video.shape)
             group.create_array(
                 "annotations", shape=size, chunks=(1, 1, *size[2:]), dtype="uint16", fill_value=0, compressors=CHECKED
             )
             group.attrs.put(record.as_attributes())
             unfinished.rename(path)
+            sync_folder(path.parent)
         except (OSError, ValueError) as error:  # ValueError: no file can have that name
             raise ProjectError(f"No project can be made at {path}: {error}. Choose another place.") from error
         finally:
@@ -131,6 +134,12 @@ class Project:
         """
         path = Path(path).absolute()
         Record.read(path)  # before a lock is made in a folder that is something else
+        try:
+            check_own(path)
+        except (OSError, ValueError) as error:
+            raise ProjectError(
+                f"{path} is not opened: {error}. All of a project lies in its folder: put the files themselves there."
+            ) from error
         lock = _locked(path)
         return cls(path, lock, Record.read(path))
 

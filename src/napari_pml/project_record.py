@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.storage import LocalStore
 
+from napari_pml.array_store import BoundedStore
 from napari_pml.types import BACKGROUND, UNREADABLE, ProjectError
 
 SUFFIX = ".pml.zarr"
@@ -73,7 +73,7 @@ class Record:
         if not is_folder:
             raise ProjectError(f"There is no project at {path}. A project is a folder named like cat.pml.zarr.")
         try:
-            attributes: dict[str, Any] = dict(zarr.open_group(LocalStore(path), mode="r").attrs)
+            attributes: dict[str, Any] = dict(zarr.open_group(BoundedStore(path, read_only=True), mode="r").attrs)
         except UNREADABLE as error:
             raise ProjectError(f"{path} is no project, or a damaged one: {error}. Open another copy of it.") from error
         if _KEY not in attributes:

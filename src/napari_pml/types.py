@@ -31,8 +31,11 @@ STALE = 0
 CONFIDENCE_STRIDE = 8
 """Side in pixels of the cells in which confidence is kept, whatever cells a network has."""
 
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError)
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError)
 """What reading damaged Zarr arrays and records may raise."""
+
+PIECE = 2**20
+"""So many pixels at a time are looked up in a table: as indices, they take four times as much memory as labels."""
 
 Labels = NDArray[np.uint16]
 Confidence = NDArray[np.float32]
@@ -88,7 +91,11 @@ class SettingsError(PmlError):
 
 def labels_in(labels: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
     """Return the labels that an image of any shape holds, in increasing order."""
-    return np.flatnonzero(np.bincount(labels.ravel()))
+    flat = labels.reshape(-1)
+    found = np.zeros(int(flat.max(initial=0)) + 1, bool)
+    for start in range(0, flat.size, PIECE):
+        found[flat[start : start + PIECE]] = True
+    return np.flatnonzero(found)
 
 
 def frame_number(t: int, n_frames: int) -> int:

@@ -30,6 +30,9 @@ from napari_pml.video_file import VideoFile
 RECENT_FRAMES = 4
 """Frames kept as they were read: napari asks for the same one twice a step."""
 
+MAX_FRAMES = 2**22
+"""Some 40 hours at 30 frames per second; what is known of every frame stays in memory."""
+
 SCALE_FRAMES = 16
 """Frames on which the intensity scale is measured."""
 
@@ -65,6 +68,10 @@ class Video:
     """
 
     def __init__(self, name: str, frames: Frames, path: Path | None = None, channel_axis: int | None = None) -> None:
+        if frames.shape[0] > MAX_FRAMES:
+            raise VideoError(
+                f"{name} says that it has {frames.shape[0]} frames, and {MAX_FRAMES} are the limit. Cut it into parts."
+            )
         self.name = name
         self.path = path
         self.channel_axis = channel_axis

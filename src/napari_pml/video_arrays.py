@@ -16,9 +16,10 @@ import numpy as np
 import tifffile
 import zarr
 from numpy.typing import NDArray
-from PIL import Image
 
+from napari_pml.array_store import BoundedStore
 from napari_pml.types import PmlError, VideoError
+from napari_pml.untrusted import check_bytes, check_is_file, check_pages, check_pixels, open_image
 from napari_pml.video_file import DEFAULT_FPS
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
@@ -26,10 +27,6 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 ARRAY_MODES = frozenset({"L", "RGB", "RGBA", "I;16", "I;16B", "I", "F"})
 """Kinds of images, in Pillow's words, that are read as they are; others, such as palettes, become RGB."""
-
-
-MAX_PIXELS = 2**28
-"""Of one image. A damaged header may speak of many more, for which the memory would not suffice."""
 
 
 class ArrayFrames:
@@ -61,10 +58,11 @@ class ArrayFrames:
         self._channels = _find_channels(shape, channel_axis)
         n_frames, height, width = (n for axis, n in enumerate(shape) if axis != self._channels)
         n_channels = 1 if self._channels is None else shape[self._channels]
-        if height * width > MAX_PIXELS:
-            raise VideoError(
-                f"The frames of {name} are {height} x {width} pixels, more than {MAX_PIXELS}. Cut or shrink them."
-            )
+        try:
+            check_pixels(height, width)
+            check_bytes("a frame", (height, width, n_channels), self.dtype.itemsize)
+        except ValueError as error:
+            raise VideoError(f"The frames of {name} are too large: {error}. Cut or shrink them.") from error
         self.shape = (n_frames, height, width, n_channels)
         self.fps = DEFAULT_FPS
 
@@ -88,11 +86,13 @@ class TiffFrames(ArrayFrames):
             VideoError: it is damaged, uses a compression that is not installed, or its axes are not clear.
         """
         with readable(path.name):
+            check_is_file(path)
             with tifffile.TiffFile(path) as tiff:
                 one_by_one = len(tiff.series) > 1  # tifffile noted each page as an array of its own
             tiff = tifffile.TiffFile(path, is_shaped=False if one_by_one else None)
             weakref.finalize(self, tiff.close)
             series = tiff.series[0]
+            check_pages(series)
             array = zarr.open(series.aszarr(level=0, chunkmode="page"), mode="r")
         if channel_axis is None and series.ndim == 4:
             channel_axis = next((axis for axis, name in enumerate(series.axes) if name in "SC"), None)
@@ -129,7 +129,7 @@ class ImageFolder:
 
     def read(self, t: int) -> NDArray[np.generic]:
         """Return frame `t`, 0..T-1, as (H, W, C); VideoError if the image is damaged."""
-        with readable(self._paths[t].name), Image.open(self._paths[t]) as image:
+        with readable(self._paths[t].name), open_image(self._paths[t]) as image:
             frame = np.asarray(image if image.mode == self._mode else image.convert(self._mode))
         return frame.reshape(*frame.shape[:2], -1)
 
@@ -142,7 +142,9 @@ def is_zarr(path: Path) -> bool:
 def open_zarr(path: Path, channel_axis: int | None) -> ArrayFrames:
     """Open a Zarr array, version 2 or 3, for reading."""
     with readable(path.name):
-        array = zarr.open(path, mode="r")
+        array = zarr.open(BoundedStore(path.absolute(), read_only=True), mode="r")
+        if isinstance(array, zarr.Array):
+            check_bytes("one of its chunks", array.chunks, array.dtype.itemsize)
     if isinstance(array, zarr.Group):
         inside = ", ".join(sorted(array.array_keys())) or "none"
         raise VideoError(f"{path.name} is a group. Give the path of one of the arrays in it: {inside}.")
@@ -182,7 +184,7 @@ def natural_order(path: Path) -> tuple[tuple[int, str], ...]:
 
 def _image_header(path: Path) -> tuple[tuple[int, int], str]:
     """Return ((width, height), mode) of an image without decoding it."""
-    with readable(path.name), Image.open(path) as image:
+    with readable(path.name), open_image(path) as image:
         if getattr(image, "n_frames", 1) > 1:
             raise VideoError(f"{path.name} holds several images. Open it alone, or move it elsewhere.")
         return image.size, image.mode

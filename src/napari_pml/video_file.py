@@ -25,9 +25,16 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from napari_pml.types import VideoError
+from napari_pml.untrusted import MAX_PIXELS, check_is_file, check_pixels
 
 CACHE_BYTES = 128 * 2**20
 """Decoded frames kept per file, about 90 at 1280 x 720: going backward is slow without them."""
+
+CONTAINERS = ("mov", "matroska", "avi", "gif", "apng", "mpegts", "mpeg", "asf", "flv", "ogg", "mxf", "nut", "dv", "wav")
+"""Kinds of files in FFmpeg's words. It goes by their content, and others, such as playlists, open further files."""
+
+ALONE = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
+"""What keeps FFmpeg to the one file that it is given."""
 
 DEFAULT_FPS = 10.0
 """Frames per second where a source does not say."""
@@ -231,20 +238,30 @@ def _n_bytes(frame: VideoFrame) -> int:
 
 
 def _open(path: Path) -> InputContainer:
-    """Open a file that has a picture track."""
+    """Open a file that has a picture track; whatever its name or content say, nothing else is opened with it."""
     try:
-        container = av.open(str(path))
+        check_is_file(path)
+        container = av.open(f"file:{path.absolute()}", options=ALONE)  # or a colon in its name would be a protocol
     except av.error.FFmpegError as error:
         raise VideoError(
             f"{path.name} cannot be opened as a video: {error.strerror}. It is damaged, incomplete or of "
             "another kind. Understood are mp4, avi, mov, mkv, webm and gif; convert other videos to mp4."
         ) from error
+    except ValueError as error:
+        raise VideoError(f"{path} cannot be opened as a video: {error}. Choose the file of a video.") from error
     if not container.streams.video or container.streams.video[0].codec_context is None:
         container.close()
         raise VideoError(
             f"{path.name} holds no pictures that can be decoded: its recording or copying was interrupted, or it is "
             "sound only."
         )
+    context = container.streams.video[0].codec_context
+    try:
+        check_pixels(context.height, context.width)
+    except ValueError as error:
+        container.close()
+        raise VideoError(f"{path.name} cannot be opened as a video: {error}. Cut or shrink its frames.") from error
+    context.options = {"max_pixels": str(MAX_PIXELS)}  # frames may still be larger than the header says
     return container
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from napari_pml.export import read_labels
 from napari_pml.grid import IntensityScale
 from napari_pml.types import DatasetError, Labels
+from napari_pml.untrusted import open_image
 from napari_pml.video_arrays import ARRAY_MODES, IMAGE_SUFFIXES, natural_order
 
 SCALE_PIXELS = 100_000
@@ -52,7 +52,7 @@ class Footage:
             AnnotationError: the mask cannot be read.
         """
         try:
-            with Image.open(self.images[i]) as image:
+            with open_image(self.images[i]) as image:
                 array = np.asarray(image if image.mode in ARRAY_MODES else image.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
             raise DatasetError(f"{self.images[i]} cannot be read: {error}. Copy it again, or take it out.") from error

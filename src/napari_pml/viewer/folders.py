@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
-from PIL import Image
 
 from napari_pml.types import AnnotationError
+from napari_pml.untrusted import open_image
 from napari_pml.video_arrays import IMAGE_SUFFIXES, natural_order
 from napari_pml.viewer.colours import object_colormap
 from napari_pml.viewer.readers import LayerTuple
@@ -157,5 +157,5 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return image.height, image.width

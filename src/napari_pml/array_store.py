@@ -78,7 +78,7 @@ def _checked(buffer: Buffer | None) -> Buffer | None:
 
 
 def _decompressed_size(content: memoryview) -> int:
-    """Return how many bytes a compressed chunk says that it holds; where it does not say, count them if it may be many."""
+    """Return how many bytes a compressed chunk says that it has; gzip is counted if it may be many."""
     if content[:4] == ZSTD and len(content) > 18:
         flags, place = content[4], 5 + (not content[4] & 32) + (0, 1, 2, 4)[content[4] & 3]
         n = (1 if flags & 32 else 0, 2, 4, 8)[flags >> 6]

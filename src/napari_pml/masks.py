@@ -28,6 +28,9 @@ from napari_pml.types import STALE, UNREADABLE, Confidence, ExportError, FrameMa
 CHECKED = (ZstdCodec(level=0, checksum=True),)
 """How arrays are compressed: what the disk has changed since is noticed."""
 
+ONE_FOLDER = {"name": "default", "separator": "."}
+"""How chunks are named: thousands of frames lie in one folder, not each in several of its own."""
+
 NO_MASK = -1
 """The revision of a frame that has no mask yet."""
 
@@ -82,7 +85,13 @@ class MaskStore:
             for name, (chunks, size, dtype, empty) in wanted.items():
                 if name not in group:
                     group.create_array(
-                        name, shape=size, chunks=chunks, dtype=dtype, fill_value=empty, compressors=CHECKED
+                        name,
+                        shape=size,
+                        chunks=chunks,
+                        dtype=dtype,
+                        fill_value=empty,
+                        compressors=CHECKED,
+                        chunk_key_encoding=ONE_FOLDER,
                     )
             found = {name: (group[name].shape, str(group[name].dtype)) for name in wanted}
         except UNREADABLE as error:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from napari_pml.array_store import DurableStore
 from napari_pml.durable import sync_folder
-from napari_pml.masks import CHECKED, MaskStore
+from napari_pml.masks import CHECKED, ONE_FOLDER, MaskStore
 from napari_pml.project_record import Record
 from napari_pml.types import UNREADABLE, Annotations, Labels, ProjectClosedError, ProjectError, VideoError
 from napari_pml.untrusted import check_own
@@ -114,7 +114,13 @@ class Project:
             group: Any = zarr.open_group(DurableStore(unfinished), mode="w")
             size = (2, *video.shape)
             group.create_array(
-                "annotations", shape=size, chunks=(1, 1, *size[2:]), dtype="uint16", fill_value=0, compressors=CHECKED
+                "annotations",
+                shape=size,
+                chunks=(1, 1, *size[2:]),
+                dtype="uint16",
+                fill_value=0,
+                compressors=CHECKED,
+                chunk_key_encoding=ONE_FOLDER,
             )
             group.attrs.put(record.as_attributes())
             unfinished.rename(path)
@@ -424,6 +430,8 @@ def is_free(path: Path) -> bool:
 
 def _locked(path: Path) -> FileLock:
     """Take the lock of a project; the system frees that of a process that died."""
+    if (path / "lock").is_symlink():
+        raise ProjectError(f"{path} is not opened: its lock is a link. Remove the link.")
     lock = FileLock(path / "lock", timeout=0, thread_local=False)
     try:
         lock.acquire()

@@ -50,14 +50,14 @@ def check_is_file(path: Path) -> None:
 
 def check_own(folder: Path) -> None:
     """Raise ValueError if a folder, at any depth, holds a link, or something else than files and folders."""
-    waiting = [folder]
+    waiting = [str(folder)]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
-                if entry.is_symlink() or not (entry.is_dir(follow_symlinks=False) or entry.is_file()):
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
                     raise ValueError(f"{Path(entry.path).relative_to(folder)} is a link, or no file at all")
-                if entry.is_dir():
-                    waiting.append(Path(entry.path))
 
 
 def check_pixels(height: int, width: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
 from napari_pml.methods.config import MethodConfig
-from napari_pml.methods.table import METHODS
+from napari_pml.methods.registry import METHODS
 
 PAGE = Path(__file__).with_name("settings.md")
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from drawn_video import ColourEmbedder, draw_video, write_video
 from napari_pml.embedding.weights import save_weights
-from napari_pml.methods.feelvos_network import FeelvosNet
+from napari_pml.methods.feelvos.network import FeelvosNet
 
 # What tests embed does not belong into the cache of whoever runs them.
 os.environ["NAPARI_PML_CACHE_GB"] = "0"

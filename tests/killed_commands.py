@@ -9,8 +9,6 @@ import torch
 import torch._dynamo  # here, as the next ones: once for all processes, instead of when it is first needed in each
 from typer.testing import CliRunner
 
-import napari_pml.save
-import napari_pml.session  # noqa: F401
 from napari_pml.cli import app
 from napari_pml.training import loop
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from drawn_video import ColourEmbedder, draw_video
 from napari_pml import Session, open_video
-from napari_pml.project import Project
+from napari_pml.store.project import Project
 
 FRAMES, MASKS = draw_video(n_frames=6, height=48, width=64)
 

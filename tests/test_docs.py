@@ -12,11 +12,11 @@ import yaml
 
 from napari_pml.cli import app
 from napari_pml.embedding.embedder import EMBEDDERS, ENLARGEMENTS
-from napari_pml.export import export_overlay
-from napari_pml.masks import MaskStore
+from napari_pml.io.export import export_overlay
 from napari_pml.methods.config import parse_config
-from napari_pml.methods.table import METHODS
-from napari_pml.video import open_video
+from napari_pml.methods.registry import METHODS
+from napari_pml.store.masks import MaskStore
+from napari_pml.video.video import open_video
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "ARCHITECTURE.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))]

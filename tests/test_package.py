@@ -11,7 +11,7 @@ import pytest
 import napari_pml
 from napari_pml.cli.common import Method
 from napari_pml.cli.train import Loss
-from napari_pml.methods.table import METHODS
+from napari_pml.methods.registry import METHODS
 from napari_pml.training.train import LOSSES
 
 ROOT = Path(__file__).parents[1]

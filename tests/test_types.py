@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from napari_pml.types import BACKGROUND, AnnotationError, Annotations
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND, Annotations
 
 
 @pytest.fixture

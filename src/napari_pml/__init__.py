@@ -6,28 +6,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_pml.masks import MaskStore as MaskStore
-    from napari_pml.methods.pml import PmlConfig as PmlConfig
-    from napari_pml.methods.table import METHODS as METHODS
-    from napari_pml.project import Project as Project
-    from napari_pml.session import Session as Session
+    from napari_pml.engine.session import Session as Session
+    from napari_pml.errors import PmlError as PmlError
+    from napari_pml.methods.pml.pml import PmlConfig as PmlConfig
+    from napari_pml.methods.registry import METHODS as METHODS
+    from napari_pml.store.masks import MaskStore as MaskStore
+    from napari_pml.store.project import Project as Project
     from napari_pml.types import BACKGROUND as BACKGROUND
     from napari_pml.types import FrameMask as FrameMask
-    from napari_pml.types import PmlError as PmlError
-    from napari_pml.video import open_video as open_video
+    from napari_pml.video.video import open_video as open_video
 
     __version__: str
 
 _HOMES = {
     "BACKGROUND": "types",
     "FrameMask": "types",
-    "PmlError": "types",
-    "MaskStore": "masks",
-    "METHODS": "methods.table",
-    "PmlConfig": "methods.pml",
-    "Project": "project",
-    "Session": "session",
-    "open_video": "video",
+    "PmlError": "errors",
+    "MaskStore": "store.masks",
+    "METHODS": "methods.registry",
+    "PmlConfig": "methods.pml.pml",
+    "Project": "store.project",
+    "Session": "engine.session",
+    "open_video": "video.video",
 }
 
 __all__ = sorted(_HOMES)

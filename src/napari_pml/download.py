@@ -11,7 +11,7 @@ import platformdirs
 import requests
 from tqdm import tqdm
 
-from napari_pml.types import PmlError
+from napari_pml.errors import PmlError
 
 TIMEOUT = 20
 """Seconds without an answer after which a server counts as out of reach."""

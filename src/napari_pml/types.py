@@ -1,4 +1,4 @@
-"""The values that pass between the parts: annotations, masks, scores, and the errors a user may meet.
+"""The values that pass between the parts: annotations, masks, scores.
 
 Everything here is immutable, so that the viewer's thread and the worker's thread may hold the same value.
 """
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from napari_pml.errors import AnnotationError
 
 if TYPE_CHECKING:
     import torch
@@ -39,54 +41,6 @@ PIECE = 2**20
 
 Labels = NDArray[np.uint16]
 Confidence = NDArray[np.float32]
-
-
-class PmlError(Exception):
-    """Base of every error that a user can cause; its message says what was expected, got, and what to do."""
-
-
-class AnnotationError(PmlError):
-    """An annotation does not fit the video, or there is none."""
-
-
-class VideoError(PmlError):
-    """A video cannot be opened or decoded."""
-
-
-class WeightsError(PmlError):
-    """Network weights are missing, damaged, or belong to another network."""
-
-
-class DeviceError(PmlError):
-    """PyTorch cannot compute on the device asked for."""
-
-
-class ExportError(PmlError):
-    """A result cannot be written where it was asked for."""
-
-
-class ProjectError(PmlError):
-    """A project is missing, damaged, in use, of another video, or cannot be saved."""
-
-
-class ProjectClosedError(ProjectError):
-    """A project was closed, so nothing can be saved there any more."""
-
-
-class DatasetError(PmlError):
-    """A folder of training or evaluation videos is not laid out as expected."""
-
-
-class JobsError(PmlError):
-    """A table of jobs cannot be read, or a row of it is wrong."""
-
-
-class ClusterError(PmlError):
-    """There is no cluster to work on, or it is gone."""
-
-
-class SettingsError(PmlError):
-    """There is no such setting, or it cannot have that value."""
 
 
 def labels_in(labels: NDArray[np.integer[Any]]) -> NDArray[np.intp]:

@@ -4,7 +4,7 @@ import numpy as np
 from napari.components import ViewerModel
 
 from napari_pml.types import BACKGROUND
-from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.control.controller import Controller
 
 
 def stroke(viewer: ViewerModel, label: int, t: int, y: int, x: int, layer: str = "clip strokes") -> None:

@@ -10,7 +10,7 @@ from napari.settings import get_settings
 from npe2 import PluginManager, PluginManifest
 
 import napari_pml
-from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.control.controller import Controller
 from napari_pml.viewer.preferences import Preferences
 from stand_ins import FakeSession, FakeVideo, Runner
 
@@ -20,7 +20,7 @@ get_settings(path=None)  # a developer's own napari settings must not change the
 @pytest.fixture(autouse=True)
 def default_preferences(monkeypatch):
     """Neither must a developer's own preferences for the plugin."""
-    monkeypatch.setattr("napari_pml.viewer.track.preferences", Preferences)
+    monkeypatch.setattr("napari_pml.viewer.document.track.preferences", Preferences)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def installed_plugins() -> None:
 def data_home(monkeypatch, tmp_path) -> Path:
     """Projects are saved in a folder that goes away, not in the developer's own."""
     home = tmp_path / "data"
-    monkeypatch.setattr("napari_pml.viewer.autosave.folder", lambda: home)
+    monkeypatch.setattr("napari_pml.viewer.document.autosave.folder", lambda: home)
     return home
 
 
@@ -61,7 +61,7 @@ def runner() -> Runner:
 @pytest.fixture
 def fake_engine(monkeypatch):
     monkeypatch.setitem(vars(napari_pml), "Session", FakeSession)
-    monkeypatch.setattr("napari_pml.viewer.track.project_for", lambda image, video: None)
+    monkeypatch.setattr("napari_pml.viewer.document.track.project_for", lambda image, video: None)
     monkeypatch.setitem(vars(napari_pml), "open_video", lambda array, channel_axis: FakeVideo(array))
 
 

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from napari_pml import PmlConfig
+from napari_pml.errors import AnnotationError
 from napari_pml.grid import grid_shape
-from napari_pml.masks import MaskStore
-from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, AnnotationError, Annotations, FrameMask
+from napari_pml.store.masks import MaskStore
+from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, Annotations, FrameMask
 
 
 @dataclass(frozen=True)

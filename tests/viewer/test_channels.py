@@ -8,8 +8,8 @@ from napari.layers import Image
 from qtpy.QtWidgets import QWidget
 
 from napari_pml import open_video
-from napari_pml.viewer.channel_dialog import ChannelDialog, has_choice
-from napari_pml.viewer.channels import combined, layer_of, layers_like, planes_of
+from napari_pml.viewer.document.channels import combined, layer_of, layers_like, planes_of
+from napari_pml.viewer.panel.channel_dialog import ChannelDialog, has_choice
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from napari.layers._layer_actions import _duplicate_layer
 from actions import begin, finished, shown, stroke
 from napari_pml import open_video
 from napari_pml.types import BACKGROUND
-from napari_pml.viewer.autosave import PROJECT
+from napari_pml.viewer.document.autosave import PROJECT
 from stand_ins import FakeConfig
 
 pytestmark = pytest.mark.usefixtures("fake_engine")

@@ -7,10 +7,10 @@ import pytest
 from napari.components import ViewerModel
 from PIL import Image
 
-from napari_pml.export import export_masks, write_mask_png
-from napari_pml.save import as_masks
-from napari_pml.types import AnnotationError, VideoError
-from napari_pml.viewer.folders import LabelFolder, get_reader
+from napari_pml.errors import AnnotationError, VideoError
+from napari_pml.io.export import export_masks, write_mask_png
+from napari_pml.io.save import as_masks
+from napari_pml.viewer.contributions.folders import LabelFolder, get_reader
 
 pytestmark = pytest.mark.usefixtures("installed_plugins")
 

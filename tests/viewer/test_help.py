@@ -22,9 +22,9 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 import napari_pml
-from napari_pml.viewer import help as help_module
-from napari_pml.viewer.help import TUTORIAL
-from napari_pml.viewer.hints import hint
+from napari_pml.viewer.panel import help as help_module
+from napari_pml.viewer.panel.help import TUTORIAL
+from napari_pml.viewer.panel.hints import hint
 
 ROOT = Path(__file__).parents[2]
 NAPARIS_OWN = {"File", "Open Sample", "Plugins", "Preferences"}
@@ -151,7 +151,7 @@ def test_what_the_documentation_tells_to_press_is_there(make_napari_viewer, fake
     panel = open_panel(viewer)
     panel.settings.expand(animate=False)
     shown = {w.text() for w in panel.findChildren(QWidget) if isinstance(w, QAbstractButton | QLabel)}
-    code = "".join(p.read_text() for p in Path(napari_pml.__file__).parent.glob("viewer/*.py"))
+    code = "".join(p.read_text() for p in Path(napari_pml.__file__).parent.glob("viewer/**/*.py"))
     manifest = PluginManifest.from_file(Path(napari_pml.__file__).parent / "napari.yaml")
     contributions = manifest.contributions
     named = {manifest.display_name, *(c.display_name for c in contributions.widgets + contributions.sample_data)}

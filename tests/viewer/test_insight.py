@@ -10,9 +10,9 @@ import napari_pml
 from drawn_video import ColourEmbedder
 from napari_pml.grid import pixel_counts
 from napari_pml.types import BACKGROUND, FrameMask
-from napari_pml.viewer.controller import Controller
-from napari_pml.viewer.insight import Insight
-from napari_pml.viewer.marker import Marker
+from napari_pml.viewer.control.controller import Controller
+from napari_pml.viewer.control.insight import Insight
+from napari_pml.viewer.control.marker import Marker
 from stand_ins import Runner
 
 STRIDE = 8

@@ -7,11 +7,11 @@ from qtpy.QtWidgets import QFileDialog
 from actions import begin, finished, shown
 from drawn_video import ColourEmbedder, jaccard
 from napari_pml import Project, Session, open_video
-from napari_pml.types import AnnotationError
-from napari_pml.viewer import objects
-from napari_pml.viewer.controller import Controller
-from napari_pml.viewer.learn_button import LearnButton
-from napari_pml.viewer.track import session_in
+from napari_pml.errors import AnnotationError
+from napari_pml.viewer.control import objects
+from napari_pml.viewer.control.controller import Controller
+from napari_pml.viewer.document.track import session_in
+from napari_pml.viewer.panel.learn_button import LearnButton
 
 
 @pytest.fixture

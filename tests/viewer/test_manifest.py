@@ -63,7 +63,7 @@ def test_a_video_file_becomes_a_lazy_layer(manifest, tmp_path):
 
 
 def test_folders_and_stacks_are_left_to_other_readers(tmp_path):
-    from napari_pml.viewer.readers import get_reader
+    from napari_pml.viewer.contributions.readers import get_reader
 
     assert get_reader(str(tmp_path)) is None
     assert get_reader(["a.mp4", "b.mp4"]) is None

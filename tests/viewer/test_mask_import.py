@@ -8,11 +8,12 @@ from PIL import Image as PilImage
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from actions import begin, shown, stroke
-from napari_pml.types import BACKGROUND, AnnotationError
-from napari_pml.viewer.background import Background
-from napari_pml.viewer.controller import Controller
-from napari_pml.viewer.mask_dialog import MaskDialog
-from napari_pml.viewer.mask_import import can_take_all, mask_in_view, take_mask, usable_layers
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND
+from napari_pml.viewer.control.controller import Controller
+from napari_pml.viewer.control.mask_import import can_take_all, mask_in_view, take_mask, usable_layers
+from napari_pml.viewer.jobs.background import Background
+from napari_pml.viewer.panel.mask_dialog import MaskDialog
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
 
@@ -157,7 +158,7 @@ def test_outlines_of_labelme_come_with_their_names(dialog, qtbot, cells, tmp_pat
 def test_a_file_that_is_no_mask_is_reported_and_another_may_be_chosen(dialog, qtbot, tmp_path, monkeypatch):
     dialog, controller = dialog
     messages = []
-    monkeypatch.setattr("napari_pml.viewer.background.show_error", messages.append)
+    monkeypatch.setattr("napari_pml.viewer.jobs.background.show_error", messages.append)
     (tmp_path / "broken.png").write_bytes(b"no image")
     dialog.open()
     dialog.take_file(tmp_path / "broken.png")

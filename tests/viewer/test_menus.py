@@ -9,7 +9,7 @@ import pytest
 from napari._app_model import get_app_model
 
 from actions import begin
-from napari_pml.viewer import commands
+from napari_pml.viewer.contributions import commands
 
 PATIENCE_MS = 20_000
 
@@ -96,7 +96,8 @@ def test_the_table_button_opens_napari_s_table(viewer, fake_engine, qtbot):
 
 
 def test_nothing_of_this_imports_torch_before_it_is_used():
-    names = ("commands", "folders", "writers", "sample_clips", "preferences", "results_box")
+    places = "contributions.commands", "contributions.folders", "contributions.writers", "contributions.sample_clips"
+    names = *places, "preferences", "panel.results_box"
     imports = "; ".join(f"import napari_pml.viewer.{name}" for name in names)
     code = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication, QColorDialog, QLineEdit, QMessageBox
 
 from actions import stroke
 from napari_pml.types import BACKGROUND
-from napari_pml.viewer import objects
+from napari_pml.viewer.control import objects
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
 

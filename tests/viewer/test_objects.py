@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from actions import begin, shown, stroke
-from napari_pml.types import BACKGROUND, AnnotationError
-from napari_pml.viewer import objects
-from napari_pml.viewer.controller import Controller
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND
+from napari_pml.viewer.control import objects
+from napari_pml.viewer.control.controller import Controller
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
 

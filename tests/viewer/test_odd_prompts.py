@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers import Image, Labels, Points, Shapes
 
-from napari_pml.types import BACKGROUND, AnnotationError, Annotations
-from napari_pml.viewer.drawings import restored_layers
-from napari_pml.viewer.prompts import annotation, contents, labels_of
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND, Annotations
+from napari_pml.viewer.document.drawings import restored_layers
+from napari_pml.viewer.document.prompts import annotation, contents, labels_of
 from odd import SPECIAL, arrays, says_what_to_do
 
 T, H, W = 3, 12, 16

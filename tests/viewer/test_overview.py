@@ -5,7 +5,7 @@ import pytest
 
 from actions import begin, stroke
 from napari_pml.types import STALE, FrameMask
-from napari_pml.viewer.overview import Overview, State
+from napari_pml.viewer.document.overview import Overview, State
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
 

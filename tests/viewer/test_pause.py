@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from actions import begin, finished, shown, stroke
-from napari_pml.viewer.hints import status
+from napari_pml.viewer.panel.hints import status
 from stand_ins import FakeConfig
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
@@ -51,14 +51,14 @@ def test_another_video_has_nothing_to_resume(paused, viewer, movie):
 
 def test_the_text_says_how_fast_and_how_long(paused, monkeypatch):
     progress = paused.work.progress
-    monkeypatch.setattr("napari_pml.viewer.progress.time.monotonic", lambda: progress.started + 4)
+    monkeypatch.setattr("napari_pml.viewer.jobs.progress.time.monotonic", lambda: progress.started + 4)
     progress.at_start, progress.done, progress.total = 0, 2, 100
     assert str(progress) == "2 of 100 frames, 0.5 per second, 3 min 16 s left"
 
 
 def test_pace_and_count_are_those_of_the_present_job(controller, runner, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("napari_pml.viewer.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("napari_pml.viewer.jobs.progress.time.monotonic", lambda: now[0])
     begin(controller)
     controller.propagate()
     runner.hold = True

@@ -7,8 +7,8 @@ from napari.layers import Image
 
 from napari_pml.embedding.cache import DEFAULT_LIMIT_GB
 from napari_pml.embedding.video_embeddings import MEMORY_BYTES
+from napari_pml.viewer.document.track import Track
 from napari_pml.viewer.preferences import Preferences, preferences
-from napari_pml.viewer.track import Track
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_the_defaults(computing):
 
 
 def test_what_is_chosen_reaches_the_session(computing, fake_engine, movie, monkeypatch):
-    monkeypatch.setattr("napari_pml.viewer.track.preferences", preferences)
+    monkeypatch.setattr("napari_pml.viewer.document.track.preferences", preferences)
     computing.device = "cpu"
     computing.embedding_memory = 0.25
     computing.embedding_disk = 3

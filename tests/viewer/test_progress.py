@@ -1,4 +1,4 @@
-from napari_pml.viewer.progress import Learning, curve
+from napari_pml.viewer.jobs.progress import Learning, curve
 
 
 def test_a_learning_curve_falls_from_the_highest_bar_to_the_lowest():

@@ -18,13 +18,14 @@ import killed_window
 from actions import begin, finished, stroke
 from drawn_video import ColourEmbedder
 from napari_pml import Project, Session, open_video
-from napari_pml.masks import MaskStore
+from napari_pml.store.masks import MaskStore
 from napari_pml.types import BACKGROUND
-from napari_pml.viewer import autosave, objects
 from napari_pml.viewer.colours import colour_of
-from napari_pml.viewer.controller import Controller
-from napari_pml.viewer.project_reader import read_project
-from napari_pml.viewer.projects import Projects
+from napari_pml.viewer.contributions.project_reader import read_project
+from napari_pml.viewer.control import objects
+from napari_pml.viewer.control.controller import Controller
+from napari_pml.viewer.control.projects import Projects
+from napari_pml.viewer.document import autosave
 from stand_ins import Runner
 
 PATIENCE_MS = 60_000
@@ -209,7 +210,7 @@ def test_the_project_moves_to_a_place_of_choice(quick_engine, controller, projec
 
 def test_a_disk_that_refuses_does_not_stop_the_work(quick_engine, controller, data_home, monkeypatch):
     warnings = []
-    monkeypatch.setattr("napari_pml.viewer.autosave.show_warning", warnings.append)
+    monkeypatch.setattr("napari_pml.viewer.document.autosave.show_warning", warnings.append)
     data_home.write_text("a file where a folder should be")
     begin(controller)
     assert controller.track.session.project is None
@@ -250,7 +251,7 @@ def test_a_dropped_project_goes_on(quick_engine, dropped, make_napari_viewer, qt
 
 def test_a_dropped_project_without_its_video_asks_for_it(quick_engine, dropped, tmp_path, monkeypatch, viewer, movie):
     warnings = []
-    monkeypatch.setattr("napari_pml.viewer.project_reader.show_warning", warnings.append)
+    monkeypatch.setattr("napari_pml.viewer.contributions.project_reader.show_warning", warnings.append)
     (tmp_path / "clip").rename(tmp_path / "moved")
     assert read_project(str(dropped.project.path)) == [(None,)]
     assert "not there any more" in warnings[0]
@@ -260,7 +261,7 @@ def test_a_dropped_project_without_its_video_asks_for_it(quick_engine, dropped, 
 
 def test_a_folder_that_is_no_project_is_reported(tmp_path, monkeypatch):
     errors = []
-    monkeypatch.setattr("napari_pml.viewer.project_reader.show_error", errors.append)
+    monkeypatch.setattr("napari_pml.viewer.contributions.project_reader.show_error", errors.append)
     (tmp_path / "odd.pml.zarr").mkdir()
     assert read_project(str(tmp_path / "odd.pml.zarr")) == [(None,)]
     assert "no project" in errors[0]
@@ -375,7 +376,7 @@ def test_work_that_is_under_way_when_other_work_is_restored_ends_in_silence(
 ):
     """Its project is closed then; and what was drawn last is saved there."""
     errors, computing, closed = [], threading.Event(), threading.Event()
-    monkeypatch.setattr("napari_pml.viewer.background.show_error", errors.append)
+    monkeypatch.setattr("napari_pml.viewer.jobs.background.show_error", errors.append)
     viewer = make_napari_viewer()
     viewer.add_image(movie, name="clip")
     viewer.dims.set_point(0, 0)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels, Points, Shapes
 
-from napari_pml.types import BACKGROUND, AnnotationError
-from napari_pml.viewer.prompts import annotation, can_annotate, contents, video_shape
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND
+from napari_pml.viewer.document.prompts import annotation, can_annotate, contents, video_shape
 
 T, H, W = 4, 20, 30
 

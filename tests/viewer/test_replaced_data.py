@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actions import begin, shown, stroke
-from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.control.controller import Controller
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
 
@@ -31,7 +31,7 @@ def test_other_data_of_the_same_shape_are_segmented_anew_with_the_same_strokes(c
 
 def test_data_of_another_shape_let_go_of_the_strokes_and_say_so(controller, viewer, movie, monkeypatch):
     messages = []
-    monkeypatch.setattr("napari_pml.viewer.controller.show_error", messages.append)
+    monkeypatch.setattr("napari_pml.viewer.control.controller.show_error", messages.append)
     begin(controller)
     controller.propagate()
     viewer.layers["clip"].data = np.concatenate([movie, movie])[:, :20]

@@ -16,16 +16,16 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from actions import begin
 from drawn_video import ColourEmbedder
 from napari_pml import Session, open_video
-from napari_pml.calibration import Calibration
-from napari_pml.save import as_masks
-from napari_pml.types import ExportError
-from napari_pml.viewer import objects, results_box
-from napari_pml.viewer.channels import combined, layer_of, planes_of
+from napari_pml.errors import ExportError
+from napari_pml.io.calibration import Calibration
+from napari_pml.io.save import as_masks
 from napari_pml.viewer.colours import colour_of
-from napari_pml.viewer.controller import Controller
-from napari_pml.viewer.inputs import inputs_of, read_from
-from napari_pml.viewer.mask_dialog import MaskDialog
-from napari_pml.viewer.results import (
+from napari_pml.viewer.contributions.writers import write_tracks
+from napari_pml.viewer.control import objects
+from napari_pml.viewer.control.controller import Controller
+from napari_pml.viewer.document.channels import combined, layer_of, planes_of
+from napari_pml.viewer.document.inputs import inputs_of, read_from
+from napari_pml.viewer.document.results import (
     calibration_of,
     image_below,
     measured,
@@ -34,9 +34,10 @@ from napari_pml.viewer.results import (
     show_summary,
     tracked,
 )
-from napari_pml.viewer.results_box import ResultsBox
-from napari_pml.viewer.save_dialog import SUFFIXES, ask_where, folder_of
-from napari_pml.viewer.writers import write_tracks
+from napari_pml.viewer.panel import results_box
+from napari_pml.viewer.panel.mask_dialog import MaskDialog
+from napari_pml.viewer.panel.results_box import ResultsBox
+from napari_pml.viewer.panel.save_dialog import SUFFIXES, ask_where, folder_of
 
 PATIENCE_MS = 20_000
 
@@ -268,7 +269,7 @@ def test_results_say_how_many_masks_are_from_before_the_last_change(box, viewer,
 
 def test_a_place_that_cannot_be_written_is_reported_and_nothing_is_lost(box, qtbot, tmp_path, monkeypatch):
     errors = []
-    monkeypatch.setattr("napari_pml.viewer.background.show_error", errors.append)
+    monkeypatch.setattr("napari_pml.viewer.jobs.background.show_error", errors.append)
     monkeypatch.setattr(results_box, "ask_where", lambda *_: tmp_path / "masks.zarr")
     for _ in range(2):
         box.save.click()
@@ -278,7 +279,7 @@ def test_a_place_that_cannot_be_written_is_reported_and_nothing_is_lost(box, qtb
 
 
 def test_without_masks_there_is_nothing_to_measure(labels):
-    from napari_pml.masks import MaskStore
+    from napari_pml.store.masks import MaskStore
 
     with pytest.raises(ExportError, match="no masks"):
         measured(MaskStore((1, 2, 2), (1, 1)), Calibration())
@@ -300,7 +301,7 @@ def test_nothing_is_saved_over_what_an_open_layer_is_read_from(
         dialog.take_file(tmp_path / "first.npy")
     before = contents(tmp_path)
     errors = []
-    monkeypatch.setattr("napari_pml.viewer.background.show_error", errors.append)
+    monkeypatch.setattr("napari_pml.viewer.jobs.background.show_error", errors.append)
     monkeypatch.setattr(results_box, "ask_where", lambda *_: tmp_path / name)
     box.save.click()
     qtbot.wait_until(box.save.isEnabled, timeout=PATIENCE_MS)
@@ -319,7 +320,7 @@ def test_nothing_is_saved_into_a_project_that_is_open(viewer, runner, qtbot, tmp
     (project,) = data_home.iterdir()
     assert inputs_of([]) == [project]
     errors = []
-    monkeypatch.setattr("napari_pml.viewer.background.show_error", errors.append)
+    monkeypatch.setattr("napari_pml.viewer.jobs.background.show_error", errors.append)
     monkeypatch.setattr(results_box, "ask_where", lambda *_: project / "masks")
     box = ResultsBox(viewer, controller)
     qtbot.addWidget(box)

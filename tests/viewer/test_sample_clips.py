@@ -11,7 +11,7 @@ from PIL import Image
 
 import napari_pml
 from napari_pml.download import DownloadError
-from napari_pml.viewer import sample_clips
+from napari_pml.viewer.contributions import sample_clips
 
 pytestmark = pytest.mark.usefixtures("installed_plugins")
 

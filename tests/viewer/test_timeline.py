@@ -10,9 +10,9 @@ from qtpy.QtGui import QColor, QHelpEvent, QMouseEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 
 from napari_pml.types import BACKGROUND
-from napari_pml.viewer.background import Background
-from napari_pml.viewer.overview import Overview, State
-from napari_pml.viewer.timeline import Timeline
+from napari_pml.viewer.document.overview import Overview, State
+from napari_pml.viewer.jobs.background import Background
+from napari_pml.viewer.panel.timeline import Timeline
 from stand_ins import FakeSession
 
 PATIENCE_MS = 60_000

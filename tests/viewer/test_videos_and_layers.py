@@ -9,7 +9,7 @@ from napari.layers import Labels, Layer, Points
 
 from actions import begin, shown, stroke
 from napari_pml.types import BACKGROUND
-from napari_pml.viewer.controller import Controller
+from napari_pml.viewer.control.controller import Controller
 from stand_ins import FakeSession, FakeVideo
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
@@ -39,7 +39,7 @@ def test_what_is_chosen_is_what_is_seen_and_nothing_of_that_is_an_edit(controlle
     begin(controller)
     session, revision = controller.track.session, controller.track.session.annotations.revision
     read = []
-    monkeypatch.setattr("napari_pml.viewer.track.annotation", lambda t, *_: read.append(t))
+    monkeypatch.setattr("napari_pml.viewer.document.track.annotation", lambda t, *_: read.append(t))
     viewer.add_image(movie[::-1], name="other")
     mine = viewer.add_image(movie, name="map", opacity=0.4)
     controller.choose_image(viewer.layers["other"])
@@ -226,7 +226,7 @@ def test_new_layers_lie_exactly_over_a_scaled_image(runner, movie):
 
 def test_a_label_beyond_the_range_is_reported_and_the_rest_goes_on(controller, viewer, monkeypatch):
     messages = []
-    monkeypatch.setattr("napari_pml.viewer.controller.show_error", messages.append)
+    monkeypatch.setattr("napari_pml.viewer.control.controller.show_error", messages.append)
     begin(controller)
     wrong = np.zeros((6, 24, 40), np.int32)
     wrong[0, 0, 0] = 70000
@@ -260,7 +260,7 @@ def test_painting_across_time(controller, viewer):
 
 def test_strokes_that_are_set_from_the_console(controller, viewer, monkeypatch):
     messages = []
-    monkeypatch.setattr("napari_pml.viewer.controller.show_error", messages.append)
+    monkeypatch.setattr("napari_pml.viewer.control.controller.show_error", messages.append)
     begin(controller)
     drawn = np.zeros((6, 24, 40), np.uint16)
     drawn[4, 4:8, 14:18] = 3
@@ -288,7 +288,7 @@ def test_playing_through_the_video_does_not_reread_every_stroke(controller, view
     begin(controller)
     controller.propagate()
     read = []
-    monkeypatch.setattr("napari_pml.viewer.track.annotation", lambda t, *_: read.append(t))
+    monkeypatch.setattr("napari_pml.viewer.document.track.annotation", lambda t, *_: read.append(t))
     for t in (1, 2, 3):
         viewer.dims.set_point(0, t)
     assert read == []

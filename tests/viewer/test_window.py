@@ -18,8 +18,9 @@ import napari_pml
 from actions import begin, stroke
 from napari_pml import METHODS
 from napari_pml.demo import make_clip
-from napari_pml.types import BACKGROUND, VideoError
-from napari_pml.viewer.widget import SegmentationWidget
+from napari_pml.errors import VideoError
+from napari_pml.types import BACKGROUND
+from napari_pml.viewer.panel.widget import SegmentationWidget
 from stand_ins import FakeSession, FakeVideo
 
 PATIENCE_MS = 60_000
@@ -110,8 +111,8 @@ def test_looking_through_the_video_after_a_stroke_leaves_finished_masks_to_be_sa
 ):
     viewer, panel = open_panel(make_clip(5, 60, 80)[0], rgb=True)
     controller, said = panel.controller, []
-    monkeypatch.setattr("napari_pml.viewer.results_box.show_info", said.append)
-    monkeypatch.setattr("napari_pml.viewer.results_box.ask_where", lambda *_: tmp_path / "masks.tif")
+    monkeypatch.setattr("napari_pml.viewer.panel.results_box.show_info", said.append)
+    monkeypatch.setattr("napari_pml.viewer.panel.results_box.ask_where", lambda *_: tmp_path / "masks.tif")
 
     def paint(*strokes: tuple[int, int, int]) -> None:
         for label, y, x in strokes:
@@ -330,7 +331,7 @@ def test_unfolding_the_settings_changes_no_network_of_ones_own(annotated, monkey
 
 def test_a_network_that_is_not_there_is_explained_and_the_one_before_goes_on(open_panel, qtbot, monkeypatch, tmp_path):
     messages = []
-    monkeypatch.setattr("napari_pml.viewer.background.show_error", messages.append)
+    monkeypatch.setattr("napari_pml.viewer.jobs.background.show_error", messages.append)
     monkeypatch.setattr("napari_pml.embedding.catalogue.cache_folder", lambda: tmp_path)
     _, panel = open_panel(np.zeros((3, 32, 48), np.uint8))
     panel.objects.select(1)
@@ -346,7 +347,7 @@ def test_a_network_that_is_not_there_is_explained_and_the_one_before_goes_on(ope
 def told(monkeypatch):
     """What the person is told of in notifications."""
     messages = []
-    monkeypatch.setattr("napari_pml.viewer.background.show_error", messages.append)
+    monkeypatch.setattr("napari_pml.viewer.jobs.background.show_error", messages.append)
     return messages
 
 
@@ -452,7 +453,7 @@ def test_an_unexpected_error_in_the_worker_is_shown_with_its_traceback(annotated
     _, panel = annotated
     errors = []
     monkeypatch.setattr(
-        "napari_pml.viewer.background.notification_manager.receive_error", lambda *error: errors.append(error)
+        "napari_pml.viewer.jobs.background.notification_manager.receive_error", lambda *error: errors.append(error)
     )
 
     def out_of_memory(self, t):
@@ -469,7 +470,8 @@ def test_an_unexpected_error_in_the_worker_is_shown_with_its_traceback(annotated
 
 def test_opening_the_panel_does_not_import_torch():
     code = (
-        "import sys, napari_pml.viewer.widget, napari_pml.viewer.readers, napari_pml.viewer.sample_data;"
+        "import sys, napari_pml.viewer.panel.widget\n"
+        "from napari_pml.viewer.contributions import readers, sample_data\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,10 +11,10 @@ from napari.layers import Tracks
 from PIL import Image
 
 from napari_pml import open_video
-from napari_pml.export import export_overlay, overlay_frame, overlay_palette, read_labels
-from napari_pml.save import as_masks
-from napari_pml.types import ExportError
-from napari_pml.viewer.writers import write_folder, write_tracks
+from napari_pml.errors import ExportError
+from napari_pml.io.export import export_overlay, overlay_frame, overlay_palette, read_labels
+from napari_pml.io.save import as_masks
+from napari_pml.viewer.contributions.writers import write_folder, write_tracks
 
 pytestmark = pytest.mark.usefixtures("installed_plugins")
 
@@ -127,7 +127,7 @@ def test_a_label_image_is_edited_in_its_own_file(viewer, drawn, tmp_path, monkey
     path = tmp_path / "cells.png"
     Image.fromarray(drawn[1][0].astype(np.uint8)).save(path)
     (layer,) = viewer.open(str(path), plugin="napari", layer_type="labels")
-    monkeypatch.setattr("napari_pml.viewer.writers.current_viewer", lambda: viewer)
+    monkeypatch.setattr("napari_pml.viewer.contributions.writers.current_viewer", lambda: viewer)
     layer.data[:5, :5] = 3
     assert layer.save(str(path), plugin="napari-pml")
     np.testing.assert_array_equal(read_labels(path), layer.data)
@@ -151,7 +151,9 @@ def test_nothing_is_written_over_what_a_layer_is_read_from(viewer, drawn, tmp_pa
         save(viewer, path, "file", "masks")
     tifffile.imwrite(tmp_path / "clip.tif", drawn[0])
     viewer.open(str(tmp_path / "clip.tif"), plugin="napari", name="tiff")
-    monkeypatch.setattr("napari_pml.viewer.writers.current_viewer", lambda: viewer)  # as there is in a window
+    monkeypatch.setattr(
+        "napari_pml.viewer.contributions.writers.current_viewer", lambda: viewer
+    )  # as there is in a window
     with pytest.raises(ExportError, match="would be overwritten"):
         viewer.layers.save(str(tmp_path), plugin="napari-pml")
     assert path.read_bytes() == before

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from napari_pml.types import PmlError
+from napari_pml.errors import PmlError
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -25,9 +25,9 @@ def embed(
         from napari_pml.embedding.cache import LIMIT_VARIABLE, users_cache
         from napari_pml.embedding.embedder import choose_device, load_embedder
         from napari_pml.embedding.stores import CHECKSUM_BYTES, HEADER_BYTES
-        from napari_pml.session import Session
-        from napari_pml.types import SettingsError
-        from napari_pml.video import open_video
+        from napari_pml.engine.session import Session
+        from napari_pml.errors import SettingsError
+        from napari_pml.video.video import open_video
 
         cache = users_cache()
         if cache is None:

@@ -43,7 +43,7 @@ def evaluate(
         from napari_pml.evaluation.results import DatasetResult, write_summary
         from napari_pml.evaluation.semi_supervised import make_setup, run_dataset
         from napari_pml.methods.config import parse_config
-        from napari_pml.methods.table import METHODS
+        from napari_pml.methods.registry import METHODS
 
         settings = parse_config(METHODS[method], config or [])
         chosen = select_sequences(find_sequences(dataset, resolution), sequences or [])
@@ -98,7 +98,7 @@ def robot(
         from napari_pml.evaluation.robot_report import write_report
         from napari_pml.evaluation.robot_study import Study
         from napari_pml.methods.config import parse_config
-        from napari_pml.methods.table import METHODS
+        from napari_pml.methods.registry import METHODS
 
         protocol = Protocol("click" if clicks else "scribble", background, interactions, starts)
         settings = parse_config(METHODS[method], config or [])

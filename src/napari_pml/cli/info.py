@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from napari_pml.cli.common import Device, app, clear_errors
-from napari_pml.types import WeightsError
+from napari_pml.errors import WeightsError
 
 
 @app.command()
@@ -27,7 +27,7 @@ def info(
         from napari_pml.embedding.catalogue import CATALOGUE, find
         from napari_pml.embedding.embedder import EMBEDDERS, choose_device
         from napari_pml.embedding.weights import bundled
-        from napari_pml.methods.table import METHODS
+        from napari_pml.methods.registry import METHODS
 
         names = ("napari-pml", "napari", "PyQt6", "PySide6", "torch", "faiss-cpu", "numpy", "av", "zarr")
         typer.echo("versions  " + ", ".join(f"{name} {installed_version(name)}" for name in names))

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_pml.masks import MaskStore
-    from napari_pml.video import Video
+    from napari_pml.store.masks import MaskStore
+    from napari_pml.video.video import Video
 
 
 def export_numbers(
     video: Video, masks: MaskStore, names: Mapping[int, str], table: Path | None, coco: Path | None
 ) -> None:
     """Write those of the two that are wanted; seconds are in the table where the video has time stamps."""
-    from napari_pml.calibration import Calibration
-    from napari_pml.save import save
+    from napari_pml.io.calibration import Calibration
+    from napari_pml.io.save import save
 
     calibration = Calibration(times=video.times)
     for path in (table, coco):

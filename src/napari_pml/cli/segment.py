@@ -9,10 +9,11 @@ import typer
 
 from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, app, clear_errors
 from napari_pml.cli.numbers import export_numbers
-from napari_pml.types import BACKGROUND, AnnotationError
+from napari_pml.errors import AnnotationError
+from napari_pml.types import BACKGROUND
 
 if TYPE_CHECKING:
-    from napari_pml.session import Session
+    from napari_pml.engine.session import Session
 
 
 @app.command()
@@ -60,15 +61,15 @@ def segment(
     Ctrl-C stops early; what is finished is written all the same.
     """
     with clear_errors():
-        from napari_pml.annotation_files import AnnotationFiles
-        from napari_pml.destination import check_destination, is_folder_name, png_name
         from napari_pml.embedding.cache import users_cache
-        from napari_pml.export import export_masks, export_overlay, overlay_palette
+        from napari_pml.engine.annotation_files import AnnotationFiles
+        from napari_pml.engine.session import Session, known_config
+        from napari_pml.io.destination import check_destination, is_folder_name, png_name
+        from napari_pml.io.export import export_masks, export_overlay, overlay_palette
         from napari_pml.methods.config import parse_config
-        from napari_pml.methods.table import DEFAULT, METHODS
-        from napari_pml.project import Project
-        from napari_pml.session import Session, known_config
-        from napari_pml.video import open_video
+        from napari_pml.methods.registry import DEFAULT, METHODS
+        from napari_pml.store.project import Project
+        from napari_pml.video.video import open_video
 
         files = AnnotationFiles.parse(annotations or [], strokes or [])
         if not files and not references and not (project and project.exists()):
@@ -118,10 +119,10 @@ def demo(
         import time
 
         from napari_pml.demo import make_clip
+        from napari_pml.engine.session import Session
         from napari_pml.evaluation.measures import evaluate_masks
-        from napari_pml.export import contact_sheet, export_overlay
-        from napari_pml.session import Session
-        from napari_pml.video import open_video
+        from napari_pml.io.export import contact_sheet, export_overlay
+        from napari_pml.video.video import open_video
 
         frames, truth = make_clip(n_objects=3)
         session = Session(open_video(frames), device=device)
@@ -153,8 +154,8 @@ def segment_with_progress(session: Session, out: Path) -> int:
     """
     from tqdm import tqdm
 
-    from napari_pml.annotation_files import first_frame, segment_to_folder
-    from napari_pml.destination import is_folder_name
+    from napari_pml.engine.annotation_files import first_frame, segment_to_folder
+    from napari_pml.io.destination import is_folder_name
 
     n, height, width = session.video.shape
     typer.echo(f"{session.video.name}: {n} frames of {width} x {height}; {session.embedder.name} on {session.device}")

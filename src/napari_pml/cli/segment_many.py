@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from napari_pml.cli.common import Device, Embedder, app, clear_errors
-from napari_pml.types import ClusterError, ExportError
+from napari_pml.errors import ClusterError, ExportError
 
 
 @app.command()
@@ -56,7 +56,7 @@ def segment_many(
         from napari_pml.cluster.batch import Network, local_workers, run_jobs, running_cluster
         from napari_pml.cluster.jobs import read_jobs
         from napari_pml.cluster.report import Outcome, State, write_report
-        from napari_pml.destination import Inputs
+        from napari_pml.io.destination import Inputs
 
         jobs = read_jobs(table)
         lost = Inputs([table, *(path for job in jobs for path in job.inputs)]).overwritten_by(report)

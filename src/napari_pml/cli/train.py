@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_pml.cli.common import Device, Method, app, clear_errors
-from napari_pml.types import SettingsError
+from napari_pml.errors import SettingsError
 
 if TYPE_CHECKING:
     from napari_pml.training.loop import StepReport

@@ -20,7 +20,7 @@ from napari_pml.cluster.jobs import Job
 from napari_pml.cluster.report import Outcome, State
 from napari_pml.cluster.work import work
 from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
-from napari_pml.types import ClusterError, PmlError
+from napari_pml.errors import ClusterError, PmlError
 
 CONNECT_SECONDS = 10
 """So long we wait for a scheduler to answer."""

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_pml.annotation_files import AnnotationFiles
-from napari_pml.destination import Inputs, is_folder_name
-from napari_pml.export import read_labels
-from napari_pml.label_files import read_annotation
+from napari_pml.engine.annotation_files import AnnotationFiles
+from napari_pml.errors import ExportError, JobsError, PmlError, SettingsError
+from napari_pml.io.destination import Inputs, is_folder_name
+from napari_pml.io.export import read_labels
+from napari_pml.io.label_files import read_annotation
 from napari_pml.methods.config import MethodConfig, parse_config
-from napari_pml.methods.table import METHODS
-from napari_pml.types import ExportError, JobsError, PmlError, SettingsError
+from napari_pml.methods.registry import METHODS
 
 REQUIRED = ("video", "out")
 OPTIONAL = ("annotations", "strokes", "method", "config")

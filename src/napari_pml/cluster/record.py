@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from napari_pml.cluster.jobs import Job
-from napari_pml.destination import png_name, written
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.weights import digest
-from napari_pml.export import RECORD
-from napari_pml.video_identity import identity
+from napari_pml.io.destination import png_name, written
+from napari_pml.io.export import RECORD
+from napari_pml.video.identity import identity
 
 Origin = dict[str, Any]
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from napari_pml.cluster.jobs import Job
-from napari_pml.destination import written
+from napari_pml.io.destination import written
 
 COLUMNS = ("video", "out", "state", "frames", "seconds", "seconds_per_frame", "error")
 

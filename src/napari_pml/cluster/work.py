@@ -10,14 +10,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_pml.annotation_files import segment_to_folder
 from napari_pml.cluster.jobs import Job
 from napari_pml.cluster.record import Record, origin
 from napari_pml.cluster.report import Outcome, State
 from napari_pml.embedding.embedder import Embedder
-from napari_pml.session import Session
-from napari_pml.types import ExportError, FrameMask, PmlError
-from napari_pml.video import open_video
+from napari_pml.engine.annotation_files import segment_to_folder
+from napari_pml.engine.session import Session
+from napari_pml.errors import ExportError, PmlError
+from napari_pml.types import FrameMask
+from napari_pml.video.video import open_video
 
 
 def work(job: Job, embedder: Embedder) -> Generator[FrameMask, None, Outcome]:

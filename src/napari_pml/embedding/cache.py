@@ -14,12 +14,13 @@ from typing import Any
 from uuid import uuid4
 
 from napari_pml.download import cache_folder
-from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.embedder import DetailedEmbedder, Embedder, n_channels
 from napari_pml.embedding.stores import HEADER, LOCK, ZarrStore
+from napari_pml.errors import SettingsError
 from napari_pml.grid import grid_shape
-from napari_pml.types import UNREADABLE, SettingsError
-from napari_pml.video import Video
-from napari_pml.video_identity import identity
+from napari_pml.types import UNREADABLE
+from napari_pml.video.identity import identity
+from napari_pml.video.video import Video
 
 LIMIT_VARIABLE = "NAPARI_PML_CACHE_GB"
 """Environment variable with the limit of the cache in GB; 0 turns it off."""
@@ -87,12 +88,13 @@ class EmbeddingCache:
             "channels": video.n_channels,
             "channel_axis": video.channel_axis,
             "fingerprint": embedder.fingerprint,
+            "details": embedder.details_fingerprint if isinstance(embedder, DetailedEmbedder) else "",
             "device": embedder.device.type,
             "preprocessing": PREPROCESSING,
         }
         key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
         height, width = video.shape[1:]
-        size = (len(video), *grid_shape(height, width, embedder.stride), embedder.dim)
+        size = (len(video), *grid_shape(height, width, embedder.stride), n_channels(embedder))
         names = {"key": key, "name": video.name, "embedder": embedder.name}
         return ZarrStore(self.folder / key, size, names, self)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_pml.download import RemoteFile, cache_folder, fetch
-from napari_pml.types import WeightsError
+from napari_pml.errors import WeightsError
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,19 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from napari_pml.embedding.catalogue import CATALOGUE, find
-from napari_pml.embedding.compact import CompactNet, photographs, trained_trunk
+from napari_pml.embedding.details import MASK_HEAD, N_DETAILS, load_detail_layers
 from napari_pml.embedding.enlarged import Enlarged
-from napari_pml.embedding.foundation import FoundationEmbedder
+from napari_pml.embedding.networks.compact import CompactNet, photographs, trained_trunk
+from napari_pml.embedding.networks.efficientnet import EfficientNetTrunk
+from napari_pml.embedding.networks.foundation import FoundationEmbedder
 from napari_pml.embedding.weights import bundled, digest
+from napari_pml.errors import DeviceError, WeightsError
 from napari_pml.grid import pad_to_cells
-from napari_pml.types import DeviceError, WeightsError
 
 DEEPLAB = "deeplab-resnet101"
 """The paper's network, but for the training of its head."""
@@ -60,6 +62,23 @@ class Embedder(Protocol):
         ...
 
 
+@runtime_checkable
+class DetailedEmbedder(Embedder, Protocol):
+    """An embedder with a mask head, which sees more of a frame than its embedding.
+
+    Attributes:
+        head: file with the weights of the mask head.
+        details_fingerprint: changes whenever the details would.
+    """
+
+    head: Path
+    details_fingerprint: str
+
+    def embed_with_details(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Embed frames, see `embed`, and put the details behind the embeddings: (B, D + N_DETAILS, h, w) float32."""
+        ...
+
+
 class NetworkEmbedder:
     """A trunk under the head of the paper, see `CompactNet`; in half precision on a GPU."""
 
@@ -85,9 +104,61 @@ class NetworkEmbedder:
         return embeddings.float()
 
 
+class NetworkEmbedderWithDetails(NetworkEmbedder):
+    """The same with an EfficientNet trunk, and a mask head beside its weights."""
+
+    def __init__(
+        self,
+        name: str,
+        net: CompactNet,
+        fingerprint: str,
+        device: torch.device,
+        weights: Path,
+        head: Path,
+        trunk: EfficientNetTrunk,
+    ):
+        """Embed with `net`, whose trunk is `trunk`; the layers for details are in `head`, the file of the mask head."""
+        self.head, self._trunk = head, trunk
+        self._layers, self.details_fingerprint = load_detail_layers(head, fingerprint)
+        super().__init__(name, net, fingerprint, device, weights)
+
+    def to(self, device: torch.device) -> None:
+        """Move to another device."""
+        super().to(device)
+        self._layers.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def embed_with_details(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Embed frames with details, see `DetailedEmbedder`."""
+        frames = pad_to_cells(frames.to(self.device), self.stride).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+            half, quarter, fine, coarse = self._trunk.all_depths(frames)
+            eighth = torch.cat([fine, coarse], 1)
+            embeddings = self._net.head(eighth, t.to(self.device))
+            details = self._layers.packed(half, quarter, eighth)
+        return torch.cat([embeddings.float(), details.float()], 1)
+
+
+def n_channels(embedder: Embedder) -> int:
+    """Return how many numbers are kept of a cell: the length of its embedding, and of its details if there are any."""
+    return embedder.dim + (N_DETAILS if isinstance(embedder, DetailedEmbedder) else 0)
+
+
+def network_embedder(name: str, path: Path, device: torch.device) -> Embedder:
+    """Return the embedder whose weights are in a file, with details if the weights of a mask head lie beside it.
+
+    Raises:
+        WeightsError: one of the two is damaged, or they do not belong together.
+    """
+    net, fingerprint = CompactNet.from_file(path)
+    head = path.with_name(MASK_HEAD)
+    if head.exists() and isinstance(net.trunk, EfficientNetTrunk):
+        return NetworkEmbedderWithDetails(name, net, fingerprint, device, path, head, net.trunk)
+    return NetworkEmbedder(name, net, fingerprint, device, path)
+
+
 def _compact(device: torch.device) -> Embedder:
-    path = bundled(CompactNet.name)
-    return NetworkEmbedder(CompactNet.name, *CompactNet.from_file(path), device, path)
+    return network_embedder(CompactNet.name, bundled(CompactNet.name), device)
 
 
 def _deeplab(device: torch.device) -> Embedder:
@@ -137,7 +208,7 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
         return EMBEDDERS[name](device)
     path = Path(name).absolute()  # a project has to find it again from any folder
     if path.suffix == ".safetensors":
-        return NetworkEmbedder(str(path), *CompactNet.from_file(path), device, path)
+        return network_embedder(str(path), path, device)
     if (path / "config.json").exists():
         return FoundationEmbedder(str(path), path, device)
     raise WeightsError(

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pml.video import Video
+from napari_pml.video.video import Video
 
 
 class ReadAhead:

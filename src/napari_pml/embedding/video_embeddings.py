@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import torch
 
 from napari_pml.embedding.cache import EmbeddingCache
-from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.details import FrameFeatures, unpacked
+from napari_pml.embedding.embedder import DetailedEmbedder, Embedder, n_channels
 from napari_pml.embedding.read_ahead import ReadAhead
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.grid import grid_shape
-from napari_pml.video import Video
+from napari_pml.video.video import Video
 
 UNIT = 2.0**-11
 """Components of embeddings are multiples of this. Their products then have 22 bits after the point, and sums of these
@@ -61,7 +62,7 @@ class VideoEmbeddings:
     def frame_bytes(self) -> int:
         """What one frame's embeddings take."""
         h, w = self.grid
-        return h * w * self.embedder.dim * torch.float16.itemsize
+        return h * w * n_channels(self.embedder) * torch.float16.itemsize
 
     @property
     def room(self) -> int:
@@ -79,20 +80,31 @@ class VideoEmbeddings:
             return [t for t in reversed(frames) if self.memory.get(t) is None and t not in self][::-1]
 
     def __getitem__(self, t: int) -> torch.Tensor:
+        return self._cells(t)[..., : self.embedder.dim]
+
+    def features(self, t: int) -> FrameFeatures:
+        """Return the embeddings of frame t with the details, if the embedder is a `DetailedEmbedder`."""
+        return unpacked(self._cells(t))
+
+    def _cells(self, t: int) -> torch.Tensor:
+        """Return everything that is known of the cells of frame t, (h, w, n) float32."""
         with self._lock:
-            embeddings = self.memory.get(t)
-            if embeddings is None and self.disk is not None:
-                embeddings = self.disk.get(t)
-                if embeddings is not None:
-                    self.memory.put(t, embeddings)
-            if embeddings is None:
+            cells = self.memory.get(t)
+            if cells is None and self.disk is not None:
+                cells = self.disk.get(t)
+                if cells is not None:
+                    self.memory.put(t, cells)
+            if cells is None:
                 began = time.perf_counter()
                 frame = torch.from_numpy(self._frames.rgb(t)).permute(2, 0, 1)[None]
                 place = torch.tensor([2 * t / max(1, self._n_frames - 1) - 1.0])
-                exact = self.embedder.embed(frame, place)[0].permute(1, 2, 0)
-                embeddings = ((exact / UNIT).round() * UNIT).half().cpu().contiguous()
-                self.memory.put(t, embeddings)
+                embedder = self.embedder
+                embed = embedder.embed_with_details if isinstance(embedder, DetailedEmbedder) else embedder.embed
+                exact = embed(frame, place)[0].permute(1, 2, 0)
+                embedding, details = exact.tensor_split([self.embedder.dim], 2)
+                cells = torch.cat([(embedding / UNIT).round() * UNIT, details], 2).half().cpu().contiguous()
+                self.memory.put(t, cells)
                 if self.disk is not None and self.embedder.device.type == self._kind:
-                    self.disk.put(t, embeddings)
+                    self.disk.put(t, cells)
                 self.seconds = time.perf_counter() - began
-        return embeddings.to(self.embedder.device).float()
+        return cells.to(self.embedder.device).float()

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from napari_pml.types import WeightsError
+from napari_pml.errors import WeightsError
 
 
 def bundled(architecture: str) -> Path:

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_pml.export import read_labels
-from napari_pml.types import DatasetError, Labels
-from napari_pml.video_arrays import IMAGE_SUFFIXES, natural_order
-from napari_pml.video_identity import identity
+from napari_pml.errors import DatasetError
+from napari_pml.io.export import read_labels
+from napari_pml.types import Labels
+from napari_pml.video.arrays import IMAGE_SUFFIXES, natural_order
+from napari_pml.video.identity import identity
 
 USUAL_RESOLUTION = "480p"
 """The folder that counts where there are several: the benchmark's figures are for it."""

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_pml.engine.session import Session
+from napari_pml.errors import DatasetError
 from napari_pml.evaluation.measures import boundary_accuracy, region_similarity
 from napari_pml.evaluation.robot import Tool, correction, first_strokes
-from napari_pml.session import Session
-from napari_pml.types import UNLABELLED, DatasetError, Labels
+from napari_pml.types import UNLABELLED, Labels
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
-from napari_pml.types import DatasetError, Labels
+from napari_pml.errors import DatasetError
+from napari_pml.types import Labels
 
 BOUNDARY_TOLERANCE = 0.008
 """How far a boundary pixel may be off: a share of the image diagonal, rounded up to pixels (DAVIS 2016)."""

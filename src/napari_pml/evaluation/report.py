@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from napari_pml.destination import written
 from napari_pml.evaluation.charts import region_chart
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.published import PUBLISHED, PUBLISHED_ON
 from napari_pml.evaluation.results import DatasetResult, Score, Unscored, mean_score
 from napari_pml.evaluation.worst_frames import MISSED, RIGHT, WRONG, picture, worst_frames
+from napari_pml.io.destination import written
 
 N_PICTURES = 12
 """Worst frames that are shown: the page stays a few megabytes."""

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_pml.destination import written
+from napari_pml.errors import DatasetError
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.measures import Evaluation, Statistics, summarise
+from napari_pml.io.destination import written
 from napari_pml.methods.config import MethodConfig
-from napari_pml.methods.table import config_from
-from napari_pml.types import DatasetError
+from napari_pml.methods.registry import config_from
 
 
 @dataclass(frozen=True)

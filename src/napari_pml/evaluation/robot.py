@@ -10,10 +10,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter1d
+from scipy.ndimage import distance_transform_edt
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spanning_tree
+from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
 from scipy.spatial import cKDTree
+from scipy.stats import binom
 from skimage.measure import label as connected_regions
 from skimage.morphology import medial_axis
 
@@ -22,14 +23,18 @@ from napari_pml.types import BACKGROUND, UNLABELLED, Labels
 Tool = Literal["scribble", "click"]
 Region = NDArray[np.bool_]
 
-EROSION = 0.15
-"""A region is eroded by so much of the square root of its area before a stroke is laid through it (DAVIS 2018)."""
+OPENING = 0.5 * 0.15
+"""Before a stroke is laid through a region, the region is opened with a disk whose radius is this share of the square
+root of its area (DAVIS 2018)."""
 
-MAX_EROSION = 16
-"""It is eroded by at most so many pixels (DAVIS 2018)."""
+MAX_OPENING = 16
+"""Largest radius of that disk, in pixels (DAVIS 2018)."""
 
-SMOOTHING = 5.0
-"""Standard deviation of the Gaussian that takes the jitter out of a stroke, in pixels along it."""
+SHRINKING = 0.9
+"""Factor by which the radius shrinks until the opening leaves something (DAVIS 2018)."""
+
+SHORTEST_PATH = 4
+"""Number of pixels below which a path is no stroke, unless all are so short (DAVIS 2018)."""
 
 STROKE_RADIUS = 1
 """In pixels: a stroke is three pixels wide, much thinner than the viewer's brush."""
@@ -62,8 +67,7 @@ def first_strokes(truth: Labels, tool: Tool, *, background: bool = False) -> Lab
 def correction(mask: Labels, truth: Labels, tool: Tool) -> Labels:
     """Paint what a person would to correct a mask.
 
-    Scribbles: one for every label (the background too) through the pixels that should have it and do not. Regions
-    so thin that nothing is left of them after erosion are passed over, as long as there is another one.
+    Scribbles: one for every connected part of the pixels that should have a label (the background too) and do not.
     Clicks: a single one, in the middle of the largest connected region of pixels that should have one label.
 
     Args:
@@ -85,23 +89,48 @@ def correction(mask: Labels, truth: Labels, tool: Tool) -> Labels:
 
 
 def scribble(region: Region) -> Region:
-    """Lay a stroke through a region: the longest path in the medial axis of what is left of it after erosion.
+    """Lay a stroke through every connected part of what an opening leaves of a region.
+
+    A stroke is the longest path in the medial axis, smoothed as a Bezier curve whose control points are its pixels.
 
     Args:
         region: (H, W).
 
     Returns:
-        (H, W), inside `region`; empty if nothing is left.
+        (H, W), inside `region`; empty if that is.
     """
-    inside = np.pad(region, 1)  # the border of the image is a border of the region
-    depth = distance_transform_edt(inside)
-    core = depth > min(EROSION * np.sqrt(np.count_nonzero(inside)), MAX_EROSION)
-    if not core.any():
-        return np.zeros_like(region)
-    path = _longest_path(medial_axis(core, rng=0))
-    smooth = np.rint(gaussian_filter1d(path.astype(np.float64), SMOOTHING, axis=0, mode="nearest")).astype(np.intp)
-    path = np.where(inside[tuple(smooth.T)][:, None], smooth, path)
-    return _stamp(path - 1, STROKE_RADIUS, region)
+    stroke = np.zeros_like(region)
+    if region.any():
+        box = tuple(slice(i.min(), i.max() + 1) for i in region.nonzero())
+        inside = np.pad(region[box], 1)  # the border of the image is a border of the region
+        axis = medial_axis(_opened(inside), rng=0)
+        parts = connected_regions(axis, connectivity=2)
+        paths = [_longest_path(parts == i) for i in range(1, parts.max() + 1)]
+        shortest = min(SHORTEST_PATH, max(map(len, paths)))
+        smooth = [_bezier(path, inside) for path in paths if len(path) >= shortest]
+        stroke[box] = _stamp(np.concatenate(smooth) - 1, STROKE_RADIUS, region[box])
+    return stroke
+
+
+def _opened(region: Region) -> Region:
+    """Return what an opening with a disk leaves of a region: the largest disk of the DAVIS robot that leaves anything.
+
+    An opening with a disk is every pixel within its radius of a pixel that is deeper than it.
+    """
+    depth = distance_transform_edt(region)
+    radius = min(OPENING * np.sqrt(np.count_nonzero(region)), MAX_OPENING)
+    while not (core := depth > radius).any():
+        radius *= SHRINKING
+    opened: Region = distance_transform_edt(~core) <= radius
+    return opened & region
+
+
+def _bezier(path: NDArray[np.intp], inside: Region) -> NDArray[np.intp]:
+    """Smooth a path of (N, 2) pixels; where the curve leaves the region, the path itself stays."""
+    n = len(path) - 1
+    place = np.linspace(0, 1, n + 1)
+    smooth = np.rint(binom.pmf(np.arange(n + 1), n, place[:, None]) @ path).astype(np.intp)
+    return np.where(inside[tuple(smooth.T)][:, None], smooth, path)
 
 
 def click(region: Region) -> Region:
@@ -143,7 +172,7 @@ def _stamp(points: NDArray[np.intp], radius: float, region: Region) -> Region:
 
 
 def _longest_path(skeleton: Region) -> NDArray[np.intp]:
-    """Return the (N, 2) pixels of the longest path through a skeleton, in order.
+    """Return the (N, 2) pixels of the longest path through a connected skeleton, in order.
 
     Neighbouring pixels form a graph, whose spanning trees have no detours. In a tree, whatever is furthest from any
     pixel is one end of the longest path, and whatever is furthest from that end is the other.
@@ -152,11 +181,8 @@ def _longest_path(skeleton: Region) -> NDArray[np.intp]:
     pairs = cKDTree(pixels).query_pairs(1.5, output_type="ndarray").astype(np.int32)  # SciPy's graphs know no others
     lengths = np.linalg.norm(pixels[pairs[:, 0]] - pixels[pairs[:, 1]], axis=1)
     tree = minimum_spanning_tree(coo_array((lengths, tuple(pairs.T)), shape=(len(pixels), len(pixels))))
-    part = connected_components(tree, directed=False)[1]
-    distance = dijkstra(tree, directed=False, indices=np.unique(part, return_index=True)[1], min_only=True)
-    order = np.lexsort((distance, part))
-    ends = order[np.flatnonzero(np.diff(part[order], append=-1))]
-    distance, before, _ = dijkstra(tree, directed=False, indices=ends, min_only=True, return_predecessors=True)
+    end = int(dijkstra(tree, directed=False, indices=0).argmax())
+    distance, before = dijkstra(tree, directed=False, indices=end, return_predecessors=True)
     path = [int(distance.argmax())]
     while before[path[-1]] >= 0:
         path.append(int(before[path[-1]]))

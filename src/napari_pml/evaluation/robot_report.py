@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_pml.destination import written
 from napari_pml.evaluation.curve import SECONDS_PER_INTERACTION, area_under_curve, at_interactions, at_seconds
 from napari_pml.evaluation.curve_plot import plot_curves
 from napari_pml.evaluation.robot_study import Outcome, Run, Study
+from napari_pml.io.destination import written
 
 AT_SECONDS = 60.0
 """DAVIS 2018 ranks by J&F after one minute."""

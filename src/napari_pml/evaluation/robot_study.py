@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_pml.destination import written
 from napari_pml.embedding.embedder import Embedder
+from napari_pml.engine.session import Session
+from napari_pml.errors import ExportError, PmlError
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.interactive import Interaction, Protocol, TrueMasks, interact
+from napari_pml.io.destination import written
 from napari_pml.methods.config import MethodConfig
-from napari_pml.session import Session
-from napari_pml.types import ExportError, PmlError
-from napari_pml.video import open_video
+from napari_pml.video.video import open_video
 
 Run = list[Interaction]
 """The interactions on one video from one start, in order; at least one."""

@@ -25,14 +25,14 @@ import torch
 import faiss  # after torch, see `neighbours.py`
 
 from napari_pml.embedding.embedder import choose_device, load_embedder
+from napari_pml.engine.session import Session
+from napari_pml.errors import ExportError, PmlError
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.evaluation.results import SequenceResult, Setup, Unscored, mask_path, record_path
-from napari_pml.export import write_mask_png
+from napari_pml.io.export import write_mask_png
 from napari_pml.methods.config import MethodConfig
-from napari_pml.session import Session
-from napari_pml.types import ExportError, PmlError
-from napari_pml.video import open_video
+from napari_pml.video.video import open_video
 
 Found = TypeVar("Found")
 

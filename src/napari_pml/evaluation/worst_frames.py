@@ -14,9 +14,9 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.results import SequenceResult, mask_path
-from napari_pml.export import read_labels
+from napari_pml.io.export import read_labels
 from napari_pml.types import Labels
-from napari_pml.video import open_video
+from napari_pml.video.video import open_video
 
 WIDTH = 480
 """Of a picture, in pixels."""

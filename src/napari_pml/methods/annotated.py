@@ -67,18 +67,19 @@ class AnnotatedReferences:
         ids: Sequence[int],
         *,
         thin: bool,
+        imply: bool = True,
         borrowed: ReferencePixels | None = None,
     ) -> ReferencePixels:
         """Return the references of all annotated frames, in the order of their keys.
 
-        On a frame that is not complete, cells that look unlike every annotated object stand for the background, so
-        that one stroke on an object already gives a sensible mask. Strokes and what surrounds them outdo complete
-        frames: a correction is worth more than what it corrects.
+        Strokes and what surrounds them outdo complete frames: a correction is worth more than what it corrects.
 
         Args:
             annotations: at least one frame, unless there are borrowed references.
             ids: object ids, `BACKGROUND` first.
             thin: of complete frames, keep a sample of each label's cells; otherwise all.
+            imply: on a frame that is not complete, cells that look unlike every annotated object stand for the
+                background, so that one stroke on an object already gives a sensible mask.
             borrowed: references of other videos, which count too.
         """
         n_complete = max(1, len(annotations.complete))
@@ -88,7 +89,7 @@ class AnnotatedReferences:
         if borrowed is not None:
             parts.append(borrowed.thinned(limit) if limit else borrowed)
         given = ReferencePixels.concatenate(parts).sorted()
-        incomplete = sorted(annotations.frames.keys() - annotations.complete)
+        incomplete = sorted(annotations.frames.keys() - annotations.complete) if imply else []
         room = max(100, IMPLIED_PIXELS // max(1, len(incomplete)))
         implied = [self._implied(given, t, room) for t in incomplete]
         return ReferencePixels.concatenate([given, *implied]).sorted() if implied else given

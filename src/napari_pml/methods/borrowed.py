@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.errors import AnnotationError, ProjectError
 from napari_pml.methods.annotated import AnnotatedReferences
 from napari_pml.methods.references import (
     FRAME_SHIFT,
@@ -22,9 +23,9 @@ from napari_pml.methods.references import (
     KIND_SHIFT,
     ReferencePixels,
 )
-from napari_pml.project import Project
-from napari_pml.types import BACKGROUND, AnnotationError, Annotations, ProjectError
-from napari_pml.video import Video
+from napari_pml.store.project import Project
+from napari_pml.types import BACKGROUND, Annotations
+from napari_pml.video.video import Video
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from napari_pml.embedding.side_network import SideNetwork
+from napari_pml.embedding.networks.side_network import SideNetwork
 from napari_pml.embedding.weights import bundled, digest
-from napari_pml.refine import Refinement
-from napari_pml.types import SettingsError
+from napari_pml.errors import SettingsError
+from napari_pml.refinement.guided_filter import Refinement
 
 if TYPE_CHECKING:
     from napari_pml.embedding.embedder import Embedder
     from napari_pml.embedding.video_embeddings import VideoEmbeddings
     from napari_pml.methods.borrowed import Borrowed
-    from napari_pml.methods.method import Method
+    from napari_pml.methods.protocol import Method
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from napari_pml.untrusted import open_image
+from napari_pml.disk.untrusted import open_image
 
 
 def photometric(rng: np.random.Generator, frames: torch.Tensor) -> torch.Tensor:

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_pml.errors import DatasetError
 from napari_pml.grid import pixel_counts
 from napari_pml.training.augment import photometric
 from napari_pml.training.compose import cut_out, paste
 from napari_pml.training.material import Footage
 from napari_pml.training.warp import elastic, linear_map, see, shaken, source_points
-from napari_pml.types import DatasetError
 
 MAX_TRIES = 1000
 """Random clips that are looked at in search of one with visible objects."""

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from napari_pml.embedding.compact import CompactNet
+from napari_pml.embedding.networks.compact import CompactNet
 from napari_pml.embedding.weights import digest, save_weights
+from napari_pml.errors import DeviceError, ExportError, WeightsError
 from napari_pml.training.curve import plot_log
-from napari_pml.types import DeviceError, ExportError, WeightsError
 
 CHECKPOINT_EVERY = 100
 """Steps between checkpoints."""

@@ -11,11 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pml.export import read_labels
+from napari_pml.disk.untrusted import open_image
+from napari_pml.errors import DatasetError
 from napari_pml.grid import IntensityScale
-from napari_pml.types import DatasetError, Labels
-from napari_pml.untrusted import open_image
-from napari_pml.video_arrays import ARRAY_MODES, IMAGE_SUFFIXES, natural_order
+from napari_pml.io.export import read_labels
+from napari_pml.types import Labels
+from napari_pml.video.arrays import ARRAY_MODES, IMAGE_SUFFIXES, natural_order
+
+FOLDS = 5
+"""Number of folds for cross-validation."""
 
 SCALE_PIXELS = 100_000
 """Pixels on which the intensity scale of a frame is measured."""
@@ -93,6 +97,16 @@ def find_footage(root: Path) -> list[Footage]:
     if not footage:
         raise DatasetError(f"{root} holds not a single mask. Annotate some frames; a mask has the name of its frame.")
     return footage
+
+
+def without_fold(footage: list[Footage], fold: int | None) -> list[Footage]:
+    """Leave one fold out of a folder's footage; None leaves nothing out, see `only_fold`."""
+    return footage if fold is None else [f for i, f in enumerate(footage) if i % FOLDS != fold]
+
+
+def only_fold(footage: list[Footage], fold: int) -> list[Footage]:
+    """Return one fold of a folder's footage: every fifth video or still in the order of their names, from `fold` on."""
+    return footage[fold::FOLDS]
 
 
 def content_of(folders: Sequence[Path]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from napari_pml.embedding.compact import CompactNet, trained_trunk
+from napari_pml.embedding.networks.compact import CompactNet, trained_trunk
 from napari_pml.embedding.weights import bundled, digest, load_weights
 from napari_pml.training.clips import Clip, ClipSampler, sample_anchors
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run

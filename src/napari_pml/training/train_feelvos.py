@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.embedding.compact import CompactNet
 from napari_pml.embedding.embedder import Embedder, load_embedder
-from napari_pml.methods.feelvos_network import (
+from napari_pml.embedding.networks.compact import CompactNet
+from napari_pml.errors import WeightsError
+from napari_pml.methods.feelvos.network import (
     STRIDE,
     FeelvosNet,
     labels_of_cells,
@@ -26,7 +27,6 @@ from napari_pml.methods.matching import NOBODY, global_matching, local_matching
 from napari_pml.training.clips import ClipSampler
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
 from napari_pml.training.material import content_of, find_footage
-from napari_pml.types import WeightsError
 
 MAX_OBJECTS = 4
 """Of a clip that shows more, so many are followed; the others are background."""

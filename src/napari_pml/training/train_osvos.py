@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_pml.embedding.compact import CompactNet
-from napari_pml.embedding.efficientnet import PUBLISHED_STEM, fold_batch_norm
-from napari_pml.embedding.side_network import (
+from napari_pml.embedding.networks.compact import CompactNet
+from napari_pml.embedding.networks.efficientnet import PUBLISHED_STEM, fold_batch_norm
+from napari_pml.embedding.networks.side_network import (
     CONTOUR,
     OBJECT,
     SIDE_WIDTH,
@@ -22,11 +22,11 @@ from napari_pml.embedding.side_network import (
     class_balanced_cross_entropy,
 )
 from napari_pml.embedding.weights import bundled, digest, load_weights
-from napari_pml.methods.views import random_view
+from napari_pml.errors import DatasetError, WeightsError
+from napari_pml.methods.osvos.views import random_view
 from napari_pml.training.augment import photometric
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
 from napari_pml.training.material import content_of, find_footage
-from napari_pml.types import DatasetError, WeightsError
 
 SCALE = 0.75, 2.0
 """Of the views: the paper's 0.75 to 1.25, and beyond it, because videos may show their objects larger."""

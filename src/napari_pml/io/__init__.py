@@ -1,0 +1,1 @@
+"""Masks and annotations as files, and as numbers."""

@@ -1,0 +1,168 @@
+"""Where results may be written: over nothing that is read, and whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryFile
+
+import av
+
+from napari_pml.errors import ExportError
+from napari_pml.video.arrays import IMAGE_SUFFIXES, TIFF_SUFFIXES, is_zarr
+
+FILE_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".zarr", ".mp4", ".avi", ".mov", ".csv", ".json", ".npy"})
+"""Whoever gives them to masks expects a file; other dots, as in mouse.1, are part of a folder's name."""
+
+UNFINISHED = ".unfinished-"
+"""How names of files begin that are being written."""
+
+FORGOTTEN_S = 24 * 3600
+"""What is unfinished and was not touched for so many seconds, nobody writes any more."""
+
+
+def png_name(t: int) -> str:
+    """Return the name of the PNG of frame `t` in a folder of masks."""
+    return f"{t:05d}.png"
+
+
+def is_folder_name(path: Path) -> bool:
+    """Whether masks at `path` are a folder of PNGs: there is no suffix, or none that a file has."""
+    return path.suffix.lower() not in FILE_SUFFIXES
+
+
+class Inputs:
+    """Videos, masks, annotations and projects, which nothing may be written over; thousands take no longer than one."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        """Note files and folders that are read."""
+        self._paths = {path.resolve(): path for path in paths}
+        self._folders = {place.parent: path for place, path in self._paths.items() if is_png_name(place.name)}
+
+    def check(self, output: Path) -> None:
+        """Raise ExportError if one would be lost or changed by writing to `output`, see `overwritten_by`."""
+        if (path := self.overwritten_by(output)) is not None:
+            raise ExportError(f"{path} would be overwritten: choose another place than {output} to write to.")
+
+    def overwritten_by(self, output: Path) -> Path | None:
+        """Return the input that would be lost or changed, if any, if a result were written to `output`.
+
+        It is at the same place, or is named like a mask and lies in `output`; or it is a Zarr group in which `output`
+        lies, or a folder of images of which `output` would be one.
+        """
+        place = output.resolve()
+        if found := self._paths.get(place) or self._folders.get(place):
+            return found
+        if place.suffix.lower() in IMAGE_SUFFIXES and place.parent in self._paths:
+            return self._paths[place.parent]
+        return next(
+            (self._paths[folder] for folder in place.parents if folder in self._paths and is_zarr(folder)), None
+        )
+
+
+def check_destination(
+    masks: Path | None = None,
+    overlay: Path | None = None,
+    table: Path | None = None,
+    coco: Path | None = None,
+    inputs: Iterable[Path] = (),
+) -> None:
+    """Refuse places that could not be written, or from which something is read, before any work is done.
+
+    Nothing is left there: whether a folder lets files be made is tried in the nearest one that exists.
+
+    Args:
+        masks: as for `export_masks`.
+        overlay: as for `export_overlay`.
+        table: for measurements.
+        coco: as for `export_coco`.
+        inputs: the video, files with annotations, and projects.
+
+    Raises:
+        ExportError: a suffix is not understood, a `.zarr` exists already, an input would be overwritten, a folder is
+            where a file shall be written, or the system refuses.
+    """
+    known, outputs = Inputs(inputs), [path for path in (masks, overlay, table, coco) if path is not None]
+    for output in outputs:
+        known.check(output)
+    if masks is not None and not is_folder_name(masks) and masks.suffix.lower() not in (*TIFF_SUFFIXES, ".zarr"):
+        raise ExportError(f"Masks are written as .tif, .zarr or a folder of PNGs (no suffix), not {masks.suffix}.")
+    if masks is not None and masks.suffix.lower() == ".zarr" and masks.exists():
+        raise ExportError(f"{masks} exists already. Choose another name, or remove it first.")
+    others = ((overlay, ".mp4", "An overlay video"), (table, ".csv", "A table"), (coco, ".json", "COCO's format"))
+    for path, suffix, what in others:
+        if path is not None and path.suffix.lower() != suffix:
+            raise ExportError(f"{what} is written as {suffix}, not {path.suffix or 'without a suffix'}.")
+    for output in outputs:
+        _check_place(output)
+
+
+def check_length(folder: Path, n_frames: int) -> None:
+    """Refuse a folder of PNGs in which masks of a longer video would stay beside those of this one.
+
+    Raises:
+        ExportError: there is a PNG of a frame beyond `n_frames`.
+    """
+    names = (path.name for path in folder.glob("*.[pP][nN][gG]"))
+    if later := sorted(name for name in names if is_png_name(name) and int(name[:-4]) >= n_frames):
+        raise ExportError(
+            f"{folder / later[0]} is the mask of a frame that this video, which has {n_frames}, does not have. Choose "
+            "another folder, or remove the masks in it first."
+        )
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Give a name to write to; rename it to `path` afterwards, or remove it after an error.
+
+    It is another one every time, so that several processes may write the same file, and the last one's counts.
+    """
+    unfinished = path.with_name(f"{UNFINISHED}{token_hex(4)}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_up(path.parent.absolute())
+        yield unfinished
+        unfinished.replace(path)
+    except (OSError, av.error.FFmpegError) as error:
+        raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error
+    finally:
+        _remove(unfinished)
+
+
+@lru_cache
+def _clear_up(folder: Path) -> None:
+    """Remove what processes that were killed left unfinished in a folder, once in the life of this process."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - FORGOTTEN_S:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
+
+
+def _check_place(path: Path) -> None:
+    """Raise ExportError if no file can be made at `path`, or in it if that is a folder of PNGs."""
+    if not is_folder_name(path) and path.is_dir():
+        raise ExportError(f"{path} is a folder, where a file shall be written. Choose another name.")
+    try:
+        places = (path / png_name(0) if is_folder_name(path) else path).absolute().parents
+        with TemporaryFile(dir=next(place for place in places if place.exists())):
+            pass
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error
+
+
+def is_png_name(name: str) -> bool:
+    """Whether it is what `png_name` returns for some frame, on a disk to which capitals may be the same."""
+    stem = name[:-4]
+    return stem.isascii() and stem.isdecimal() and name.lower() == png_name(int(stem))

@@ -1,0 +1,1 @@
+"""The mask head: strokes, earlier masks and distances in the embedding become masks."""

@@ -1,0 +1,135 @@
+"""What is known of one frame, as maps that the mask head sees: strokes, references, and an earlier mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt
+
+from napari_pml.methods.matching import NOBODY, global_matching, local_matching
+
+WINDOW = 8
+"""The previous mask is searched so many cells of 8 pixels around each cell."""
+
+NEAR_CELLS = 3.0, 12.0
+"""In cells of 8 pixels: a stroke's influence falls to 1/e over these distances (the head sees both)."""
+
+
+@dataclass(frozen=True)
+class References:
+    """Cells whose label is known.
+
+    Attributes:
+        matched: (N, MATCHED) float32.
+        labels: (N,) int64, places in the list of labels, 0 the background.
+    """
+
+    matched: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True)
+class PreviousMask:
+    """The mask of a frame near by.
+
+    Attributes:
+        matched: (h, w, MATCHED) float32 of that frame.
+        shares: (L, 2 h, 2 w) float32, share of each label in each cell of 4 pixels.
+    """
+
+    matched: torch.Tensor
+    shares: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The maps of N objects on one frame.
+
+    Attributes:
+        coarse: (N, 14, h, w). Distances in the embedding to the object's own references and to the nearest rival's: of
+            strokes on this frame, of other annotated frames, of the previous frame near by (6 maps, 0..1, 1 where
+            there are none); share of own and of other strokes in each cell; how near own and other strokes are, over a
+            short and a long reach (4 maps); the prior mask, and whether there is one.
+        fine: (N, 4, 2 h, 2 w). Share of own and of other strokes; the prior mask, and whether there is one.
+    """
+
+    coarse: torch.Tensor
+    fine: torch.Tensor
+
+
+def gather_evidence(
+    matched: torch.Tensor,
+    strokes: torch.Tensor,
+    references: References,
+    previous: PreviousMask | None,
+    prior: torch.Tensor | None,
+) -> Evidence:
+    """Look at one frame's strokes, references and earlier masks through the eyes of each object.
+
+    Args:
+        matched: (h, w, MATCHED) float32 embeddings of the frame.
+        strokes: (L, 2 h, 2 w) float32, share of the pixels of each cell of 4 pixels that is painted with each label.
+        references: of other frames.
+        previous: the mask of a frame near by, if there is one.
+        prior: (L, 2 h, 2 w) float32, what is likely to be where, before strokes on this frame count: the previous mask
+            itself, or where motion takes it. None if nothing is known.
+
+    Returns:
+        Evidence of the L - 1 objects.
+    """
+    n_labels, (h, w, _) = len(strokes), matched.shape
+    flat = matched.flatten(0, 1)
+    painted = F.avg_pool2d(strokes, 2)
+    cells = labels_of_cells(painted).flatten()
+    here = global_matching(flat, flat[cells != NOBODY], cells[cells != NOBODY], n_labels)
+    anywhere = global_matching(flat, references.matched, references.labels, n_labels)
+    around = torch.ones_like(here)
+    if previous is not None:
+        earlier = labels_of_cells(F.avg_pool2d(previous.shares, 2))
+        around = local_matching(matched, previous.matched[None], earlier[None], n_labels, WINDOW)
+    distances = torch.stack([here, anywhere, around]).unflatten(2, (h, w))
+    distance = distance_to_strokes(painted)
+    nearness = torch.stack([torch.exp(-distance / reach) for reach in NEAR_CELLS])
+    known = torch.zeros_like(strokes) if prior is None else prior
+    flag = torch.full_like(strokes, float(prior is not None))
+    pooled = F.avg_pool2d(torch.stack([known, flag]), 2)
+    coarse = [distances, -of_others(-distances), painted[None], of_others(painted[None]), nearness, of_others(nearness)]
+    fine = [strokes, of_others(strokes[None])[0], known, flag]
+    return Evidence(torch.cat([*coarse, pooled])[:, 1:].transpose(0, 1), torch.stack(fine, 1)[1:])
+
+
+def of_others(maps: torch.Tensor) -> torch.Tensor:
+    """Return, for each label, the largest value that any other label has: (C, L, ...) to the same shape, L > 1."""
+    best = maps.topk(2, dim=1)
+    own = torch.arange(maps.shape[1], device=maps.device).view(1, -1, *[1] * (maps.ndim - 2))
+    return torch.where(own == best.indices[:, :1], best.values[:, 1:], best.values[:, :1])
+
+
+def labels_of_cells(shares: torch.Tensor) -> torch.Tensor:
+    """Return the commonest label of each cell, or `NOBODY` where no label has a share.
+
+    A label that is commonest nowhere gets the cell of which it fills most: nothing is too small to be followed.
+
+    Args:
+        shares: (L, h, w).
+
+    Returns:
+        (h, w) int64.
+    """
+    labels = shares.argmax(0).masked_fill(shares.amax(0) == 0, NOBODY)
+    present = torch.bincount(labels.flatten() - NOBODY, minlength=len(shares) - NOBODY)[-NOBODY:] > 0
+    small = (shares.flatten(1).any(1) & ~present).nonzero()[:, 0]
+    labels.view(-1)[shares[small].flatten(1).argmax(1)] = small
+    return labels
+
+
+def distance_to_strokes(painted: torch.Tensor) -> torch.Tensor:
+    """Return how many cells each cell is from the nearest painted one, (L, h, w); inf if none has that label."""
+    distances = torch.full_like(painted, torch.inf)
+    for label in painted.flatten(1).any(1).nonzero()[:, 0].tolist():
+        elsewhere = (painted[label] == 0).cpu().numpy()
+        distances[label] = torch.from_numpy(distance_transform_edt(elsewhere).astype(np.float32))
+    return distances

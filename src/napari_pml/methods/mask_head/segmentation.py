@@ -1,0 +1,181 @@
+"""PML with a mask head: retrieval says how near every cell is to what is annotated, a network draws the masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from napari_pml.embedding.details import FrameFeatures
+from napari_pml.embedding.video_embeddings import VideoEmbeddings
+from napari_pml.grid import pixel_counts
+from napari_pml.methods.adaptation import FinishedFrames
+from napari_pml.methods.annotated import AnnotatedReferences
+from napari_pml.methods.borrowed import Borrowed
+from napari_pml.methods.mask_head.evidence import Evidence, PreviousMask, References, gather_evidence
+from napari_pml.methods.mask_head.network import MaskHead, scores_of
+from napari_pml.methods.protocol import LearningProgress
+from napari_pml.methods.references import ReferencePixels
+from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask, Labels, Scores
+
+PREVIOUS_FRAMES = 5
+"""Largest distance in frames at which a finished frame counts as the previous one; training shows no longer gaps."""
+
+SURE = 0.8
+"""Confidence above which a cell of a stroked frame's own mask becomes a reference for other frames."""
+
+MARGIN = 12
+"""Cells around everything that may be an object that the head sees too; an even number."""
+
+NOWHERE = -10.0
+"""Logit of an object where it cannot be."""
+
+
+class MaskHeadPml:
+    """One network scores every object from strokes, retrieved distances and the previous mask."""
+
+    order: Literal["any", "outward"] = "outward"
+    uses_embeddings = True
+
+    def __init__(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None, net: MaskHead):
+        """Segment frames of the video with these embeddings; `net` was trained on embeddings of the same network."""
+        self.embeddings, self.borrowed, self.net = embeddings, borrowed, net
+        self._ids: tuple[int, ...] = (BACKGROUND,)
+        self._gather = AnnotatedReferences(embeddings)
+        self._references: ReferencePixels | None = None
+        self._matched = torch.empty(0)
+        self._annotations: Annotations | None = None
+        self._finished = FinishedFrames(embeddings, self._ids, SURE)
+
+    @property
+    def references(self) -> ReferencePixels | None:
+        """The reference pixels of what is annotated, see `Method`."""
+        return self._references
+
+    @torch.no_grad()
+    def learn(self, annotations: Annotations) -> Iterator[LearningProgress]:
+        """Gather the reference pixels of everything that is annotated, here or on other videos, in one step."""
+        borrowed, device = self.borrowed, self.embeddings.embedder.device
+        self.net.to(device)
+        self._annotations = annotations
+        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
+        if ids != self._ids:
+            self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE)
+        self._references = self._gather(
+            annotations,
+            ids,
+            thin=True,
+            imply=False,
+            borrowed=borrowed.references(ids, device) if borrowed else None,
+        )
+        self._matched = self.net.matched(self._references.embeddings)
+        yield from ()
+
+    def state(self) -> Mapping[str, NDArray[Any]]:
+        """Return nothing: references are gathered at once."""
+        return {}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Do nothing, since there is no state."""
+
+    @torch.no_grad()
+    def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:
+        """Score the cells of frame t, see `Method.segment`."""
+        features = self.embeddings.features(t)
+        matched = self.net.matched(features.embeddings.permute(1, 2, 0))
+        previous = self._previous(t, finished)
+        prior = None if previous is None else previous.shares
+        evidence = gather_evidence(matched, self._strokes(t), self._elsewhere(t, finished), previous, prior)
+        logits = self._logits(features, evidence)
+        return Scores(scores_of(logits), self._ids, self.embeddings.embedder.stride // 4)
+
+    def _logits(self, features: FrameFeatures, evidence: Evidence) -> torch.Tensor:
+        """Run the head on every object, each where it can be; (N, 4 h, 4 w)."""
+        h, w = evidence.coarse.shape[-2:]
+        logits = evidence.coarse.new_full((len(evidence.coarse), 4 * h, 4 * w), NOWHERE)
+        for i, (coarse, fine) in enumerate(zip(evidence.coarse, evidence.fine, strict=True)):
+            rows, columns = _box(coarse)
+            part = FrameFeatures(
+                features.embeddings[:, rows, columns],
+                features.context[:, rows, columns],
+                features.detail[:, _scaled(rows, 2), _scaled(columns, 2)],
+            )
+            fine_part = fine[None, :, _scaled(rows, 2), _scaled(columns, 2)]
+            logits[i, _scaled(rows, 4), _scaled(columns, 4)] = self.net(
+                part, coarse[None, :, rows, columns], fine_part
+            )[0]
+        return logits
+
+    def _elsewhere(self, t: int, finished: Sequence[FrameMask]) -> References:
+        """Return the references of other frames: what is annotated there, and masks of frames with strokes."""
+        if self._references is None or self._annotations is None:
+            raise RuntimeError("learn() comes before segment()")
+        others = self._references.frames != t
+        matched, labels = [self._matched[others]], [self._references.labels[others, 0]]
+        stroked = self._annotations.frames.keys() - self._annotations.complete
+        for mask in [finished[i] for i in range(len(finished))]:
+            if mask.t in stroked:
+                sample = self._finished.sample(mask)
+                matched.append(self.net.matched(sample.embeddings))
+                labels.append(sample.labels[:, 0])
+        return References(torch.cat(matched), torch.cat(labels))
+
+    def _previous(self, t: int, finished: Sequence[FrameMask]) -> PreviousMask | None:
+        """Return the mask of the last finished frame, if it is near enough."""
+        if not finished or abs(finished[-1].t - t) > PREVIOUS_FRAMES:
+            return None
+        mask = finished[-1]
+        known = np.isin(mask.labels, self._ids) & (mask.labels != 0)  # an object deleted since is background now
+        labels = np.where(known, mask.labels, np.uint16(BACKGROUND))
+        embeddings = self.embeddings[mask.t]
+        counts = self._counts(labels)
+        return PreviousMask(self.net.matched(embeddings), counts / counts.sum(0).clamp_min(1))
+
+    def _strokes(self, t: int) -> torch.Tensor:
+        """Return the share of each cell of half the stride that is painted with each label, (L, 2 h, 2 w)."""
+        assert self._annotations is not None
+        painted = self._annotations.frames.get(t)
+        if painted is None:
+            painted = np.full(self.embeddings.video.shape[1:], UNLABELLED, np.uint16)
+        return self._counts(painted) / (self.embeddings.embedder.stride // 2) ** 2
+
+    def _counts(self, labels: Labels) -> torch.Tensor:
+        """Return how many pixels of each label are in each cell of half the stride, (L, 2 h, 2 w)."""
+        h, w = self.embeddings.grid
+        stride = self.embeddings.embedder.stride // 2
+        rows, columns = -(-labels.shape[0] // stride), -(-labels.shape[1] // stride)
+        counts = pixel_counts(labels, self._ids, stride).T.reshape(len(self._ids), rows, columns)
+        counts = F.pad(counts[None], (0, 2 * w - columns, 0, 2 * h - rows), mode="replicate")[0]
+        return counts.to(self.embeddings.embedder.device)
+
+
+def _box(coarse: torch.Tensor) -> tuple[slice, slice]:
+    """Return the rows and columns of cells where an object can be, with a margin.
+
+    It can be anywhere if it is painted on this frame; otherwise where it was before, and where the nearest references
+    of other frames are its own.
+
+    Args:
+        coarse: (14, h, w), see `Evidence`.
+    """
+    _, anywhere, _, _, rival, _, painted, *_, prior, _ = coarse
+    if painted.any():
+        return slice(0, coarse.shape[1]), slice(0, coarse.shape[2])
+    possible = (prior > 0) | ((anywhere < rival) & (anywhere < 1))
+    if not possible.any():
+        return slice(0, 0), slice(0, 0)
+    return _span(possible.any(1)), _span(possible.any(0))
+
+
+def _span(hit: torch.Tensor) -> slice:
+    """Return a slice, from an even number on, that holds every True of (n,) and a margin."""
+    where = hit.nonzero()[:, 0]
+    return slice(max(0, int(where[0]) - MARGIN) // 2 * 2, min(len(hit), int(where[-1]) + 1 + MARGIN))
+
+
+def _scaled(part: slice, factor: int) -> slice:
+    return slice(part.start * factor, part.stop * factor)

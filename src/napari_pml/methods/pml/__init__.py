@@ -1,0 +1,1 @@
+"""Pixel-wise metric learning."""

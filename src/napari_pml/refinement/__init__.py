@@ -1,0 +1,1 @@
+"""Scores of cells become labels of pixels."""

@@ -1,0 +1,274 @@
+"""Where the finished masks of one video are kept: a Zarr group, in memory or on disk.
+
+One chunk is one frame, so that writing a frame touches nothing else and the viewer reads only what it shows.
+Compressed masks are small: a thousand frames of 854 x 480 take a few megabytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+from zarr.storage import MemoryStore
+
+from napari_pml.disk.arrays import DurableStore
+from napari_pml.errors import ExportError
+from napari_pml.store.certainty import certainty
+from napari_pml.types import STALE, UNREADABLE, Confidence, FrameMask, Labels
+
+CHECKED = (ZstdCodec(level=0, checksum=True),)
+"""How arrays are compressed: what the disk has changed since is noticed."""
+
+ONE_FOLDER = {"name": "default", "separator": "."}
+"""How chunks are named: thousands of frames lie in one folder, not each in several of its own."""
+
+NO_MASK = -1
+"""The revision of a frame that has no mask yet."""
+
+RECENT_BYTES = 64 * 1024**2
+"""So much of what was read or written last stays in memory, uncompressed: some 75 masks of 854 x 480."""
+
+
+class MaskStore:
+    """The masks of one video, and of which revision each is; for one writer and many readers.
+
+    The group holds `labels` (T, H, W) uint16, `confidence` (T, h, w) uint8 (1/255 each), `certainty` (T,) float32
+    and `revision` (T,) int64. A frame's revision is taken away before its pixels are written and set after them, so
+    that a killed process leaves no half-written frame that counts as finished. (Zarr writes every chunk in one piece.)
+
+    A guess (of revision `STALE`) never takes the place of a finished mask: it lies over it in memory, to be looked at
+    and built upon, until the next finished one comes.
+
+    Attributes:
+        shape: (T, H, W) of the video.
+        grid: (h, w) of the cells of confidence.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        grid: tuple[int, int],
+        path: Path | None = None,
+        writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Make an empty store, or open the one at `path` again.
+
+        Args:
+            shape: (T, H, W) of the video.
+            grid: (h, w) of its cells of `CONFIDENCE_STRIDE` pixels.
+            path: of the Zarr group; None keeps it in memory.
+            writing: is entered whenever something is written, and may refuse that.
+
+        Raises:
+            ExportError: `path` holds something else, or masks of another shape, or cannot be written.
+        """
+        self.shape, self.grid, self._writing = shape, grid, writing
+        self._lock = threading.RLock()
+        n_frames = shape[0]
+        wanted = {
+            "labels": ((1, *shape[1:]), shape, "uint16", 0),
+            "confidence": ((1, *grid), (n_frames, *grid), "uint8", 0),
+            "revision": ((n_frames,), (n_frames,), "int64", NO_MASK),
+            "certainty": ((n_frames,), (n_frames,), "float32", np.nan),
+        }
+        try:
+            group: Any = zarr.open_group(MemoryStore() if path is None else DurableStore(path), mode="a")
+            for name, (chunks, size, dtype, empty) in wanted.items():
+                if name not in group:
+                    group.create_array(
+                        name,
+                        shape=size,
+                        chunks=chunks,
+                        dtype=dtype,
+                        fill_value=empty,
+                        compressors=CHECKED,
+                        chunk_key_encoding=ONE_FOLDER,
+                    )
+            found = {name: (group[name].shape, str(group[name].dtype)) for name in wanted}
+        except UNREADABLE as error:
+            raise ExportError(f"Masks cannot be kept at {path}: {error}. Choose another place.") from error
+        for name, (_, size, dtype, _) in wanted.items():
+            if found[name] != (size, dtype):
+                raise ExportError(
+                    f"{path} holds masks of another video: its {name} are {found[name]}, this video needs "
+                    f"{(size, dtype)}. Choose another place."
+                )
+        self._labels, self._confidence, self._revision, self._certainty = (group[name] for name in wanted)
+        self._path = path
+        with self._readable():
+            self._revisions: NDArray[np.int64] = self._revision[:]
+            self._certainties: NDArray[np.float32] = self._certainty[:]
+        if path is None:  # nobody will open it again, and a plain array is written to at once
+            self._revision, self._certainty = self.revisions, self.certainties
+        self._recent: OrderedDict[int, FrameMask] = OrderedDict()
+        self._guesses: MaskStore | None = None  # those over finished masks, as soon as there is one
+        self._guessed: set[int] = set()
+
+    @property
+    def labels(self) -> Any:
+        """The (T, H, W) uint16 Zarr array of what is kept; 0 where there is no mask yet."""
+        return self._labels
+
+    @property
+    def revisions(self) -> NDArray[np.int64]:
+        """(T,) int64: the revision that each frame's mask was computed from, -1 for none; a copy."""
+        return self._revisions.copy()  # replaced, never changed: nobody who asks waits for a frame to be written
+
+    @property
+    def certainties(self) -> NDArray[np.float32]:
+        """(T,) float32: the `certainty` of each frame's mask, 0..1, NaN for none; a copy."""
+        return self._certainties.copy()
+
+    @property
+    def finished(self) -> list[int]:
+        """The frames whose mask is not a mere guess, in order; it may be of annotations that have changed since."""
+        return np.flatnonzero(self.revisions > STALE).tolist()
+
+    @property
+    def guessed(self) -> list[int]:
+        """The frames whose finished mask has a guess over it, in order."""
+        with self._lock:
+            return sorted(self._guessed)
+
+    def since(self, revision: int) -> MaskStore:
+        """Return the same masks, to be read, as if those of an earlier revision were not there."""
+        later = copy(self)
+        earlier = self._revisions < revision
+        later._revisions = np.where(earlier, NO_MASK, self._revisions)
+        later._certainties = np.where(earlier, np.nan, self._certainties)
+        later._recent = OrderedDict()
+        return later
+
+    def __contains__(self, t: int) -> bool:
+        """Whether frame `t` has a mask."""
+        return 0 <= t < self.shape[0] and bool(self._revisions[t] != NO_MASK)
+
+    def __getitem__(self, t: int) -> FrameMask:
+        """Return the mask of frame `t`, the same object as long as it stays in memory.
+
+        Raises:
+            KeyError: it has none.
+            ExportError: it is damaged.
+        """
+        with self._lock:
+            if t in self._recent:
+                self._recent.move_to_end(t)
+                return self._recent[t]
+            if t not in self:
+                raise KeyError(t)
+            with self._readable():
+                labels, confidence = self._labels[t], _as_confidence(self._confidence[t])
+            return self._remember(FrameMask(t, labels, confidence, int(self._revisions[t])))
+
+    def latest(self, t: int) -> FrameMask:
+        """Return the guess over the finished mask of frame `t`, or if there is none, what `[t]` returns."""
+        with self._lock:
+            return self._guesses[t] if self._guesses is not None and t in self._guessed else self[t]
+
+    def latest_labels(self, t: int) -> Labels:
+        """Return the (H, W) labels of `latest` alone, 0 if there are none; nobody waits for a frame to be written."""
+        above = self._guesses if t in self._guessed else None
+        with self._readable():
+            labels: Labels = (above or self)._labels[t]
+        return labels
+
+    def confidence(self, t: int) -> Confidence:
+        """Return the (h, w) confidence of `latest` alone; KeyError if frame `t` has no mask."""
+        with self._lock:
+            if self._guesses is not None and t in self._guessed:
+                return self._guesses.confidence(t)
+            if t not in self:
+                raise KeyError(t)
+            with self._readable():
+                return _as_confidence(self._confidence[t])
+
+    def put(self, mask: FrameMask) -> None:
+        """Keep a mask instead of the frame's earlier one, if any; a guess over a finished one.
+
+        Raises:
+            ExportError: the disk refuses.
+            ProjectClosedError: the masks are those of a project that was closed; they stay as they are.
+        """
+        with self._lock, self._writing():
+            if mask.revision == STALE and self._revisions[mask.t] > STALE:
+                if self._guesses is None:
+                    self._guesses = MaskStore(self.shape, self.grid)
+                self._guesses.put(mask)
+                self._guessed.add(mask.t)
+                return
+            self._recent.pop(mask.t, None)
+            stored = np.rint(mask.confidence * 255).astype(np.uint8)
+            before, after, certainties = self.revisions, self.revisions, self.certainties
+            before[mask.t], after[mask.t] = NO_MASK, mask.revision
+            certainties[mask.t] = certainty(mask.labels, mask.confidence)
+            try:
+                if mask.t in self:
+                    self._revision[:] = before
+                self._labels[mask.t] = mask.labels
+                self._confidence[mask.t] = stored
+                self._certainty[:] = certainties
+                self._revision[:] = after
+            except OSError as error:
+                raise ExportError(f"The mask of frame {mask.t} cannot be kept: {error}.") from error
+            self._revisions, self._certainties = after, certainties
+            self._guessed.discard(mask.t)
+            self._remember(replace(mask, confidence=_as_confidence(stored)))
+
+    def clear(self) -> None:
+        """Forget all masks; ProjectClosedError if they are those of a project that was closed."""
+        with self._lock, self._writing():
+            finished = np.flatnonzero(self._revisions != NO_MASK)
+            self._revisions = np.full_like(self._revisions, NO_MASK)
+            self._revision[:] = self._revisions
+            self._certainties = np.full_like(self._certainties, np.nan)
+            self._certainty[:] = self._certainties
+            self._recent.clear()
+            self._guessed.clear()
+            for t in finished.tolist():
+                self._labels[t] = 0
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn what Zarr says about damaged masks into an ExportError."""
+        try:
+            yield
+        except UNREADABLE as error:
+            raise ExportError(
+                f"The masks in {self._path} are damaged: {error}. Remove this folder; all of them can be made again."
+            ) from error
+
+    def _remember(self, mask: FrameMask) -> FrameMask:
+        """Keep a mask in memory, and let go of those used least recently."""
+        mask.labels.flags.writeable = mask.confidence.flags.writeable = False  # they are shared from now on
+        self._recent[mask.t] = mask
+        room = RECENT_BYTES // (mask.labels.nbytes + mask.confidence.nbytes)
+        while len(self._recent) > max(1, room):
+            self._recent.popitem(last=False)
+        return mask
+
+
+class FinishedMasks(Sequence[FrameMask]):
+    """The latest masks of some frames, read from the store when asked for: a long video stays out of memory."""
+
+    def __init__(self, masks: MaskStore, frames: Sequence[int]):
+        self._masks, self._frames = masks, frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> FrameMask:  # type: ignore[override]  # a single one at a time
+        return self._masks.latest(self._frames[index])
+
+
+def _as_confidence(stored: NDArray[np.uint8]) -> Confidence:
+    return stored.astype(np.float32) / np.float32(255)

@@ -1,0 +1,443 @@
+"""A project: the whole work on one video in one folder, saved while it is done.
+
+The folder is a Zarr group. Its attributes are the record, a small piece of JSON that is replaced in one piece and
+alone decides what counts: which frames are annotated and where each annotation lies, under which revision, and what
+else the masks depend on. Every frame has two places for its annotation; a new one goes to the place that does not
+count, then the record is replaced. So a process may be killed at any moment: what is found afterwards is the work
+before or after the last change. Masks lie in a `MaskStore` beside it. A change is in the record before anything can be
+computed from it, so no mask on disk is newer than the record, and revisions tell which masks are valid, as in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from weakref import ref
+
+import numpy as np
+import zarr
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from napari_pml.disk.arrays import DurableStore
+from napari_pml.disk.durable import sync_folder
+from napari_pml.disk.untrusted import check_own
+from napari_pml.errors import ProjectClosedError, ProjectError, VideoError
+from napari_pml.store.masks import CHECKED, ONE_FOLDER, MaskStore
+from napari_pml.store.project_record import Record
+from napari_pml.types import UNREADABLE, Annotations, Labels
+from napari_pml.video.video import Video, open_video
+
+FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
+"""So many frames tell one video from another, spread over so many first ones: a compressed file gives these at once,
+but would have to be decoded up to any later one."""
+
+LATER_FRAMES, LATER_REACH = 8, 250
+"""So many frames, spread over the whole video, tell whether it has changed; so many at most are decoded to get at one
+of them, which is how far encoders put key frames apart by themselves. Where they are farther apart, decoding up to the
+last frame could take as long as the video itself, and stored sizes must do: see `far_sizes`."""
+
+
+class Project:
+    """The folder in which the work on one video is kept; open in one process at a time.
+
+        >>> project = Project.create("cat.pml.zarr", open_video("cat.mp4"))
+        >>> session = Session(open_video("cat.mp4"), project=project)  # from now on everything is saved
+
+    and later
+
+        >>> project = Project.open("cat.pml.zarr")
+        >>> session = Session(project.open_video(), project=project)
+
+    Attributes:
+        path: of the folder.
+        annotations: as they were last saved.
+    """
+
+    def __init__(self, path: Path, lock: FileLock, record: Record) -> None:
+        """Read a project whose lock is held; `create` and `open` are for everybody else."""
+        self.path, self._lock, self._record = path, lock, record
+        self._written = record
+        self._writing = threading.RLock()
+        self._writing_masks = threading.RLock()  # of its own: a stroke does not wait for a mask
+        self._session: Callable[[], Any] = lambda: None  # the one that saves here, as long as there is one
+        try:
+            group: Any = zarr.open_group(DurableStore(path), mode="r+")
+            self._group, self._places = group, group["annotations"]
+            if (self._places.shape, self._places.dtype) != ((2, *record.shape), np.uint16):
+                raise ValueError(f"they are {self._places.dtype} of shape {self._places.shape}")
+            frames = {t: self._read(t, place) for t, place in sorted(record.frames.items())}
+        except UNREADABLE as error:
+            self.close()
+            raise ProjectError(f"The annotations in {path} are damaged: {error}. Open another copy of it.") from error
+        self.annotations = Annotations(
+            record.shape, MappingProxyType(frames), frozenset(record.complete), record.revision
+        )
+
+    @classmethod
+    def create(cls, path: str | Path, video: Video, source: str | Path | None = None) -> Project:
+        """Make an empty project.
+
+        Args:
+            path: of the folder to make, best named like cat.pml.zarr.
+            video: that will be segmented.
+            source: the file or folder to find the video in again; by default where `video` was opened.
+
+        Raises:
+            ProjectError: there is something at `path` already, or nothing can be written there.
+            VideoError: the video cannot be decoded.
+        """
+        path, source = Path(path).absolute(), source or video.path
+        where = None if source is None else str(Path(source).absolute())
+        record = Record(
+            name=video.name if source is None else Path(source).name,
+            path=where,
+            shape=video.shape,
+            fingerprint=fingerprint(video),
+            later=later_frames(video),
+            sizes=far_sizes(video),
+            channel_axis=video.channel_axis,
+        )
+        unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")  # until all of it is there
+        try:
+            if path.exists() or path.is_symlink():
+                raise ProjectError(f"There is something at {path} already. Choose another name, or open it.")
+            group: Any = zarr.open_group(DurableStore(unfinished), mode="w")
+            size = (2, *video.shape)
+            group.create_array(
+                "annotations",
+                shape=size,
+                chunks=(1, 1, *size[2:]),
+                dtype="uint16",
+                fill_value=0,
+                compressors=CHECKED,
+                chunk_key_encoding=ONE_FOLDER,
+            )
+            group.attrs.put(record.as_attributes())
+            unfinished.rename(path)
+            sync_folder(path.parent)
+        except (OSError, ValueError) as error:  # ValueError: no file can have that name
+            raise ProjectError(f"No project can be made at {path}: {error}. Choose another place.") from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Project:
+        """Go on with a project.
+
+        Raises:
+            ProjectError: there is none at `path`, it is damaged, or it is open elsewhere.
+        """
+        path = Path(path).absolute()
+        Record.read(path)  # before a lock is made in a folder that is something else
+        try:
+            check_own(path)
+        except (OSError, ValueError) as error:
+            raise ProjectError(
+                f"{path} is not opened: {error}. All of a project lies in its folder: put the files themselves there."
+            ) from error
+        lock = _locked(path)
+        return cls(path, lock, Record.read(path))
+
+    def close(self) -> None:
+        """Let others open the project. Everything is saved already; what is saved from now on ends in an error."""
+        with self._writing, self._writing_masks:
+            self._lock.release()
+
+    @property
+    def record(self) -> Record:
+        """What the project knows, apart from arrays."""
+        return self._record
+
+    def open_video(self) -> Video:
+        """Open the video where it was, or beside the project.
+
+        Raises:
+            ProjectError: it is not there any more, or another video is.
+            VideoError: it cannot be decoded.
+        """
+        path = Path(self._record.path or "")
+        found = next((p for p in (path, self.path.parent / path.name) if self._record.path and p.exists()), None)
+        if found is None:
+            raise ProjectError(
+                f"The video of this project, {self._record.path or self._record.name}, is not there any more. "
+                f"Put it back, or beside {self.path}, or open it yourself."
+            )
+        video = open_video(found, channel_axis=self._record.channel_axis)
+        self.check(video)
+        return video
+
+    def check(self, video: Video) -> None:
+        """Raise ProjectError if this is not the project's video, or not what it was any more."""
+        if video.shape != self._record.shape or fingerprint(video) != self._record.fingerprint:
+            raise ProjectError(
+                f"{self.path.name} belongs to another video: {self._record.name} with (frames, rows, columns) "
+                f"{self._record.shape}; {video.name} has {video.shape} or shows something else. Open that video."
+            )
+        if (t := changed_frame(video, self._record)) is not None:
+            raise ProjectError(
+                f"From frame {t} on, {video.name} shows something else than when {self.path.name} was made, so what is "
+                "saved there does not belong to it. Open the video as it was, or begin a new project."
+            )
+
+    def claim(self, session: Any) -> None:
+        """Save what this session does from now on: its `project` is about to be this one.
+
+        Raises:
+            ProjectError: the project is that of another session, which would write over it; or it is closed.
+        """
+        with self._saving():
+            other = self._session()
+            if other is not None and other is not session and other.project is self:
+                raise ProjectError(
+                    f"Another session works in {self.path} already. Go on with that one, or close the project and "
+                    "open it again."
+                )
+            self._session = ref(session)
+
+    def masks(self, grid: tuple[int, int]) -> MaskStore:
+        """Return the masks, which are saved as they are made, until the project is closed.
+
+        Raises:
+            ExportError: they are of another grid (h, w).
+            ProjectClosedError: the project is closed already.
+        """
+        saving = partial(self._saving, self._writing_masks)
+        with saving():
+            return MaskStore(self._record.shape, grid, self.path / "masks", saving)
+
+    def shown_masks(self) -> Any:
+        """Return the (T, H, W) uint16 array of the masks to look at, or None if none were ever made."""
+        return self._group.get("masks/labels")
+
+    def save(self, annotations: Annotations, basis: Mapping[str, Any]) -> None:
+        """Save annotations, and what else masks depend on, as one change.
+
+        Args:
+            annotations: of any revision; only frames that differ from the saved ones are written.
+            basis: see `Record`.
+
+        Raises:
+            ProjectError: the disk refuses: what was saved before stays, and the next call tries again. Or the project
+                is closed.
+        """
+        with self._saving():
+            places = {}
+            for t, labels in annotations.frames.items():
+                places[t] = self._record.frames.get(t, 1)
+                if labels is not self.annotations.frames.get(t):
+                    places[t] = 1 - places[t]
+                    self._places[places[t], t] = labels
+            self._write(
+                replace(
+                    self._record,
+                    revision=annotations.revision,
+                    frames=places,
+                    complete=tuple(sorted(annotations.complete)),
+                    basis=dict(basis),
+                )
+            )
+            self.annotations = annotations
+
+    def note(self, **changes: Any) -> None:
+        """Change `names`, `colours` or `drawings` of the record, to be saved with the next change, or by `flush`."""
+        with self._writing:
+            self._record = replace(self._record, **changes)
+
+    def flush(self) -> None:
+        """Save what was noted; ProjectError if the disk refuses, or the project is closed."""
+        with self._writing:
+            if self._record != self._written:
+                self._write(self._record)
+
+    def references(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that were given to `save_references` under the digest in the basis.
+
+        Raises:
+            ProjectError: they are damaged.
+        """
+        try:
+            group = self._group[f"references/{self._record.basis['references']}"]
+            return {name: array[:] for name, array in group.arrays()}
+        except UNREADABLE as error:
+            raise ProjectError(
+                f"The references from other videos in {self.path} are damaged: {error}. Open another copy of it."
+            ) from error
+
+    def save_references(self, digest: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Save references from other videos; they count once `save` names `digest` in the basis.
+
+        Raises:
+            ProjectError: the disk refuses, or the project is closed.
+        """
+        with self._saving():
+            group = self._group.require_group(f"references/{digest}")
+            for name, array in arrays.items():
+                group.create_array(name, data=array, overwrite=True)
+
+    def learned(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return the arrays that were given to `save_learned` last for each method, by the method's name.
+
+        None if they are damaged: all can be learned.
+        """
+        if "learned" not in self._group:
+            return {}
+        found: dict[str, dict[str, NDArray[Any]]] = {}
+        try:
+            group = self._group["learned"]
+            for name, method in _methods(group).items():
+                found.setdefault(method, {})[name] = group[name][:]
+        except UNREADABLE:
+            return {}
+        return found
+
+    def save_learned(self, method: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Save what a method has learned, in place of what it had learned before; what others have learned stays.
+
+        Args:
+            method: its name.
+            arrays: those of a name that is there already are the same, and not written again.
+
+        Raises:
+            ProjectError: the disk refuses, or the project is closed. What was saved before stays.
+        """
+        if not arrays:
+            return
+        with self._saving():
+            group = self._group.require_group("learned")
+            known = _methods(group)
+            for name in arrays.keys() - known.keys():
+                group.create_array(name, data=arrays[name], overwrite=True)
+            others = {name: other for name, other in known.items() if other != method}
+            kept = others | dict.fromkeys(arrays, method)
+            group.attrs.put({"names": kept})  # from now on, in one piece
+            for name in set(group.array_keys()) - kept.keys():
+                del group[name]
+
+    def _read(self, t: int, place: int) -> Labels:
+        labels: Labels = self._places[place, t]
+        if not labels.any() and t not in self._record.complete:
+            raise ValueError(f"that of frame {t} is missing")
+        labels.flags.writeable = False
+        return labels
+
+    def _write(self, record: Record) -> None:
+        with self._saving():
+            self._group.attrs.put(record.as_attributes())
+            self._record = self._written = record
+
+    @contextmanager
+    def _saving(self, lock: threading.RLock | None = None) -> Iterator[None]:
+        """Let one thread at a time write to an open project; turn what the disk says into a ProjectError."""
+        with lock or self._writing:
+            if not self._lock.is_locked:
+                raise ProjectClosedError(
+                    f"{self.path} is closed, so nothing can be saved there. Open it again, with another session."
+                )
+            try:
+                yield
+            except OSError as error:
+                raise ProjectError(
+                    f"The work cannot be saved in {self.path}: {error}. It stays in memory: make room on the disk, or "
+                    "save the project elsewhere."
+                ) from error
+
+
+def _methods(group: Any) -> dict[str, str]:
+    """Return which method has learned each array of the group; before, OSVOS alone had anything to keep."""
+    names = group.attrs.get("names", {})
+    return names if isinstance(names, dict) else dict.fromkeys(names, "osvos")
+
+
+def fingerprint(video: Video) -> str:
+    """Return 16 characters that differ between videos: a hash of shape, type and a few frames."""
+    found = hashlib.sha256(f"{video.shape} {video.dtype}".encode())
+    last = min(len(video), FINGERPRINT_SPAN) - 1
+    for t in np.unique(np.linspace(0, last, FINGERPRINT_FRAMES).round().astype(int)).tolist():
+        found.update(np.ascontiguousarray(video.read(t)).tobytes())
+    return found.hexdigest()[:16]
+
+
+def later_frames(video: Video) -> dict[int, str]:
+    """Return what frames spread over a video show, as 16 characters that differ where they do; none of damaged ones."""
+    chosen = [0]
+    for t in np.linspace(0, len(video) - 1, LATER_FRAMES).round().astype(int).tolist():
+        key = video.key_frames[bisect_right(video.key_frames, t) - 1]
+        chosen.append(key if key > chosen[-1] else min(t, key + LATER_REACH))
+    shown = {t: _shown(video, t) for t in chosen}
+    return {t: digest for t, digest in shown.items() if digest is not None}
+
+
+def far_sizes(video: Video) -> dict[int, str]:
+    """Return what tells changes of frames that are too far behind a key frame for `later_frames`; nothing is decoded.
+
+    A compressed frame that shows something else has another size, and so have those after it: an edit that leaves all
+    of them as they are is next to impossible. Sizes are known since the file was opened, so this takes no time.
+
+    Returns:
+        0 -> 16 characters for the sizes of all frames that are near enough; then, for up to eight stretches of the
+        others, the first frame of each -> the same for its sizes. Empty if there are no others.
+    """
+    times, keys = np.arange(len(video)), np.asarray(video.key_frames)
+    is_far = times - keys[np.searchsorted(keys, times, side="right") - 1] > LATER_REACH
+    if not is_far.any():
+        return {}
+    sizes = np.asarray(video.sizes, np.int64)
+    parts = [times[~is_far], *np.array_split(times[is_far], LATER_FRAMES)]
+    return {int(part[0]): hashlib.sha256(sizes[part].tobytes()).hexdigest()[:16] for part in parts if part.size}
+
+
+def changed_frame(video: Video, record: Record) -> int | None:
+    """Return the first of some frames that are not what they were when a project was made, or None.
+
+    A damaged frame says nothing. Neither do sizes where those of frames that show the same are others, too: then the
+    same frames are in another kind of file.
+    """
+    for t, digest in record.later.items():
+        if _shown(video, t) not in (digest, None):
+            return t
+    sizes = far_sizes(video) if record.sizes else {}
+    if sizes.get(0) != record.sizes.get(0):
+        return None
+    return next((t for t, digest in record.sizes.items() if sizes.get(t) != digest), None)
+
+
+def _shown(video: Video, t: int) -> str | None:
+    try:
+        return hashlib.sha256(np.ascontiguousarray(video.read(t)).tobytes()).hexdigest()[:16]
+    except VideoError:
+        return None
+
+
+def is_free(path: Path) -> bool:
+    """Whether no process, this one included, has the project at `path` open."""
+    try:
+        _locked(path).release()
+    except ProjectError:
+        return False
+    return True
+
+
+def _locked(path: Path) -> FileLock:
+    """Take the lock of a project; the system frees that of a process that died."""
+    if (path / "lock").is_symlink():
+        raise ProjectError(f"{path} is not opened: its lock is a link. Remove the link.")
+    lock = FileLock(path / "lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ProjectError(f"{path} is open in another window or process. Close it there first.") from error
+    except OSError as error:
+        raise ProjectError(f"{path} cannot be written to: {error}. Copy it to another place.") from error
+    return lock

@@ -1,0 +1,1 @@
+"""What frames are read from: files, folders, arrays."""

@@ -1,0 +1,1 @@
+"""What napari's manifest names."""

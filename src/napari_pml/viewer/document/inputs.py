@@ -1,0 +1,52 @@
+"""From where the layers of a viewer are read: nothing may be saved over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Layer
+
+from napari_pml.viewer.document.autosave import PROJECT
+from napari_pml.viewer.document.track import open_projects
+
+READ_FROM = "napari-pml read from"
+"""Key in a layer's metadata: paths, as strings, of what else was read for it than its data say."""
+
+
+def inputs_of(shown: Iterable[Layer]) -> list[Path]:
+    """Return what layers of any kind are read from, as far as that is known, and the projects in use."""
+    return [*open_projects(), *(path for layer in shown for path in read_from(layer))]
+
+
+def read_from(layer: Layer) -> list[Path]:
+    """Return the files, folders and projects that a layer is read from, as far as that is known."""
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    return read_from_array(data, layer.metadata, layer.source.path)
+
+
+def read_from_array(data: Any, metadata: Mapping[str, Any], opened: str | None = None) -> list[Path]:
+    """Return the files, folders and projects that a layer is read from, as far as that is known.
+
+    Args:
+        data: of the layer, in full resolution.
+        metadata: of the layer.
+        opened: what napari was asked to open; this may be a whole dataset, so that what the data know counts more.
+    """
+    own = _place_of(data) or opened
+    return [Path(path) for path in (own, metadata.get(PROJECT), *metadata.get(READ_FROM, ())) if path]
+
+
+def note_input(layer: Layer, path: Path) -> None:
+    """Remember that something that belongs to a layer was read from a file."""
+    layer.metadata = layer.metadata | {READ_FROM: [*layer.metadata.get(READ_FROM, ()), str(path.absolute())]}
+
+
+def _place_of(data: Any) -> str | Path | None:
+    """Return where an array is read from: those of this plugin, memory maps, and Zarr arrays on disk know it."""
+    root = getattr(getattr(data, "store", None), "root", None)
+    if root is not None:
+        return Path(root) / data.path
+    video = getattr(data, "video", None)
+    return getattr(video, "path", None) or getattr(data, "folder", None) or getattr(data, "filename", None)

@@ -1,0 +1,44 @@
+"""A button with which what was annotated on one video counts for another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtWidgets import QFileDialog, QPushButton
+
+from napari_pml.viewer.control.controller import Controller
+from napari_pml.viewer.document import autosave
+
+
+class LearnButton(QPushButton):
+    """Asks for a project and learns from it; pressed again, forgets it."""
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__()
+        self._controller = controller
+        self.clicked.connect(self._clicked)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show what a click does now."""
+        track = self._controller.track
+        self.setEnabled(track is not None)
+        if self._borrows:
+            self.setText("Forget the other video")
+            self.setToolTip("Segment from what is annotated on this video alone")
+        else:
+            self.setText("Learn from another video...")
+            self.setToolTip("Let what is annotated in a project (.pml.zarr) count for this video too")
+
+    @property
+    def _borrows(self) -> bool:
+        session = self._controller.track and self._controller.track.session
+        return session is not None and session.borrowed is not None
+
+    def _clicked(self) -> None:
+        if self._borrows:
+            self._controller.learn_from(None)
+            return
+        path = QFileDialog.getExistingDirectory(self, "Open the project of another video", str(autosave.folder()))
+        if path:
+            self._controller.learn_from(Path(path))

@@ -44,6 +44,28 @@ class BoundedStore(LocalStore):
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
 
+class DelayedStore(BoundedStore):
+    """Files that a power cut does not take back once `flush` was called."""
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self._written: set[Path] = set()
+
+    async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
+        await super()._set(key, value, exclusive)
+        self._written.add(self.root / key)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """Write a file."""
+        super().set_sync(key, value)
+        self._written.add(self.root / key)
+
+    def flush(self) -> None:
+        """See to it that what was written is on the disk."""
+        durable.sync(self._written)
+        self._written.clear()
+
+
 class DurableStore(BoundedStore):
     """Files that a power cut does not take back once they are written."""
 

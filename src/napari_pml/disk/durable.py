@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 
@@ -12,10 +14,25 @@ def replace(unfinished: Path, path: Path) -> None:
     if unfinished.is_dir():
         getattr(os, "sync", lambda: None)()  # of thousands of files at once
     else:
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
+        _sync(unfinished)
     unfinished.replace(path)
     sync_folder(path.parent)
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """See to it that files, and what their folders know of them, are on the disk; those that are gone do not matter."""
+    folders = set()
+    for path in paths:
+        with suppress(FileNotFoundError):
+            _sync(path)
+            folders.add(path.parent)
+    for folder in folders:
+        sync_folder(folder)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def write(path: Path, content: bytes | bytearray | memoryview) -> None:

@@ -17,6 +17,9 @@ from PIL import Image
 MAX_PIXELS = 2**26
 """Of one frame: 8192 x 8192. A network's features of it take some 20 GB."""
 
+MAX_FRAMES = 2**22
+"""Of a video, some 40 hours at 30 frames per second: what is known of every frame stays in memory."""
+
 MAX_BYTES = 2**30
 """Of what has to be in memory as a whole, such as a frame with all its channels, a chunk of an array, or weights."""
 

@@ -14,11 +14,13 @@ import hashlib
 import os
 import shutil
 import threading
+import warnings
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,9 +34,9 @@ from numpy.typing import NDArray
 from napari_pml.disk.arrays import DurableStore
 from napari_pml.disk.durable import sync_folder
 from napari_pml.disk.untrusted import check_own
-from napari_pml.errors import ProjectClosedError, ProjectError, VideoError
+from napari_pml.errors import DamagedMasksError, ProjectClosedError, ProjectError, VideoError
 from napari_pml.store.masks import CHECKED, ONE_FOLDER, MaskStore
-from napari_pml.store.project_record import Record
+from napari_pml.store.project_record import Copy, Record
 from napari_pml.types import UNREADABLE, Annotations, Labels
 from napari_pml.video.video import Video, open_video
 
@@ -71,18 +73,19 @@ class Project:
         self._writing = threading.RLock()
         self._writing_masks = threading.RLock()  # of its own: a stroke does not wait for a mask
         self._session: Callable[[], Any] = lambda: None  # the one that saves here, as long as there is one
+        self._masks: Callable[[], MaskStore | None] = lambda: None  # likewise
         try:
             group: Any = zarr.open_group(DurableStore(path), mode="r+")
             self._group, self._places = group, group["annotations"]
-            if (self._places.shape, self._places.dtype) != ((2, *record.shape), np.uint16):
-                raise ValueError(f"they are {self._places.dtype} of shape {self._places.shape}")
-            frames = {t: self._read(t, place) for t, place in sorted(record.frames.items())}
-        except UNREADABLE as error:
+            found, wanted = (self._places.shape, self._places.chunks), ((2, *record.shape), (1, 1, *record.shape[1:]))
+            if (*found, self._places.dtype) != (*wanted, np.uint16):
+                raise ValueError(f"they are {self._places.dtype} of shape {found[0]} in chunks of {found[1]}")
+            self.annotations = self._read_all()
+        except (ProjectError, *UNREADABLE) as error:
             self.close()
+            if isinstance(error, ProjectError):
+                raise
             raise ProjectError(f"The annotations in {path} are damaged: {error}. Open another copy of it.") from error
-        self.annotations = Annotations(
-            record.shape, MappingProxyType(frames), frozenset(record.complete), record.revision
-        )
 
     @classmethod
     def create(cls, path: str | Path, video: Video, source: str | Path | None = None) -> Project:
@@ -153,6 +156,10 @@ class Project:
     def close(self) -> None:
         """Let others open the project. Everything is saved already; what is saved from now on ends in an error."""
         with self._writing, self._writing_masks:
+            masks = self._masks()
+            if self._lock.is_locked and masks is not None:
+                with suppress(OSError):  # then a power cut may take masks back, which can be made again
+                    masks.flush()
             self._lock.release()
 
     @property
@@ -209,13 +216,23 @@ class Project:
     def masks(self, grid: tuple[int, int]) -> MaskStore:
         """Return the masks, which are saved as they are made, until the project is closed.
 
+        Damaged ones are set aside, with a warning: all of them can be made again.
+
         Raises:
-            ExportError: they are of another grid (h, w).
+            ExportError: the disk refuses.
             ProjectClosedError: the project is closed already.
         """
-        saving = partial(self._saving, self._writing_masks)
+        saving, place = partial(self._saving, self._writing_masks), self.path / "masks"
         with saving():
-            return MaskStore(self._record.shape, grid, self.path / "masks", saving)
+            try:
+                masks = MaskStore(self._record.shape, grid, place, saving)
+            except DamagedMasksError as error:
+                aside = next(p for n in count(1) if not (p := place.with_name(f"masks-damaged-{n}")).exists())
+                place.rename(aside)
+                warnings.warn(f"{error} They are set aside as {aside}, and are made again.", stacklevel=2)
+                masks = MaskStore(self._record.shape, grid, place, saving)
+            self._masks = ref(masks)
+            return masks
 
     def shown_masks(self) -> Any:
         """Return the (T, H, W) uint16 array of the masks to look at, or None if none were ever made."""
@@ -233,17 +250,21 @@ class Project:
                 is closed.
         """
         with self._saving():
-            places = {}
+            places, copies = dict[int, int](), dict[int, tuple[Copy | None, Copy | None]]()
             for t, labels in annotations.frames.items():
-                places[t] = self._record.frames.get(t, 1)
+                place, copy = self._record.frames.get(t, 1), self._record.copies.get(t, (None, None))
                 if labels is not self.annotations.frames.get(t):
-                    places[t] = 1 - places[t]
-                    self._places[places[t], t] = labels
+                    place = 1 - place
+                    self._places[place, t] = labels
+                    new = _digest(labels), t in annotations.complete
+                    copy = (new, copy[1]) if place == 0 else (copy[0], new)
+                places[t], copies[t] = place, copy
             self._write(
                 replace(
                     self._record,
                     revision=annotations.revision,
                     frames=places,
+                    copies=copies,
                     complete=tuple(sorted(annotations.complete)),
                     basis=dict(basis),
                 )
@@ -325,12 +346,55 @@ class Project:
             for name in set(group.array_keys()) - kept.keys():
                 del group[name]
 
-    def _read(self, t: int, place: int) -> Labels:
-        labels: Labels = self._places[place, t]
-        if not labels.any() and t not in self._record.complete:
-            raise ValueError(f"that of frame {t} is missing")
+    def _read_all(self) -> Annotations:
+        """Return all annotations; where one is damaged, its frame's earlier one, if that is whole, and warn."""
+        frames, places, complete = dict[int, Labels](), dict[int, int](), set[int]()
+        earlier, lost = list[int](), list[int]()
+        for t, place in sorted(self._record.frames.items()):
+            for chosen in (place, 1 - place):
+                if (labels := self._read(t, chosen)) is not None:
+                    frames[t], places[t] = labels, chosen
+                    if self._is_complete(t, chosen):
+                        complete.add(t)
+                    if chosen != place:
+                        earlier.append(t)
+                    break
+            else:
+                lost.append(t)
+        found = Annotations(self._record.shape, MappingProxyType(frames), frozenset(complete), self._record.revision)
+        if not earlier and not lost:
+            return found
+        what = [f"an earlier one is used on frames {_listed(earlier)}"] if earlier else []
+        what += [f"there is none any more on frames {_listed(lost)}"] if lost else []
+        warnings.warn(
+            f"Annotations in {self.path} are damaged: {', and '.join(what)}. All others are whole. Look at these "
+            "frames, or open another copy of the project.",
+            stacklevel=4,
+        )
+        found = found.renewed()  # masks were made from what is lost
+        copies = {t: self._record.copies[t] for t in frames if t in self._record.copies}
+        whole = replace(self._record, revision=found.revision, frames=places, copies=copies)
+        self._write(replace(whole, complete=tuple(sorted(complete))))
+        return found
+
+    def _read(self, t: int, place: int) -> Labels | None:
+        """Return what a place holds, or None if that is not the annotation that was written there last."""
+        try:
+            labels: Labels = self._places[place, t]
+        except UNREADABLE:
+            return None
+        copy = self._record.copies.get(t, (None, None))[place]
+        if copy is None:  # of an earlier version, or nothing was ever written there
+            is_whole = bool(labels.any()) or (place == self._record.frames[t] and t in self._record.complete)
+        else:
+            is_whole = copy[0] == _digest(labels)
         labels.flags.writeable = False
-        return labels
+        return labels if is_whole else None
+
+    def _is_complete(self, t: int, place: int) -> bool:
+        """Whether what a place holds is complete. If that of an earlier one is not known, what is painted counts."""
+        copy = self._record.copies.get(t, (None, None))[place]
+        return copy[1] if copy is not None else place == self._record.frames[t] and t in self._record.complete
 
     def _write(self, record: Record) -> None:
         with self._saving():
@@ -352,6 +416,15 @@ class Project:
                     f"The work cannot be saved in {self.path}: {error}. It stays in memory: make room on the disk, or "
                     "save the project elsewhere."
                 ) from error
+
+
+def _digest(labels: Labels) -> str:
+    """Return 16 characters that differ between annotations of a frame."""
+    return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()[:16]
+
+
+def _listed(frames: Sequence[int]) -> str:
+    return ", ".join(map(str, frames[:9])) + (", ..." if len(frames) > 9 else "")
 
 
 def _methods(group: Any) -> dict[str, str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import zarr
 
 from napari_pml.disk.arrays import BoundedStore
+from napari_pml.disk.untrusted import MAX_FRAMES, MAX_PIXELS
 from napari_pml.errors import ProjectError
 from napari_pml.types import BACKGROUND, UNREADABLE
 
@@ -20,6 +22,10 @@ FORMAT = 1
 """Version of the record and of the arrays beside it."""
 
 _KEY = "napari-pml"  # of the record among the group's attributes
+
+
+Copy = tuple[str, bool]
+"""What is known of an annotation: a digest of its labels, and whether it is complete."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Record:
         channel_axis: which axis of the video's file holds channels, if that was said when it was opened.
         sizes: first frame of a stretch -> what its stored sizes are, see `far_sizes`; projects of earlier versions have
             none.
+        copies: annotated frame -> what its two places hold; projects of earlier versions have none.
     """
 
     name: str
@@ -59,6 +66,7 @@ class Record:
     later: Mapping[int, str] = field(default_factory=dict)
     channel_axis: int | None = None
     sizes: Mapping[int, str] = field(default_factory=dict)
+    copies: Mapping[int, tuple[Copy | None, Copy | None]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -98,6 +106,9 @@ class Record:
                 drawings=tuple(found.pop("drawings")),
                 later={int(t): str(shown) for t, shown in found.pop("later", {}).items()},
                 sizes={int(t): str(stored) for t, stored in found.pop("sizes", {}).items()},
+                copies={
+                    int(t): (_copy(first), _copy(second)) for t, (first, second) in found.pop("copies", {}).items()
+                },
                 **found,
             )
             record._check()
@@ -108,7 +119,7 @@ class Record:
     def _check(self) -> None:
         """Raise ValueError where a value cannot be, whatever the arrays hold."""
         possible = {
-            "shape": min(self.shape) > 0,
+            "shape": min(self.shape) > 0 and self.shape[0] <= MAX_FRAMES and prod(self.shape[1:]) <= MAX_PIXELS,
             "revision": 0 <= self.revision < 2**62,
             "frames": all(0 <= t < self.shape[0] and place in (0, 1) for t, place in self.frames.items()),
             "complete": self.frames.keys() >= set(self.complete),
@@ -119,6 +130,7 @@ class Record:
             ),
             "name": isinstance(self.name, str),
             "path": isinstance(self.path, str | None),
+            "copies": self.frames.keys() >= self.copies.keys(),
             "later": all(0 <= t < self.shape[0] for t in self.later),
             "sizes": not self.sizes or min(self.sizes) == 0,
             "channel_axis": isinstance(self.channel_axis, int | None),
@@ -129,9 +141,13 @@ class Record:
     def as_attributes(self) -> dict[str, Any]:
         """Return the attributes of the project's Zarr group, ready for JSON."""
         found = asdict(self)
-        for name in ("frames", "names", "colours", "later", "sizes"):
+        for name in ("frames", "names", "colours", "later", "sizes", "copies"):
             found[name] = {str(key): value for key, value in found[name].items()}
         return {_KEY: {"format": FORMAT, **found}}
+
+
+def _copy(found: Any) -> Copy | None:
+    return None if found is None else (str(found[0]), bool(found[1]))
 
 
 def _rgb(red: Any, green: Any, blue: Any) -> tuple[int, int, int]:

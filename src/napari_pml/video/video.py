@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from napari_pml.disk.untrusted import MAX_FRAMES
 from napari_pml.errors import VideoError
 from napari_pml.grid import IntensityScale
 from napari_pml.video.arrays import (
@@ -29,9 +30,6 @@ from napari_pml.video.compressed import VideoFile
 
 RECENT_FRAMES = 4
 """Frames kept as they were read: napari asks for the same one twice a step."""
-
-MAX_FRAMES = 2**22
-"""Some 40 hours at 30 frames per second; what is known of every frame stays in memory."""
 
 SCALE_FRAMES = 16
 """Frames on which the intensity scale is measured."""

@@ -27,6 +27,9 @@ UNLABELLED = 0
 BACKGROUND = 65535
 """In an annotation: this pixel belongs to no object. (In a mask, background is 0.)"""
 
+MAX_REVISION = 2**62
+"""No work gets so far; what says so is damaged."""
+
 STALE = 0
 """The revision of a mask that is a guess: smaller than that of any annotation."""
 

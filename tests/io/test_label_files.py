@@ -190,9 +190,9 @@ def test_no_object_gets_the_number_of_background():
 
 
 def test_no_file_asks_for_more_memory_than_an_image_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(label_files, "MAX_PIXELS", HEIGHT * WIDTH)
+    monkeypatch.setattr("napari_pml.disk.untrusted.MAX_PIXELS", HEIGHT * WIDTH)
     read_annotation(labelme(tmp_path / "a.json", polygon("cell", 1, 2)), 0)
-    monkeypatch.setattr(label_files, "MAX_PIXELS", HEIGHT * WIDTH - 1)
+    monkeypatch.setattr("napari_pml.disk.untrusted.MAX_PIXELS", HEIGHT * WIDTH - 1)
     with pytest.raises(AnnotationError, match=r"a.json: it claims to be of 20 x 12 pixels"):
         read_annotation(tmp_path / "a.json", 0)
 

@@ -45,6 +45,19 @@ def open_image(source: Path | BinaryIO) -> Image.Image:
     return image
 
 
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`; no file can have some names, such as very long ones, nor be looked for."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def writable_text(text: str) -> str:
+    """Return a name without what no file can hold: halves of characters, as JSON may have them."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def check_is_file(path: Path) -> None:
     """Raise ValueError if there is something else than a regular file, such as a pipe, which could be read for ever."""
     if path.exists() and not path.is_file():

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from napari_pml.disk.untrusted import exists
 from napari_pml.embedding.catalogue import CATALOGUE, find
 from napari_pml.embedding.details import MASK_HEAD, N_DETAILS, load_detail_layers
 from napari_pml.embedding.enlarged import Enlarged
@@ -203,13 +204,16 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
     _reuse_memory()
     whole, at, factor = name.rpartition("@")
     if at and factor in ENLARGEMENTS:
-        return Enlarged(load_embedder(whole, device), ENLARGEMENTS[factor])
+        embedder = load_embedder(whole, device)
+        if isinstance(embedder, Enlarged):
+            raise WeightsError(f"{name} would enlarge frames twice. Give one of @{', @'.join(ENLARGEMENTS)}.")
+        return Enlarged(embedder, ENLARGEMENTS[factor])
     if name in EMBEDDERS:
         return EMBEDDERS[name](device)
     path = Path(name).absolute()  # a project has to find it again from any folder
     if path.suffix == ".safetensors":
         return network_embedder(str(path), path, device)
-    if (path / "config.json").exists():
+    if exists(path / "config.json"):
         return FoundationEmbedder(str(path), path, device)
     raise WeightsError(
         f"There is no embedder {name!r}. Choose one of {', '.join(EMBEDDERS)}, or give the path of a .safetensors file "

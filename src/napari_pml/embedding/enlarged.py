@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from napari_pml.disk.untrusted import check_pixels
+from napari_pml.errors import VideoError
+
 if TYPE_CHECKING:
     from napari_pml.embedding.embedder import Embedder
 
@@ -33,6 +36,12 @@ class Enlarged:
 
     def embed(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Embed frames, see `Embedder.embed`."""
-        size = [side * self._factor for side in frames.shape[-2:]]
-        large = F.interpolate(frames, size, mode="bilinear", align_corners=False)
+        height, width = (side * self._factor for side in frames.shape[-2:])
+        try:
+            check_pixels(height, width)
+        except ValueError as error:
+            raise VideoError(
+                f"Frames enlarged by {self._factor} are too large: {error}. Use the embedder without @{self._factor}x."
+            ) from error
+        large = F.interpolate(frames, (height, width), mode="bilinear", align_corners=False)
         return self._embedder.embed(large, t)

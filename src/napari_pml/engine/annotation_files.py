@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from napari_pml.disk.untrusted import exists
 from napari_pml.engine.session import Session
 from napari_pml.errors import AnnotationError
 from napari_pml.io.destination import check_length, png_name
@@ -138,7 +139,7 @@ def _parse(entries: Sequence[str], what: str, folder: Path) -> dict[int, Path]:
             raise AnnotationError(f"{what} {entry}: expected FRAME=FILE, such as 0=first.png.")
         if int(frame) in found:
             raise AnnotationError(f"{what}: frame {int(frame)} is given twice; put all its labels into one image.")
-        if not (folder / file).is_file():
+        if not exists(folder / file) or not (folder / file).is_file():
             raise AnnotationError(f"{what} {entry}: there is no file {folder / file}.")
         found[int(frame)] = folder / file
     return found

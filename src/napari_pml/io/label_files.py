@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from napari_pml.disk.untrusted import check_is_file, check_pixels, open_image
+from napari_pml.disk.untrusted import check_bytes, check_is_file, check_pixels, open_image, writable_text
 from napari_pml.errors import AnnotationError
 from napari_pml.io.export import read_labels
+from napari_pml.io.polygons import fill_polygon
 from napari_pml.types import BACKGROUND, Labels
 
 Paint = Callable[[Image.Image, int], None]
@@ -84,6 +85,7 @@ def read_annotation(path: Path, t: int) -> NamedLabels:
     """
     try:
         check_is_file(path)
+        check_bytes("the file", (path.stat().st_size,))
         if path.suffix.lower() == ".json":
             return _labelme(json.loads(path.read_text(encoding="utf-8")))
         if path.suffix.lower() == ".xml":
@@ -100,7 +102,7 @@ def read_annotation(path: Path, t: int) -> NamedLabels:
 
 def _labelme(content: dict[str, Any]) -> NamedLabels:
     shapes = content["shapes"]
-    labels = [(str(shape["label"]), shape.get("group_id")) for shape in shapes]
+    labels = [(writable_text(str(shape["label"])), shape.get("group_id")) for shape in shapes]
     names = _object_names(labels, {label for label, group in labels if group is None})
     paints = [_labelme_shape(shape) for shape in shapes]
     return _painted(zip(names, paints, strict=True), int(content["imageWidth"]), int(content["imageHeight"]))
@@ -176,7 +178,7 @@ def _number(written: str | float) -> float:
 
 
 def _polygon(points: list[tuple[float, ...]]) -> Paint:
-    return lambda image, label: ImageDraw.Draw(image).polygon(points, fill=label)
+    return lambda image, label: fill_polygon(image, points, label)
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> Paint:

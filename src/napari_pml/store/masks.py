@@ -27,7 +27,7 @@ from zarr.storage import MemoryStore
 from napari_pml.disk.arrays import DelayedStore
 from napari_pml.errors import DamagedMasksError, ExportError
 from napari_pml.store.certainty import certainty
-from napari_pml.types import STALE, UNREADABLE, Confidence, FrameMask, Labels
+from napari_pml.types import MAX_REVISION, STALE, UNREADABLE, Confidence, FrameMask, Labels
 
 CHECKED = (ZstdCodec(level=0, checksum=True),)
 """How arrays are compressed: what the disk has changed since is noticed."""
@@ -131,6 +131,8 @@ class MaskStore:
             self._certainties: NDArray[np.float32] = self._certainty[:]
             self._checksums: NDArray[np.uint32] = self._checksum[:]
             flushed = self._flushed[:]
+        if self._revisions.max() >= MAX_REVISION:
+            raise DamagedMasksError(f"The masks in {path} are damaged: no revision is as high as they say.")
         self._flushed_at = time.monotonic()
         if path is None:  # nobody will open it again, and a plain array is written to at once
             self._revision, self._checksum = self.revisions, self._checksums.copy()

@@ -11,9 +11,9 @@ from typing import Any
 import zarr
 
 from napari_pml.disk.arrays import BoundedStore
-from napari_pml.disk.untrusted import MAX_FRAMES, MAX_PIXELS
+from napari_pml.disk.untrusted import MAX_FRAMES, MAX_PIXELS, writable_text
 from napari_pml.errors import ProjectError
-from napari_pml.types import BACKGROUND, UNREADABLE
+from napari_pml.types import BACKGROUND, MAX_REVISION, UNREADABLE
 
 SUFFIX = ".pml.zarr"
 """How a project's folder is named."""
@@ -101,7 +101,7 @@ class Record:
                 revision=int(found.pop("revision")),
                 frames={int(t): int(place) for t, place in found.pop("frames").items()},
                 complete=tuple(int(t) for t in found.pop("complete")),
-                names={int(label): str(name) for label, name in found.pop("names").items()},
+                names={int(label): writable_text(str(name)) for label, name in found.pop("names").items()},
                 colours={int(label): _rgb(*colour) for label, colour in found.pop("colours", {}).items()},
                 drawings=tuple(found.pop("drawings")),
                 later={int(t): str(shown) for t, shown in found.pop("later", {}).items()},
@@ -120,7 +120,7 @@ class Record:
         """Raise ValueError where a value cannot be, whatever the arrays hold."""
         possible = {
             "shape": min(self.shape) > 0 and self.shape[0] <= MAX_FRAMES and prod(self.shape[1:]) <= MAX_PIXELS,
-            "revision": 0 <= self.revision < 2**62,
+            "revision": 0 <= self.revision < MAX_REVISION,
             "frames": all(0 <= t < self.shape[0] and place in (0, 1) for t, place in self.frames.items()),
             "complete": self.frames.keys() >= set(self.complete),
             "colours": all(0 < label < BACKGROUND and 0 <= min(c) <= max(c) < 256 for label, c in self.colours.items()),

@@ -12,7 +12,6 @@ from napari_pml import open_video
 from napari_pml.engine.annotation_files import AnnotationFiles
 from napari_pml.engine.session import Session
 from napari_pml.errors import AnnotationError
-from napari_pml.io import label_files
 from napari_pml.io.export import write_mask_png
 from napari_pml.io.label_files import NamedLabels, read_annotation
 from napari_pml.types import BACKGROUND

@@ -106,9 +106,21 @@ def _decompressed_size(content: memoryview) -> int:
         n = (1 if flags & 32 else 0, 2, 4, 8)[flags >> 6]
         return int.from_bytes(content[place : place + n], "little")
     if content[:2] == GZIP and len(content) > MAX_BYTES // DEFLATED:
-        inflate, n, left = zlib.decompressobj(wbits=31), 0, bytes(content)
-        while left and n <= MAX_BYTES:
-            n += len(inflate.decompress(left, 2**20))
-            left = inflate.unconsumed_tail
-        return n
+        return _inflated_size(content)
     return 0
+
+
+def _inflated_size(content: memoryview) -> int:
+    """Return how many bytes gzip makes of a chunk, or some number beyond `MAX_BYTES`; 0 if it is not gzip's at all."""
+    n, inflate = 0, zlib.decompressobj(wbits=31)
+    for start in range(0, len(content), 2**16):
+        piece = bytes(content[start : start + 2**16])
+        while piece and n <= MAX_BYTES:
+            try:
+                n += len(inflate.decompress(piece, 2**20))
+            except zlib.error:
+                return 0
+            piece = inflate.unconsumed_tail
+            if inflate.eof:  # and another member may follow
+                piece, inflate = inflate.unused_data, zlib.decompressobj(wbits=31)
+    return n

@@ -58,6 +58,7 @@ class Retrieval:
         """Find k references; remember at most about `max_bytes`, some 340 frames of 854 x 480."""
         self.k, self.max_bytes = k, max_bytes
         self._known: OrderedDict[int, Known] = OrderedDict()
+        self._keys = torch.empty(0, dtype=torch.int64)
         self._last: tuple[torch.Tensor, ReferencePixels, tuple[torch.Tensor, ReferencePixels]] | None = None
 
     def __call__(self, t: int, cells: torch.Tensor, pool: ReferencePixels, wanted: torch.Tensor) -> Neighbours:
@@ -69,6 +70,8 @@ class Retrieval:
             pool: the references, in the order of their keys.
             wanted: (Q,) bool, which cells are searched; what is returned of the others means nothing.
         """
+        if not torch.equal(self._keys, pool.keys):  # frames that searched the same references share their keys
+            self._keys = pool.keys
         known = self._known.pop(t, None)
         if known is None:
             missing = torch.ones_like(wanted)
@@ -97,7 +100,7 @@ class Retrieval:
         again = lost & wanted
         if again.any():
             found[again] = search(cells[again], pool, nobody(cells[again], self.k))
-        return Known(pool.keys, lost & ~wanted, found)
+        return Known(self._keys, lost & ~wanted, found)
 
 
 def may_find(cells: torch.Tensor, found: Neighbours, added: ReferencePixels) -> torch.Tensor:

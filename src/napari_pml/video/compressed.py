@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from napari_pml.disk.untrusted import MAX_PIXELS, check_is_file, check_pixels
 from napari_pml.errors import VideoError
 
-CACHE_BYTES = 128 * 2**20
-"""Decoded frames kept per file, about 90 at 1280 x 720: going backward is slow without them."""
+CACHE_BYTES = 64 * 2**20
+"""Decoded frames kept per file, about 45 at 1280 x 720: going backward is slow without them."""
 
 CONTAINERS = ("mov", "matroska", "avi", "gif", "apng", "mpegts", "mpeg", "asf", "flv", "ogg", "mxf", "nut", "dv", "wav")
 """Kinds of files in FFmpeg's words. It goes by their content, and others, such as playlists, open further files."""

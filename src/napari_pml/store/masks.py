@@ -55,7 +55,7 @@ class MaskStore:
     `checksum` (T,) uint32 of both and `revision` (T,) int64. A frame's revision is taken away before its pixels are
     written and set after them, so that a killed process leaves no half-written frame that counts as finished. (Zarr
     writes every chunk in one piece.) After a power cut, any file may be an earlier one or gone. So `flushed` (T,) says
-    which revisions were on the disk itself, and when the store is opened, the others are held against their checksums.
+    which revisions are on the disk itself, and when the store is opened, the others are held against their checksums.
 
     A guess (of revision `STALE`) never takes the place of a finished mask: it lies over it in memory, to be looked at
     and built upon, until the next finished one comes.
@@ -130,14 +130,15 @@ class MaskStore:
             self._revisions: NDArray[np.int64] = self._revision[:]
             self._certainties: NDArray[np.float32] = self._certainty[:]
             self._checksums: NDArray[np.uint32] = self._checksum[:]
-            flushed = self._flushed[:]
+            self._on_disk: NDArray[np.int64] = self._flushed[:]
         if self._revisions.max() >= MAX_REVISION:
             raise DamagedMasksError(f"The masks in {path} are damaged: no revision is as high as they say.")
         self._flushed_at = time.monotonic()
         if path is None:  # nobody will open it again, and a plain array is written to at once
             self._revision, self._checksum = self.revisions, self._checksums.copy()
-        elif (flushed != self._revisions).any():
-            self._check_frames(np.flatnonzero((flushed != self._revisions) & (self._revisions != NO_MASK)).tolist())
+        else:
+            unsure = (self._on_disk != self._revisions) & (self._revisions != NO_MASK)
+            self._check_frames(np.flatnonzero(unsure).tolist())
         self._guesses: MaskStore | None = None  # those over finished masks, as soon as there is one
         self._guessed: set[int] = set()
 
@@ -244,6 +245,7 @@ class MaskStore:
             certainties[mask.t] = certainty(mask.labels, mask.confidence)
             self._checksums[mask.t] = _checksum(mask.labels, stored)
             try:
+                self._will_change(self._revisions < mask.revision)
                 if mask.t in self:
                     self._revision[:] = before
                 self._labels[mask.t] = mask.labels
@@ -282,8 +284,17 @@ class MaskStore:
             self._flushed_at = time.monotonic()
             if self._disk is not None:
                 self._disk.flush()
-                self._certainty[:], self._flushed[:] = self._certainties, self._revisions
+                self._on_disk = np.where(self._revisions > STALE, self._revisions, NO_MASK)  # guesses come and go
+                self._certainty[:], self._flushed[:] = self._certainties, self._on_disk
                 self._disk.flush()
+
+    def _will_change(self, frames: NDArray[np.bool_]) -> None:
+        """Take back what the disk says of having the masks of some frames: they are about to be replaced."""
+        frames = frames & (self._on_disk != NO_MASK)
+        if self._disk is not None and frames.any():
+            self._on_disk = np.where(frames, NO_MASK, self._on_disk)
+            self._flushed[:] = self._on_disk
+            self._disk.flush()
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -238,6 +238,7 @@ def run(training: Training, out: Path, name: str, embedder: Path | None = None) 
         )
     with _disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
+        durable.sync_folder(out.parent)
         if embedder is not None:
             _copy_embedder(embedder, out / f"{CompactNet.name}.safetensors")
         _forget_after(training.step, log)

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 
 from napari_pml import METHODS, Session, open_video
-from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.networks.compact import trained_trunk
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.grid import pad_to_cells

@@ -20,8 +20,8 @@ from torch import nn
 
 from accuracy import TrunkEmbedder
 from napari_pml import METHODS, Session, open_video
-from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.networks.compact import CompactNet
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.weights import bundled
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import boundary_accuracy, region_similarity

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_pml import METHODS, Session, open_video
-from napari_pml.embedding.embedder import choose_device, load_embedder
+from napari_pml.embedding.device import choose_device
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.evaluation.curve_plot import document, panel
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import boundary_accuracy, region_similarity

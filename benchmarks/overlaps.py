@@ -19,7 +19,7 @@ from napari_pml import METHODS, Session, open_video
 from napari_pml.demo import make_clip
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import evaluate_masks
-from napari_pml.io.export import davis_palette, read_labels
+from napari_pml.io.label_images import davis_palette, read_labels
 
 SHOWN = "pml-paper", "feelvos"
 SIDE = 240

@@ -94,16 +94,16 @@ def measure_lateness(panel, viewer, mouse: Mouse, seconds: float, what: str) -> 
     controller = panel.controller
     if "propagating" in what:
         controller.propagate()
-        wait_until(lambda: controller.work.propagating)
+        wait_until(lambda: controller.jobs.propagating)
     masks = 0
-    arrived = controller.work._arrived
+    arrived = controller.jobs._arrived
 
     def counting(*args: object) -> None:
         nonlocal masks
         masks += 1
         arrived(*args)
 
-    controller.work._arrived = counting
+    controller.jobs._arrived = counting
     n_frames, steps, strokes = viewer.dims.nsteps[0], count(), count()
     scrubbing, painting = QTimer(interval=100), QTimer(interval=2000)
     scrubbing.timeout.connect(lambda: viewer.dims.set_point(0, next(steps) * 7 % n_frames))
@@ -125,15 +125,15 @@ def measure_lateness(panel, viewer, mouse: Mouse, seconds: float, what: str) -> 
     took = time.monotonic() - began
     for timer in (lateness, scrubbing, painting):
         timer.stop()
-    controller.work._arrived = arrived
+    controller.jobs._arrived = arrived
     pace = f"   {masks / took:.2f} masks per second" if "propagating" in what else ""
     print(f"{what:40} {spread(lateness.late)}{pace}", flush=True)
 
 
 def measure_strokes(panel, viewer, mouse: Mouse, t: int, repeats: int) -> None:
     """Paint short strokes on frame t, one after the other; print how soon each one's mask was there."""
-    track = panel.controller.track
-    session = track.session
+    document = panel.controller.document
+    session = document.session
     viewer.dims.set_point(0, t)
     wait_until(lambda: idle(panel))
     in_layer, on_screen = [], []
@@ -143,12 +143,12 @@ def measure_strokes(panel, viewer, mouse: Mouse, t: int, repeats: int) -> None:
         mouse.drag((y, x), (y, x + 10), (y, x + 20))
         released = time.perf_counter()
         shown = []
-        track.masks.events.set_data.connect(lambda _, shown=shown: shown.append(time.perf_counter()))
+        document.masks.events.set_data.connect(lambda _, shown=shown: shown.append(time.perf_counter()))
         wait_until(lambda b=before, s=shown: session.annotations.revision > b and bool(s))
         viewer.window._qt_viewer.canvas.native.repaint()
         in_layer.append(1000 * (shown[0] - released))
         on_screen.append(1000 * (time.perf_counter() - released))
-        track.masks.events.set_data.disconnect()
+        document.masks.events.set_data.disconnect()
         wait_until(lambda: idle(panel))
     print(f"{'stroke to mask in the layer':40} {spread(in_layer)}")
     print(f"{'stroke to mask on the screen':40} {spread(on_screen)}", flush=True)
@@ -189,7 +189,7 @@ def main() -> None:
     measure_strokes(panel, viewer, mouse, 1, arguments.strokes)
     for what in ("propagating", "propagating, scrubbing", "propagating, scrubbing, painting"):
         measure_lateness(panel, viewer, mouse, arguments.seconds, what)
-        controller.work.cancel()
+        controller.jobs.cancel()
         wait_until(lambda: idle(panel))
     print(f"load {os.getloadavg()[0]:.2f}", flush=True)
     viewer.close()

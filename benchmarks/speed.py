@@ -28,9 +28,12 @@ import faiss  # after torch, see `neighbours.py`
 
 from napari_pml import METHODS, MaskStore, Session, open_video
 from napari_pml.demo import make_clip
-from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
+from napari_pml.embedding.device import choose_device
+from napari_pml.embedding.protocol import Embedder
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.grid import grid_shape
-from napari_pml.io.export import export_overlay, write_mask_png
+from napari_pml.io.label_images import write_mask_png
+from napari_pml.io.overlay import export_overlay
 from napari_pml.methods.neighbours import nearest, nearest_in_window
 from napari_pml.methods.retrieval import Retrieval
 from napari_pml.refinement.guided_filter import Refiner

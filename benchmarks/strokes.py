@@ -17,14 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from napari_pml import METHODS, Session, open_video
+from napari_pml.evaluation.curve import LOSS
 from napari_pml.evaluation.measures import boundary_accuracy, region_similarity
 from napari_pml.evaluation.robot import correction, first_strokes
 from napari_pml.methods.config import MethodConfig
 from napari_pml.training.material import Footage, find_footage, only_fold
 from napari_pml.types import UNLABELLED, Labels
-
-LOSS = 0.02
-"""A round that loses more J than this counts as spoilt."""
 
 
 def curve(

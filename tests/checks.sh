@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Style, types, the layers of the architecture, the manifest of napari and the files for GitHub; needs ".[dev]".
+# Style, spelling, types, the layers of the architecture, the manifest of napari and the files for GitHub; needs the group "dev".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ruff check
 ruff format --check
+codespell
 mypy
 lint-imports
 npe2 validate napari_pml

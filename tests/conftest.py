@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from pathlib import Path
 
@@ -31,6 +32,14 @@ settings.load_profile("always the same")
 
 # Jobs in a shell's background ignore Ctrl-C, and so would the processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Every test draws the same random numbers, in whatever order tests run."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  (for libraries that draw from it)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ class Deadly(WorkerPlugin):
     """Kills the worker after the second mask; the cluster gives it to workers that come later, too."""
 
     def setup(self, worker):
-        segment = work.segment_to_folder
+        segment = work.segment_video
 
         def segment_and_die(session, folder):
             for n, mask in enumerate(segment(session, folder)):
@@ -23,4 +23,4 @@ class Deadly(WorkerPlugin):
                         mark.touch()
                         os.kill(os.getpid(), signal.SIGKILL)
 
-        work.segment_to_folder = segment_and_die
+        work.segment_video = segment_and_die

@@ -11,8 +11,8 @@ import typer
 import yaml
 
 from napari_pml.cli import app
-from napari_pml.embedding.embedder import EMBEDDERS, ENLARGEMENTS
-from napari_pml.io.export import export_overlay
+from napari_pml.embedding.registry import EMBEDDERS, ENLARGEMENTS
+from napari_pml.io.overlay import export_overlay
 from napari_pml.methods.config import parse_config
 from napari_pml.methods.registry import METHODS
 from napari_pml.store.masks import MaskStore

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from napari_pml.cli import app
 from napari_pml.download import DownloadError, RemoteFile, fetch
 from napari_pml.embedding import catalogue
-from napari_pml.embedding.embedder import load_embedder
+from napari_pml.embedding.registry import load_embedder
 from small_networks import save_vision_transformer
 
 CONTENT = b"a video, so to say" * 100

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import napari_pml
-from napari_pml.cli.common import Method
+from napari_pml.cli.common import OWN_METHODS
 from napari_pml.cli.train import Loss
 from napari_pml.methods.registry import METHODS
 from napari_pml.training.train import LOSSES
@@ -49,7 +49,7 @@ def test_the_engine_runs_without_napari_and_qt():
 
 
 def test_the_command_line_knows_every_method_and_loss():
-    assert set(Method) == set(METHODS)
+    assert set(OWN_METHODS) == set(METHODS)
     assert tuple(Loss) == LOSSES
 
 

@@ -9,7 +9,8 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, GROUPS = PYPROJECT["project"], PYPROJECT["dependency-groups"]
 
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
@@ -18,20 +19,22 @@ def workflow(request):
 
 
 def commands(workflow):
-    return [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    return [step["run"] for job in workflow["jobs"].values() for step in job.get("steps", []) if "run" in step]
 
 
 def test_there_is_a_workflow_for_each_purpose():
     assert [path.stem for path in WORKFLOWS] == ["docs", "lint", "release", "test"]
 
 
-def test_a_workflow_runs_files_of_the_repository_and_installs_extras_that_exist(workflow):
+def test_a_workflow_runs_files_of_the_repository_and_installs_extras_and_groups_that_exist(workflow):
     for command in commands(workflow):
         for path in re.findall(r"(?:^|[ =])((?:tests|benchmarks|docs)\b\S*|\S+\.txt)", command):
             assert (ROOT / path).exists(), command
         for extras in re.findall(r"'\.\[(.*?)\]'", command):
             for extra in re.sub(r"\$\{\{ matrix\.qt \}\}", "pyqt6,pyside6", extras).split(","):
                 assert extra in PROJECT["optional-dependencies"], command
+        for group in re.findall(r"--group (\S+)", command):
+            assert group in GROUPS, command
 
 
 def test_a_workflow_may_do_no_more_than_it_must(workflow):
@@ -39,8 +42,9 @@ def test_a_workflow_may_do_no_more_than_it_must(workflow):
     assert "group" in workflow["concurrency"]
     for job in workflow["jobs"].values():
         allowed = set(job.get("permissions", {}))
-        uses = " ".join(step.get("uses", "") for step in job["steps"])
-        needed = {"pages", "id-token"} if "deploy-pages" in uses else {"id-token"} if "pypi-publish" in uses else set()
+        done = " ".join(step.get("uses", "") + step.get("run", "") for step in job.get("steps", []))
+        rights = {"deploy-pages": {"pages", "id-token"}, "pypi-publish": {"id-token"}, "gh release": {"contents"}}
+        needed = next((right for action, right in rights.items() if action in done), set())
         assert allowed == needed
 
 
@@ -49,16 +53,32 @@ def test_a_release_is_built_of_a_tag_and_published_without_a_password():
     assert release[True] == {"push": {"tags": ["v*"]}}  # YAML 1.1 takes the key `on` for true
     assert "secrets." not in str(release)
     assert release["jobs"]["publish"]["needs"] == "build"
+    assert release["jobs"]["build"]["needs"] == "test"
+    assert release["jobs"]["test"]["uses"] == "./.github/workflows/test.yml"
 
 
 def test_hooks_are_the_checks_of_the_repository():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
-    (local,) = (repo["hooks"] for repo in hooks["repos"] if repo["repo"] == "local")
-    checks = (ROOT / "tests/checks.sh").read_text()
-    for hook in local:
-        assert hook["entry"].removesuffix(" --fix") in checks
+    checks = (ROOT / "tests/checks.sh").read_text().splitlines()
+    repositories = {repo["repo"]: repo for repo in hooks["repos"]}
+    local = repositories["local"]["hooks"]
+    assert {hook["entry"] for hook in local} < set(checks)
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    for address, tool in (("astral-sh/ruff-pre-commit", "ruff"), ("codespell-project/codespell", "codespell")):
+        repository = repositories[f"https://github.com/{address}"]
+        assert repository["rev"] == f"v{pins[tool]}"
+        assert any(line.startswith(tool) for line in checks)
     lint = yaml.safe_load((ROOT / ".github/workflows/lint.yml").read_text(encoding="utf-8"))
-    assert lint["jobs"]["checks"]["steps"][-1]["env"]["SKIP"].split(",") == [hook["id"] for hook in local]
+    ours = ["ruff-check", "ruff-format", "codespell", *(hook["id"] for hook in local)]
+    assert lint["jobs"]["checks"]["steps"][-1]["env"]["SKIP"].split(",") == ours
+    assert hooks["ci"]["skip"] == [hook["id"] for hook in local]
+
+
+def test_the_constraints_pin_every_dependency():
+    pins = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    wanted = [*PROJECT["dependencies"], *(line for group in GROUPS.values() for line in group if isinstance(line, str))]
+    names = {re.sub(r"[._]", "-", re.match(r"[\w.-]+", line)[0]).lower() for line in wanted}
+    assert names - pins <= {"mkdocs-material", "mkdocstrings", "pip-licenses"}, "tools for the docs are not tested"
 
 
 def test_the_citation_agrees_with_the_package():

@@ -81,3 +81,13 @@ def test_booleans_are_object_one(empty):
 def test_what_does_not_fit_is_refused_with_a_reason(empty, t, array, says):
     with pytest.raises(AnnotationError, match=says):
         empty.with_frame(t, array)
+
+
+def test_masks_spread_from_where_most_objects_are_whatever_background_is_painted():
+    wide, narrow, both = (np.zeros((10, 10), np.uint16) for _ in range(3))
+    wide[2:8, 2:8] = 1
+    narrow[2, 2:8], narrow[9] = 1, BACKGROUND
+    both[2, 2:8], both[5, 2:8] = 1, 2
+    annotations = Annotations((5, 10, 10)).with_frame(1, narrow).with_frame(3, wide)
+    assert annotations.main_frame == 3  # a correction with both labels is no better a source than the object itself
+    assert annotations.with_frame(4, both).main_frame == 4

@@ -1,5 +1,7 @@
 """The errors that a person can cause."""
 
+from collections.abc import Sequence
+
 
 class PmlError(Exception):
     """Base of every error that a user can cause; its message says what was expected, got, and what to do."""
@@ -11,6 +13,24 @@ class AnnotationError(PmlError):
 
 class VideoError(PmlError):
     """A video cannot be opened or decoded."""
+
+
+class ChoiceError(VideoError):
+    """A file holds several positions, channels or planes, and none was chosen.
+
+    Attributes:
+        kind: "position", "channel" or "plane".
+        n: how many there are.
+        names: of them, or empty.
+    """
+
+    def __init__(self, message: str, kind: str, n: int, names: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.kind, self.n, self.names = kind, n, names
+
+
+class DamagedFrameError(VideoError):
+    """One frame of a video cannot be decoded; the others may be whole."""
 
 
 class WeightsError(PmlError):

@@ -129,8 +129,17 @@ class Annotations:
 
     @cached_property
     def main_frame(self) -> int:
-        """The annotated frame that shows most labels, the earliest of these."""
-        return min(self.frames, key=lambda t: (-len(self._labels[t]), t))
+        """The annotated frame from which masks spread: it shows most objects, then most of them; the earliest of these.
+
+        Background does not count: a correction that paints both an object and the background is no better a source.
+        """
+
+        def rank(t: int) -> tuple[int, int, int]:
+            n_objects = len(set(self._labels[t].tolist()) - {UNLABELLED, BACKGROUND})
+            painted = int(np.count_nonzero((self.frames[t] != UNLABELLED) & (self.frames[t] != BACKGROUND)))
+            return -n_objects, -painted, t
+
+        return min(self.frames, key=rank)
 
     @cached_property
     def _labels(self) -> Mapping[int, NDArray[np.intp]]:

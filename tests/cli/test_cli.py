@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from napari_pml import open_video
 from napari_pml.cli import app
+from napari_pml.embedding.networks.details import N_DETAILS
 from napari_pml.engine.session import Session
-from napari_pml.io.export import read_labels, write_mask_png
+from napari_pml.io.label_images import read_labels, write_mask_png
 from napari_pml.store.project import Project
 from napari_pml.store.project_record import Record
 
@@ -316,7 +317,7 @@ def test_train_adapts_to_videos_and_stills(run, tmp_path, drawn):
     [
         (["{tmp}"], "no training material"),
         (["{tmp}/stills", "--from", "{tmp}/gone.safetensors"], "no weights"),
-        (["{tmp}/stills", "--method", "osvos", "--loss", "standard_triplet"], "leave out --loss"),
+        (["{tmp}/stills", "--network", "osvos", "--loss", "standard_triplet"], "leave out --loss"),
     ],
 )
 def test_mistakes_in_training_are_explained(run, tmp_path, drawn, args, says):
@@ -374,7 +375,7 @@ def test_videos_that_would_push_each_other_out_of_the_cache_are_said_before_the_
     run, clip, tmp_path, users_cache, monkeypatch
 ):
     clips = clip, shutil.copytree(clip, tmp_path / "second", copy_function=shutil.copy)  # now
-    n_bytes = 8 * 12 * 16 * 64 * 2  # of each: frames, cells, components of two bytes
+    n_bytes = 8 * 12 * 16 * (64 + N_DETAILS) * 2  # of each: frames, cells, components of two bytes
     for room in (1.5, 2):  # checksums and headers need some, too
         monkeypatch.setenv("NAPARI_PML_CACHE_GB", str(room * n_bytes / 1e9))
         result = run("embed", *clips, "--device", "cpu")

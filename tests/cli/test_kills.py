@@ -20,8 +20,10 @@ from drawn_video import draw_video
 from napari_pml import open_video
 from napari_pml.embedding.weights import load_weights
 from napari_pml.errors import ProjectError
-from napari_pml.io.export import read_labels, write_mask_png
+from napari_pml.io.label_images import read_labels, write_mask_png
 from napari_pml.store.project import Project
+
+pytestmark = pytest.mark.slow
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that begin as copies")
 

@@ -29,10 +29,13 @@ from napari_pml.cluster.batch import Network, local_workers, run_jobs, running_c
 from napari_pml.cluster.jobs import read_jobs
 from napari_pml.cluster.report import Outcome, State
 from napari_pml.cluster.work import work
-from napari_pml.engine.annotation_files import segment_to_folder
+from napari_pml.engine.segment_video import segment_video
 from napari_pml.engine.session import Session
 from napari_pml.errors import ClusterError, JobsError, WeightsError
-from napari_pml.io.export import RECORD, export_masks, read_labels, write_mask_png
+from napari_pml.io.export import export_masks
+from napari_pml.io.label_images import RECORD, read_labels, write_mask_png
+
+pytestmark = pytest.mark.slow
 
 COMPACT = Network("compact", "cpu")
 
@@ -226,7 +229,8 @@ def test_masks_are_those_of_segment(run, client, clip, table, tmp_path, drawn):
 
 
 def test_a_damaged_video_fails_alone_and_the_report_tells(run, three, tmp_path):
-    result = run("segment-many", three, "--workers", 1, "--device", "cpu", "--report", tmp_path / "told/how.csv")
+    report = "--report", tmp_path / "told/how.csv"
+    result = run("segment-many", three, "--workers", 1, "--device", "cpu", "--strict", *report)
     assert result.exit_code == 1
     assert "2 done, 0 skipped, 1 failed" in result.output
     a, b, c = csv.DictReader((tmp_path / "told/how.csv").read_text().splitlines())
@@ -300,7 +304,7 @@ def test_a_job_that_was_stopped_begins_again_and_had_whole_files_only(clip, tabl
     assert masks_in(job.out) == masks_in(expected.out)
 
 
-@pytest.mark.parametrize("write", [segment_to_folder, lambda session, folder: export_masks(session.masks, folder)])
+@pytest.mark.parametrize("write", [segment_video, lambda session, folder: export_masks(session.masks, folder)])
 def test_masks_that_something_else_wrote_are_not_those_of_the_job(write, clip, table, drawn):
     clip("a")
     (job,) = read_jobs(table("video,out,annotations", "a,out,a.png"))

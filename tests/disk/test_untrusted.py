@@ -27,11 +27,11 @@ from PIL import Image
 from drawn_video import ColourEmbedder, draw_video
 from napari_pml import Session, open_video
 from napari_pml.disk.untrusted import MAX_BYTES, MAX_PIXELS
-from napari_pml.embedding.embedder import load_embedder
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.weights import load_weights
 from napari_pml.errors import AnnotationError, PmlError, ProjectError, VideoError, WeightsError
-from napari_pml.io.export import read_labels
 from napari_pml.io.label_files import read_annotation
+from napari_pml.io.label_images import read_labels
 from napari_pml.store.project import Project
 from odd import says_what_to_do
 

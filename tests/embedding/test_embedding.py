@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from napari_pml.embedding.embedder import EMBEDDERS, choose_device, load_embedder
+from napari_pml.embedding.device import choose_device
 from napari_pml.embedding.networks.compact import TRUNKS, CompactNet
 from napari_pml.embedding.networks.efficientnet import STAGES, EfficientNetTrunk, fold_batch_norm
 from napari_pml.embedding.networks.foundation import to_grid
+from napari_pml.embedding.registry import EMBEDDERS, load_embedder
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.embedding.weights import about_weights, bundled, load_weights, save_weights

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from drawn_video import draw_video
 from napari_pml import BACKGROUND, METHODS, Session, open_video
-from napari_pml.embedding.details import CONTEXT, DETAIL, FrameFeatures
-from napari_pml.embedding.embedder import load_embedder
+from napari_pml.embedding.networks.details import CONTEXT, DETAIL, FrameFeatures
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.methods.mask_head.network import N_COARSE_MAPS, N_FINE_MAPS, MaskHead
 
 THREADS = (1, 2, 3, 4, 8)

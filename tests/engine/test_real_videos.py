@@ -1,12 +1,15 @@
 """The bundled network on real clips, a few frames of each; the whole clips are for benchmarks and eyes."""
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
 from drawn_video import jaccard
 from napari_pml import BACKGROUND, Session, open_video
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import evaluate_masks
+
+pytestmark = pytest.mark.slow
 
 
 def strokes(shape, lines, width):

@@ -21,6 +21,8 @@ from napari_pml.errors import AnnotationError
 from napari_pml.methods.osvos.osvos import OsvosConfig
 from napari_pml.store.project import Project
 
+pytestmark = pytest.mark.slow
+
 N, HEIGHT, WIDTH = 5, 32, 40
 FRAMES, MASKS = draw_video(N, HEIGHT, WIDTH)
 FRAME = st.integers(0, N - 1)

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from drawn_video import ColourEmbedder
 from napari_pml.cli import app
-from napari_pml.embedding.embedder import EMBEDDERS
+from napari_pml.embedding.registry import EMBEDDERS
 from napari_pml.evaluation.davis import find_sequences
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.evaluation.semi_supervised import make_setup, run_dataset
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from napari_pml.methods.pml.pml import PmlConfig
 
 

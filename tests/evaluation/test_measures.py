@@ -7,7 +7,7 @@ from skimage.morphology import disk
 
 from napari_pml.errors import DatasetError
 from napari_pml.evaluation.measures import boundary_accuracy, evaluate_masks, region_similarity, summarise
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 
 
 def drawing(text):

@@ -14,7 +14,7 @@ from napari_pml.evaluation.measures import Evaluation
 from napari_pml.evaluation.report import write_report
 from napari_pml.evaluation.results import DatasetResult, SequenceResult, Setup, Unscored, mask_path
 from napari_pml.evaluation.worst_frames import MISSED, OPACITY, RIGHT, WRONG, picture, worst_frames
-from napari_pml.io.export import write_mask_png
+from napari_pml.io.label_images import write_mask_png
 from napari_pml.methods.pml.pml import PmlConfig
 
 SETUP = Setup("shapes/480p", PmlConfig(), "compact", "compact-1", "cpu", "0.1.0")

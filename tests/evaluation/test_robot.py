@@ -45,8 +45,9 @@ def test_nothing_is_drawn_in_an_empty_region(tool):
 
 def test_a_scribble_runs_along_the_middle_of_a_bar():
     y, x = np.nonzero(scribble(REGIONS["a bar"]))
-    assert y.min() >= 20 + 3
-    assert y.max() < 30 - 3
+    middle = (x > 20) & (x < 60)  # at its ends, the axis runs into the corners
+    assert y[middle].min() >= 20 + 3
+    assert y[middle].max() < 30 - 3
     assert x.max() - x.min() > 40
 
 
@@ -56,14 +57,32 @@ def test_a_scribble_follows_a_ring_all_the_way_round():
     assert all(side.sum() > 20 for side in sides)
 
 
-def test_a_scribble_goes_through_the_larger_part():
+def test_a_scribble_goes_through_every_part():
     stroke = scribble(REGIONS["two parts"])
-    assert not stroke[:20].any()
+    assert stroke[5:15, 5:15].any()
     assert stroke[30:50, 40:70].any()
 
 
-def test_a_region_much_longer_than_wide_is_too_thin_for_a_scribble():
-    assert not scribble(region(slice(30, 32), slice(5, 75))).any()
+def test_what_the_opening_removes_is_not_painted():
+    thread = region(slice(30, 31), slice(40, 75))
+    stroke = scribble(region(slice(10, 50), slice(0, 40)) | thread)
+    assert stroke.any()
+    assert not (stroke & thread).any()
+
+
+def test_the_disk_of_the_opening_shrinks_until_something_is_left():
+    stroke = scribble(region(slice(30, 32), slice(5, 75)))
+    assert stroke[:, 20:60].any(axis=0).all()
+
+
+def test_a_stroke_is_smooth():
+    steps = np.zeros(SIZE, bool)
+    for i in range(8):
+        steps[5 + 5 * i : 15 + 5 * i, 8 * i : 8 * i + 16] = True
+    y, x = np.nonzero(scribble(steps))
+    line = np.polynomial.Polynomial.fit(x, y, 1)
+    middle = (x > 12) & (x < 60)
+    assert np.abs(y - line(x))[middle].max() < 3  # the steps are 5 high
 
 
 def test_a_click_is_a_small_dot_in_the_middle():
@@ -86,14 +105,6 @@ def test_the_first_strokes_mark_every_object_where_it_is(tool, background):
     painted = strokes > 0
     assert set(strokes[painted].tolist()) == ({1, 2, BACKGROUND} if background else {1, 2})
     assert (np.where(strokes == BACKGROUND, 0, strokes)[painted] == truth[painted]).all()
-
-
-def test_an_object_too_thin_for_a_scribble_gets_a_click():
-    truth = blank()
-    truth[10:30, 10:40], truth[50, 5:75] = 1, 2
-    strokes = first_strokes(truth, "scribble")
-    assert np.count_nonzero(strokes == 1) > 40
-    assert 0 < np.count_nonzero(strokes == 2) <= 5
 
 
 def test_no_object_no_strokes():
@@ -138,11 +149,11 @@ def test_wrong_by_one_pixel(tool):
     assert np.argwhere(correction(truth, mask, tool) == BACKGROUND).tolist() == [[59, 0]]
 
 
-def test_where_everything_wrong_is_thin_a_dot_corrects_it():
+def test_a_thin_rim_is_scribbled_along():
     truth, mask = blank(), blank()
     truth[10:50, 10:70], mask[11:49, 11:69] = 1, 1
     strokes = correction(mask, truth, "scribble")
-    assert 0 < np.count_nonzero(strokes == 1) <= 21
+    assert np.count_nonzero(strokes == 1) > 100
 
 
 @pytest.mark.parametrize("tool", ["scribble", "click"])

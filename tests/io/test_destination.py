@@ -7,7 +7,8 @@ from PIL import Image
 
 from napari_pml.errors import ExportError
 from napari_pml.io.destination import check_destination, written
-from napari_pml.io.export import export_masks, read_labels, write_mask_png
+from napari_pml.io.export import export_masks
+from napari_pml.io.label_images import read_labels, write_mask_png
 from napari_pml.io.save import as_masks
 
 LABELS = np.arange(256, dtype=np.uint16).reshape(16, 16)

@@ -6,16 +6,9 @@ import zarr
 from PIL import Image
 
 from napari_pml.errors import AnnotationError, ExportError, VideoError
-from napari_pml.io.export import (
-    contact_sheet,
-    davis_palette,
-    export_masks,
-    export_overlay,
-    overlay_frame,
-    overlay_palette,
-    read_labels,
-    write_mask_png,
-)
+from napari_pml.io.export import export_masks
+from napari_pml.io.label_images import are_masks, davis_palette, read_labels, write_mask_png
+from napari_pml.io.overlay import contact_sheet, export_overlay, overlay_frame, overlay_palette
 from napari_pml.io.save import as_masks
 from napari_pml.store.masks import MaskStore
 from napari_pml.types import FrameMask
@@ -96,7 +89,7 @@ def test_black_and_white_means_one_object(name, tmp_path):
     [
         ("photo.png", np.full((4, 5, 3), 77, np.uint8), r"colour \[77, 77, 77\], which is not in the DAVIS"),
         ("stack.tif", np.zeros((5, 4, 5), np.uint16), r"uint16 of shape \(5, 4, 5\)"),
-        ("real.npy", np.zeros((4, 5)), "float64"),
+        ("real.npy", np.full((4, 5), 0.5), "float64"),
         ("negative.npy", np.full((4, 5), -1), "from 0 to 65535"),
     ],
 )
@@ -238,3 +231,32 @@ def test_a_contact_sheet_of_very_wide_frames(tmp_path):
     contact_sheet(open_video(labels), as_masks(labels), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (960, 1)
+
+
+@pytest.mark.parametrize("kind", ["1bit", "grey", "16bit", "rgb", "rgba", "float", "float255", "int32", "16bit.tif"])
+def test_binary_masks_of_any_type_show_one_object(kind, tmp_path):
+    mask = np.zeros((8, 12), bool)
+    mask[2:5, 3:9] = True
+    white = np.uint8(255) * mask
+    path = tmp_path / ("m.tif" if kind in ("float", "float255", "int32", "16bit.tif") else "m.png")
+    if path.suffix == ".tif":
+        types = {"float": mask.astype("f4"), "float255": white.astype("f4"), "int32": white.astype("i4")}
+        tifffile.imwrite(path, types.get(kind, mask * np.uint16(65535)))
+    else:
+        opaque = np.full_like(white, 255)
+        colours = {"rgb": np.dstack([white] * 3), "rgba": np.dstack([white] * 3 + [opaque])}
+        Image.fromarray({"1bit": mask, "grey": white, "16bit": mask * np.uint16(65535), **colours}[kind]).save(path)
+    np.testing.assert_array_equal(read_labels(path), mask)
+
+
+def test_pictures_of_few_colours_are_no_masks(tmp_path, drawn):
+    frames, masks = drawn
+    for t in range(2):
+        Image.fromarray(frames[t]).quantize(16).save(tmp_path / f"{t}.png")
+        write_mask_png(masks[t], tmp_path / f"mask{t}.png")
+        own = Image.fromarray(masks[t].astype(np.uint8))
+        own.putpalette([0, 0, 0, 10, 200, 30, 220, 10, 90])
+        own.save(tmp_path / f"own{t}.png")
+    assert not are_masks(sorted(tmp_path.glob("[01].png")))
+    assert are_masks(sorted(tmp_path.glob("mask*.png")))
+    assert are_masks(sorted(tmp_path.glob("own*.png")))

@@ -12,8 +12,8 @@ from napari_pml import open_video
 from napari_pml.engine.annotation_files import AnnotationFiles
 from napari_pml.engine.session import Session
 from napari_pml.errors import AnnotationError
-from napari_pml.io.export import write_mask_png
-from napari_pml.io.label_files import NamedLabels, read_annotation
+from napari_pml.io.label_files import NamedLabels, key_frames, read_annotation
+from napari_pml.io.label_images import write_mask_png
 from napari_pml.types import BACKGROUND
 
 HEIGHT, WIDTH = 12, 20
@@ -149,7 +149,7 @@ def test_a_file_of_many_frames_is_asked_for_one(tmp_path):
     box = '<box label="cell" xtl="{0}" ytl="1" xbr="{1}" ybr="5"/>'
     path = cvat(tmp_path / "a.xml", (0, box.format(2, 6)), (80, box.format(9, 13)))
     np.testing.assert_array_equal(read_annotation(path, 80).labels, square(1, 9))
-    with pytest.raises(AnnotationError, match=r"a.xml: it holds nothing for frame 5, only for \['0', '80'\]"):
+    with pytest.raises(AnnotationError, match=r"a.xml: it holds nothing for frame 5, only for \[0, 80\]"):
         read_annotation(path, 5)
 
 
@@ -244,7 +244,7 @@ def test_nor_in_cvat(tmp_path, shape):
         ("a.json", "[]", "cannot be read as a .json of labelme"),
         ("a.json", '{"shapes": [{"label": "dog", "shape_type": "line", "points": []}]}', "a.json: 'dog' is a line"),
         ("a.xml", "<annotations>", "cannot be read"),
-        ("a.xml", '<annotations><track id="0"/></annotations>', "Export it from CVAT as 'CVAT for images 1.1'"),
+        ("a.xml", '<annotations><track id="0"/></annotations>', "nothing for frame 0. Give one of its key frames"),
         ("a.xml", '<annotations><image id="0"><polyline label="dog"/></image></annotations>', "'dog' is a polyline"),
         ("a.xml", '<annotations><image id="0" width="9" height="9"><mask label="dog" rle="1, 2" left="0" top="0" '
          'width="2" height="2"/></image></annotations>', "cannot be read"),
@@ -256,3 +256,58 @@ def test_what_cannot_be_understood_is_explained(tmp_path, name, content, complai
     (tmp_path / name).write_text(content)
     with pytest.raises(AnnotationError, match=complaint):
         read_annotation(tmp_path / name, 0)
+
+
+def test_rectangles_of_x_anylabeling(tmp_path):
+    def shape(kind, *points):
+        return {"label": "cell", "score": None, "points": points, "group_id": None, "shape_type": kind, "flags": {}}
+
+    def read(*shapes, encoding="utf-8"):
+        content = {"version": "2.5.4", "shapes": shapes, "imagePath": "0.jpg", "imageHeight": 40, "imageWidth": 60}
+        (tmp_path / "x.json").write_text(json.dumps(content), encoding=encoding)
+        return read_annotation(tmp_path / "x.json", 0).labels
+
+    four = read(shape("rectangle", [10, 5], [30, 5], [30, 25], [10, 25]))
+    np.testing.assert_array_equal(four, read(shape("rectangle", [30, 25], [10, 5])))
+    assert four.sum() == 21 * 21
+    turned = read(shape("rotation", [20, 5], [35, 20], [20, 35], [5, 20]))
+    assert turned[20, 20] == 1
+    assert abs(int(turned.sum()) - 450) < 35
+    np.testing.assert_array_equal(four, read(shape("rectangle", [30, 25], [10, 5]), encoding="utf-8-sig"))
+
+
+TRACKS = """<annotations><version>1.1</version>
+<meta><task><start_frame>4</start_frame><frame_filter>step=5</frame_filter>
+<original_size><width>60</width><height>40</height></original_size></task></meta>
+<track id="0" label="mouse"><box frame="0" keyframe="1" outside="0" xtl="5" ytl="5" xbr="15" ybr="10"/>
+<box frame="1" keyframe="0" outside="0" xtl="7" ytl="5" xbr="17" ybr="10"/>
+<box frame="2" keyframe="1" outside="1" xtl="9" ytl="5" xbr="19" ybr="10"/></track>
+<track id="1" label="mouse"><polygon frame="2" keyframe="1" outside="0" points="30,20;50,20;50,30;30,30"/></track>
+</annotations>"""
+
+
+def test_tracks_of_cvat_are_objects_on_their_key_frames(tmp_path):
+    path = tmp_path / "v.xml"
+    path.write_text(TRACKS)
+    assert key_frames(path) == [4, 14]
+    first, between, last = (read_annotation(path, t) for t in (4, 9, 14))
+    assert (first.names, last.names) == ({1: "mouse"}, {1: "mouse 2"})
+    assert first.labels.shape == (40, 60)
+    assert first.labels[5:10, 5:15].all()
+    assert first.labels.sum() == between.labels.sum() == 50
+    assert between.labels[7, 16] == 1
+    assert last.labels[25, 40] == 1
+    assert not last.labels[7, 12]
+    with pytest.raises(AnnotationError, match="nothing for frame 5"):
+        read_annotation(path, 5)
+    path.write_text(TRACKS.replace("<original_size>", "<other>").replace("</original_size>", "</other>"))
+    assert read_annotation(path, 4, (50, 70)).labels.shape == (50, 70)
+
+
+def test_images_of_cvat_are_known_by_the_frame_in_their_names(tmp_path):
+    box = '<box label="a" xtl="{}" ytl="5" xbr="9" ybr="9"/>'
+    image = f'<image id="{{}}" name="frame_{{:06d}}" width="60" height="40">{box}</image>'
+    (tmp_path / "i.xml").write_text(f"<annotations>{image.format(0, 0, 1)}{image.format(1, 5, 5)}</annotations>")
+    assert read_annotation(tmp_path / "i.xml", 5).labels.sum() == 16
+    with pytest.raises(AnnotationError, match=r"nothing for frame 1, only for \[0, 5\]"):
+        read_annotation(tmp_path / "i.xml", 1)

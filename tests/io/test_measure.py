@@ -56,6 +56,11 @@ def test_seconds_and_areas_where_they_are_known(masks):
     assert table["centroid_x_micrometer"].tolist() == (table["centroid_x"] * 2.0).tolist()
 
 
+def test_damaged_frames_are_marked_where_there_are_any(masks):
+    table = pd.concat(measure(masks, Calibration(damaged=[1, 2])))
+    assert table["damaged"].tolist() == [False, True, True]
+
+
 def test_frames_that_are_not_evenly_spaced_have_their_own_times(masks):
     assert measure_frame(masks[2], Calibration(times=(0, 0.5, 7)))["time_s"].tolist() == [7, 7]
 

@@ -20,7 +20,7 @@ from napari_pml import open_video
 from napari_pml.embedding.networks.compact import CompactNet, trained_trunk
 from napari_pml.embedding.weights import bundled, load_weights
 from napari_pml.errors import AnnotationError, VideoError, WeightsError
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from odd import damaged, says_what_to_do
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # of files that end early

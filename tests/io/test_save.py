@@ -10,7 +10,7 @@ from napari_pml import open_video
 from napari_pml.errors import ExportError
 from napari_pml.io.calibration import Calibration
 from napari_pml.io.coco import export_coco, run_lengths
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from napari_pml.io.save import as_masks, save
 from napari_pml.store.masks import MaskStore
 

@@ -15,7 +15,9 @@ from zarr.storage import LocalStore
 from drawn_video import ColourEmbedder, draw_video
 from napari_pml import Session, open_video
 from napari_pml.errors import ExportError, PmlError, ProjectError
-from napari_pml.io.export import export_masks, export_overlay, write_mask_png
+from napari_pml.io.export import export_masks
+from napari_pml.io.label_images import write_mask_png
+from napari_pml.io.overlay import export_overlay
 from napari_pml.store.project import Project
 
 FRAMES, MASKS = draw_video(4, 24, 32)

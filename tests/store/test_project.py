@@ -531,6 +531,7 @@ def test_a_network_may_be_moved(drawn, tmp_path):
     session.segment(0)
     session.project.close()
     copyfile(bundled("compact"), tmp_path / "moved.safetensors")
+    copyfile(bundled("mask-head"), tmp_path / "mask-head.safetensors")  # what goes with it
     project = Project.open(tmp_path / "p")
     moved = Session(open_video(frames), embedder=str(tmp_path / "moved.safetensors"), device="cpu", project=project)
     assert 0 not in moved.stale_frames()

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from drawn_video import jaccard
 from napari_pml import METHODS, Session, open_video
 from napari_pml.cli import app
-from napari_pml.embedding.embedder import load_embedder
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.weights import about_weights, bundled, load_weights, save_weights
 from napari_pml.errors import ExportError, WeightsError
 from napari_pml.methods.feelvos.network import FeelvosNet
@@ -24,6 +24,8 @@ from napari_pml.training.train_feelvos import (
     strokes,
     train_feelvos,
 )
+
+pytestmark = pytest.mark.slow
 
 SMALL = FeelvosTrainConfig(steps=3, clips=3, clips_per_step=1, height=64, width=64)
 
@@ -145,7 +147,7 @@ def test_a_stopped_run_goes_on_where_it_was(dataset, fresh, tmp_path, monkeypatc
 
 
 def test_the_command_line_trains_a_network_that_is_used_beside_its_embedder(dataset, fresh, tmp_path, drawn):
-    command = ["train", str(dataset), "--method", "feelvos", "--from", str(fresh), "--steps", "1"]
+    command = ["train", str(dataset), "--network", "feelvos", "--from", str(fresh), "--steps", "1"]
     result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "run"), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     with (tmp_path / "run" / "log.csv").open(newline="") as file:

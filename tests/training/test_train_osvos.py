@@ -9,11 +9,13 @@ from typer.testing import CliRunner
 
 from napari_pml import METHODS
 from napari_pml.cli import app
-from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.networks.side_network import SideNetwork
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.weights import bundled, digest, load_weights
 from napari_pml.errors import DatasetError, WeightsError
 from napari_pml.training.train_osvos import OsvosTrainConfig, OsvosTraining, contour_shares, train_osvos
+
+pytestmark = pytest.mark.slow
 
 SMALL = OsvosTrainConfig(steps=4, frames_per_step=1, height=64, width=80)
 CPU = torch.device("cpu")
@@ -108,7 +110,7 @@ def test_weights_of_another_network_and_videos_without_objects(dataset, tmp_path
 
 
 def test_the_command_line_trains_it(dataset, tmp_path):
-    arguments = ["train", str(dataset), "--out", str(tmp_path / "run"), "--method", "osvos", "--steps", "1"]
+    arguments = ["train", str(dataset), "--out", str(tmp_path / "run"), "--network", "osvos", "--steps", "1"]
     result = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
     assert result.exit_code == 0, result.output
     embedder = load_embedder(str(tmp_path / "run" / "compact.safetensors"), CPU)

@@ -10,12 +10,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from drawn_video import write_video
-from napari_pml.embedding.embedder import load_embedder
 from napari_pml.embedding.networks import deeplab
 from napari_pml.embedding.networks.resnet import ResNet18Trunk
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.weights import load_weights, save_weights
 from napari_pml.errors import DatasetError, WeightsError
 from napari_pml.evaluation.davis import find_sequences
+from napari_pml.training import clips
 from napari_pml.training.clips import ClipSampler, sample_anchors
 from napari_pml.training.curve import plot_log
 from napari_pml.training.loop import denormals_flushed
@@ -25,9 +26,11 @@ from napari_pml.training.losses import (
     squared_distances,
     standard_triplet_loss,
 )
-from napari_pml.training.material import find_footage
+from napari_pml.training.material import find_footage, only_fold, without_fold
 from napari_pml.training.train import TrainConfig, Trainer, run_training
 from small_networks import random_resnet101
+
+pytestmark = pytest.mark.slow
 
 SMALL = TrainConfig(steps=3, height=64, width=64, clips_per_step=1, anchors=32)
 
@@ -428,3 +431,31 @@ def test_numbers_next_to_0_are_back_after_a_step():
     with denormals_flushed():
         pass
     assert (tiny * 1.0).item() > 0
+
+
+def test_one_fold_is_left_out_and_all_folds_are_everything(tmp_path, drawn):
+    for n in range(7):
+        write_video(tmp_path, f"video{n}", drawn[0][:1], drawn[1][:1])
+    footage = find_footage(tmp_path)
+    names = [[f.name for f in only_fold(footage, fold)] for fold in range(5)]
+    assert names == [["video0", "video5"], ["video1", "video6"], ["video2"], ["video3"], ["video4"]]
+    assert [f.name for f in without_fold(footage, 1)] == ["video0", "video2", "video3", "video4", "video5"]
+    assert without_fold(footage, None) == footage
+
+
+def test_cells_know_where_in_their_whole_frame_they_are(tmp_path, monkeypatch):
+    """The frame's colours say where a pixel is; through the window, however it is turned, they agree with the place."""
+    y, x = np.mgrid[:96, :128]
+    frame = np.stack([2 * x, 2 * y, 0 * x], -1).astype(np.uint8)
+    mask = np.zeros((96, 128), np.uint16)
+    mask[40:60, 50:80] = 1
+    write_video(tmp_path, "ramp", np.stack([frame] * 3), np.stack([mask] * 3))
+    sampler = ClipSampler([find_footage(tmp_path)], (48, 64), 8, seed=0, near=1.0)
+    monkeypatch.setattr(clips, "photometric", lambda rng, frames: frames)
+    for n in range(4):
+        clip = sampler[n]
+        seen = torch.nn.functional.avg_pool2d(clip.frames * 255, 8)
+        inside = (clip.place.abs() < 0.9).all(1)
+        for axis, size in ((0, 128), (1, 96)):
+            where = (clip.place[:, axis] + 1) / 2 * size - 0.5
+            assert (seen[:, axis] / 2 - where)[inside].abs().max() < 3

@@ -110,17 +110,21 @@ def test_tiffs_that_are_no_video(tmp_path):
     with pytest.raises(VideoError, match="This is one image"):
         open_video(tmp_path / "one.tif")
     tifffile.imwrite(tmp_path / "z.tif", np.stack([STACK, STACK], 1), imagej=True, metadata={"axes": "TZYX"})
-    with pytest.raises(VideoError, match="choose one z-slice"):
+    with pytest.raises(VideoError, match=r"z\.tif holds 2 planes.*plane=0"):
         open_video(tmp_path / "z.tif")
+    np.testing.assert_array_equal(open_video(tmp_path / "z.tif", plane=1).read(3)[..., 0], STACK[3])
     (tmp_path / "noise.tif").write_bytes(b"not a tiff" * 100)
     with pytest.raises(VideoError, match=r"noise\.tif cannot be read"):
         open_video(tmp_path / "noise.tif")
     tifffile.imwrite(tmp_path / "cut.tif", STACK)
     content = (tmp_path / "cut.tif").read_bytes()
     (tmp_path / "cut.tif").write_bytes(content[: len(content) // 2])
-    video = open_video(tmp_path / "cut.tif")
     with pytest.raises(VideoError, match=r"Frame 4 of cut\.tif cannot be read"):
-        video.read(4)
+        open_video(tmp_path / "cut.tif", strict=True).read(4)
+    video = open_video(tmp_path / "cut.tif")
+    with pytest.warns(UserWarning, match=r"Frame 4 of cut\.tif cannot be read.*repeat"):
+        np.testing.assert_array_equal(video.read(4), video.read(1))
+    assert video.damaged == [2, 3, 4]
 
 
 def test_zarr_is_opened_by_path(tmp_path):

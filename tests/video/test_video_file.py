@@ -8,7 +8,9 @@ import pytest
 
 from napari_pml.errors import VideoError
 from napari_pml.video import compressed as video_file
+from napari_pml.video import decoder as video_decoder
 from napari_pml.video.video import open_video
+from recorded import number_of, numbered_frame
 
 N_FRAMES = 40
 X264 = {"g": "12", "bf": "3"}
@@ -29,25 +31,13 @@ FILES = [  # name, codec, pixels, options: what the wheels of PyAV can write
 FILES = [file for file in FILES if file[1] in av.codecs_available]
 
 
-def numbered_frame(t, height=32, width=64):
-    """A frame that shows its number in eight bright or dark bars."""
-    bars = np.where(t >> np.arange(8) & 1, 220, 30).astype(np.uint8)
-    return np.broadcast_to(bars.repeat(width // 8)[None, :, None], (height, width, 3)).copy()
-
-
-def number_of(frame):
-    """The number that a frame (H, W, C) shows."""
-    bars = frame[frame.shape[0] // 2, 4::8].mean(axis=-1)
-    return int(((bars > np.iinfo(frame.dtype).max / 2) << np.arange(8)).sum())
-
-
 def write_video(path, codec="mpeg4", pixels="yuv420p", options=None, *, times=range(N_FRAMES), muxer=None):
     with av.open(str(path), "w", options=muxer or {}) as container:
         stream = container.add_stream(codec, rate=10, options=options or {})
         stream.width, stream.height, stream.pix_fmt = 64, 32, pixels
         stream.codec_context.time_base = Fraction(1, 10)
         for t, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(numbered_frame(t), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(numbered_frame(t, 32, 64), format="rgb24")
             frame.pts, frame.time_base = time, Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -85,10 +75,10 @@ def test_grey_keeps_its_depth(tmp_path):
 def test_reading_in_order_never_jumps(tmp_path, monkeypatch):
     video = open_video(write_video(tmp_path / "groups.mp4", options={"g": "5"}))
 
-    def refuse(self, time_stamp):
+    def refuse(self, packet):
         raise AssertionError("jumped")
 
-    monkeypatch.setattr(video_file._Decoder, "seek", refuse)
+    monkeypatch.setattr(video_decoder.Decoder, "jump", refuse)
     assert [number_of(video.read(t)) for t in range(N_FRAMES)] == list(range(N_FRAMES))
 
 
@@ -121,20 +111,26 @@ def test_a_cut_off_file_says_so_and_shows_what_there_is(tmp_path):
     assert [number_of(video.read(t)) for t in range(10)] == list(range(10))
 
 
-def test_a_damaged_frame_is_named_and_the_others_are_shown(tmp_path):
+def test_a_damaged_frame_is_a_repeat_of_the_one_before_it(tmp_path):
     path = write_video(tmp_path / "damaged.mov", "png", "rgb24")
     with av.open(str(path)) as container:
-        packet = list(container.demux(video=0))[7]
+        packets = list(container.demux(video=0))
     content = bytearray(path.read_bytes())
-    content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    for t in (0, 7, 8):
+        content[packets[t].pos : packets[t].pos + packets[t].size] = bytes(packets[t].size)
     path.write_bytes(content)
-    video = open_video(path)
-    for t in [*range(N_FRAMES), *reversed(range(N_FRAMES))]:
-        if t == 7:
-            with pytest.raises(VideoError, match=r"Frame 7 of damaged\.mov cannot be decoded"):
-                video.read(t)
-        else:
-            assert number_of(video.read(t)) == t
+    expected = [1, *range(1, 7), 6, 6, *range(9, N_FRAMES)]
+    for order in (range(N_FRAMES), reversed(range(N_FRAMES))):
+        video = open_video(path)
+        with pytest.warns(UserWarning, match=r"Frame \d of damaged\.mov cannot be decoded.*repeat") as told:
+            shown = {t: number_of(video.read(t)) for t in order}
+        assert shown == dict(enumerate(expected))
+        assert len(told) == 1
+        assert video.damaged == [0, 7, 8]
+    strict = open_video(path, strict=True)
+    assert number_of(strict.read(9)) == 9
+    with pytest.raises(VideoError, match=r"Frame 7 of damaged\.mov cannot be decoded"):
+        strict.read(7)
 
 
 @pytest.mark.parametrize(

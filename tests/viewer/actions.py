@@ -27,4 +27,4 @@ def shown(viewer: ViewerModel, t: int) -> np.ndarray:
 
 
 def finished(controller: Controller) -> set[int]:
-    return set(range(6)) - set(controller.track.session.stale_frames())
+    return set(range(6)) - set(controller.document.session.stale_frames())

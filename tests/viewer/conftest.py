@@ -20,7 +20,7 @@ get_settings(path=None)  # a developer's own napari settings must not change the
 @pytest.fixture(autouse=True)
 def default_preferences(monkeypatch):
     """Neither must a developer's own preferences for the plugin."""
-    monkeypatch.setattr("napari_pml.viewer.document.track.preferences", Preferences)
+    monkeypatch.setattr("napari_pml.viewer.document.document.preferences", Preferences)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def runner() -> Runner:
 @pytest.fixture
 def fake_engine(monkeypatch):
     monkeypatch.setitem(vars(napari_pml), "Session", FakeSession)
-    monkeypatch.setattr("napari_pml.viewer.document.track.project_for", lambda image, video: None)
+    monkeypatch.setattr("napari_pml.viewer.document.document.project_for", lambda image, video: None)
     monkeypatch.setitem(vars(napari_pml), "open_video", lambda array, channel_axis: FakeVideo(array))
 
 
@@ -85,6 +85,6 @@ def viewer(movie) -> ViewerModel:
 
 @pytest.fixture
 def controller(viewer, runner) -> Controller:
-    controller = Controller(viewer, runner, lambda: None)
+    controller = Controller(viewer, runner)
     controller.choose_image(viewer.layers["clip"])
     return controller

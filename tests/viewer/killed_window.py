@@ -39,7 +39,7 @@ def main() -> None:
     viewer.layers["clip points"].add([[0, 19, 25]])
     controller.draw_with("shapes")
     viewer.layers["clip shapes"].add([[3, 17, 22], [3, 17, 28], [3, 21, 28], [3, 21, 22]], shape_type="rectangle")
-    wait_until(lambda: controller.track.session is not None and not controller.track.has_news)
+    wait_until(lambda: controller.document.session is not None and not controller.document.is_dirty)
     viewer.dims.set_point(0, 5)
     controller.choose_label(1)
     controller.draw_with("brush")
@@ -47,11 +47,11 @@ def main() -> None:
     strokes.data_setitem((np.full(80, 5), *(a.ravel() for a in np.mgrid[4:12, 17:27])), 1)
     controller.mark_complete(True)
     panel.propagate.click()
-    wait_until(lambda: controller.track.frames_done == 6 and not controller.work.propagating)
+    wait_until(lambda: controller.document.frames_done == 6 and not controller.jobs.propagating)
     stroke(viewer, 1, 2, 7, 12)
-    wait_until(lambda: 2 in controller.track.session.project.record.frames)
+    wait_until(lambda: 2 in controller.document.session.project.record.frames)
     panel.propagate.click()
-    wait_until(lambda: 2 <= controller.track.frames_done < 6)
+    wait_until(lambda: 2 <= controller.document.frames_done < 6)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

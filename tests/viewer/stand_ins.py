@@ -22,6 +22,7 @@ class FakeVideo:
     def __init__(self, array: np.ndarray) -> None:
         self.array = np.asarray(array)
         self.shape = array.shape[:3]
+        self.damaged: list[int] = []
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -44,7 +45,7 @@ class FakeSession:
         self.video, self.options, self.project = video, options, None
         self.masks = MaskStore(video.shape, grid_shape(*video.shape[1:], CONFIDENCE_STRIDE))
         self.annotations = Annotations(video.shape)
-        self.borrowed, self.object_ids = None, ()
+        self.borrowed, self.object_ids, self.uses_embeddings = None, (), True
         self.embeddings = FakeEmbeddings(video.array)
         self.device, self.embedder = SimpleNamespace(type="cpu"), SimpleNamespace(name="fake")
         self._config = FakeConfig()
@@ -65,6 +66,15 @@ class FakeSession:
         for t, labels in frames.items():
             self.annotations = self.annotations.with_frame(t, labels, complete=t in complete)
         return self.annotations is not before
+
+    def learn_from(self, *others: object) -> bool:
+        return False
+
+    def keep_in(self, project: object) -> None:
+        self.project = project
+
+    def reference_pixels(self) -> None:
+        return None
 
     def embed(self, t: int) -> None:
         _ = self.embeddings[t]

@@ -8,7 +8,7 @@ from napari.layers import Image
 from qtpy.QtWidgets import QWidget
 
 from napari_pml import open_video
-from napari_pml.viewer.document.channels import combined, layer_of, layers_like, planes_of
+from napari_pml.viewer.document.channels import combined, drop_single_axes, layer_of, layers_like, planes_of
 from napari_pml.viewer.panel.channel_dialog import ChannelDialog, has_choice
 
 
@@ -157,5 +157,48 @@ def test_split_channels_are_combined_and_chosen(make_napari_viewer, qtbot, recor
     panel.channels.click()
     panel.findChild(ChannelDialog).accept()
     qtbot.wait_until(lambda: panel.images.currentText() == "dapi+gfp")
-    assert panel.controller.track.image is viewer.layers["dapi+gfp"]
+    assert panel.controller.document.image is viewer.layers["dapi+gfp"]
     panel.background.drain()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"scale": (2, 1, 0.5, 0.25), "translate": (1, 2, 3, 4)},
+        {"shear": np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0.7], [0, 0, 0, 1.0]]), "scale": (1, 1, 2, 3)},
+        {"rotate": 20, "translate": (0, 0, 5, 6)},
+        {"affine": np.eye(5) + 0.2 * np.eye(5, k=1) * np.array([0, 0, 1, 0, 0])[:, None]},
+    ],
+    ids=["scaled", "sheared", "rotated", "affine"],
+)
+def test_a_channel_lies_where_its_layer_does(viewer, recording, place):
+    image = viewer.add_image(recording, name="rec", **place)
+    layer = combine([planes_of(image, 0, 1)[1], None, None])
+    for point in ((0, 0, 0), (2, 3, 4), (4, 15, 19)):
+        expected = np.array(image.data_to_world((point[0], 1, *point[1:])))[[0, 2, 3]]
+        np.testing.assert_allclose(layer.data_to_world(point), expected, atol=1e-9)
+
+
+def test_axes_along_which_there_is_one_thing_are_dropped(viewer, recording):
+    film = recording[:, :1, None]
+    image = viewer.add_image(film, scale=(2, 1, 1, 0.5, 0.25), translate=(1, 0, 0, 3, 4))
+    drop_single_axes(image)
+    assert (image.ndim, viewer.dims.ndim, image.data.shape) == (3, 3, (5, 16, 20))
+    np.testing.assert_allclose(image.data_to_world((2, 3, 4)), (5, 4.5, 5))
+    np.testing.assert_array_equal(np.asarray(image.data), film[:, 0, 0])
+
+
+def test_a_place_is_chosen_on_every_further_axis(viewer, recording, qtbot):
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    image = viewer.add_image(np.stack([recording, recording + 1, recording + 2], axis=2), axis_labels=tuple("tczyx"))
+    dialog = ChannelDialog(image, viewer, parent)
+    place = dialog.places[2]
+    assert [box.isEnabled() for box in dialog.places.values()] == [False, False, True]
+    assert (place.maximum(), place.value(), dialog.across.currentIndex()) == (2, 1, 1)
+    place.setValue(2)
+    for box in dialog.colours[1:]:
+        box.setCurrentIndex(0)
+    with qtbot.waitSignal(dialog.accepted, timeout=60_000):
+        dialog.accept()
+    np.testing.assert_array_equal(np.asarray(dialog.made.data), recording[:, 0] + 2)

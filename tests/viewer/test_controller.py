@@ -7,7 +7,7 @@ from napari.layers._layer_actions import _duplicate_layer
 from actions import begin, finished, shown, stroke
 from napari_pml import open_video
 from napari_pml.types import BACKGROUND
-from napari_pml.viewer.document.autosave import PROJECT
+from napari_pml.viewer.document.metadata import PROJECT
 from stand_ins import FakeConfig
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
@@ -52,8 +52,8 @@ def test_looking_at_another_frame_segments_it(controller, viewer, movie):
 def test_propagate_segments_every_frame(controller, viewer, movie):
     begin(controller)
     controller.propagate()
-    assert not controller.work.propagating
-    assert str(controller.work.progress) == "6 of 6 frames"
+    assert not controller.jobs.propagating
+    assert str(controller.jobs.progress) == "6 of 6 frames"
     for t in range(6):
         np.testing.assert_array_equal(shown(viewer, t) == 1, movie[t] == 200)
 
@@ -67,13 +67,13 @@ def test_a_stroke_just_before_the_end_of_a_propagation_still_changes_the_whole_v
     for _ in range(5):
         runner.step()
     with monkeypatch.context() as quiet:
-        quiet.setattr(controller, "_soon", lambda: None)
+        quiet.setattr(controller, "flush_soon", lambda: None)
         quiet.setattr(controller, "_sync", lambda: False)
         stroke(viewer, 2, 0, 19, 25)
     runner.hold = False
     runner.step()
     assert finished(controller) == set(range(6))
-    assert not controller.work.propagating
+    assert not controller.jobs.propagating
     for t in range(6):
         np.testing.assert_array_equal(shown(viewer, t) == 2, movie[t] == 80)
 
@@ -84,7 +84,7 @@ def test_undo_takes_a_stroke_back_and_redo_brings_it_again(controller, viewer, m
     assert set(np.unique(shown(viewer, 0))) == {0, 1, 2}
     viewer.layers["clip strokes"].undo()
     assert set(np.unique(shown(viewer, 0))) == {0, 1}
-    assert controller.track.session.annotations.object_ids == (1,)
+    assert controller.document.session.annotations.object_ids == (1,)
     viewer.layers["clip strokes"].redo()
     assert set(np.unique(shown(viewer, 0))) == {0, 1, 2}
 
@@ -94,10 +94,10 @@ def test_undo_of_a_stroke_on_a_frame_that_is_not_in_view(controller, viewer):
     stroke(viewer, 2, 0, 19, 25)
     viewer.dims.set_point(0, 4)
     viewer.layers["clip strokes"].undo()
-    assert controller.track.session.annotations.object_ids == (1,)
+    assert controller.document.session.annotations.object_ids == (1,)
     assert set(np.unique(shown(viewer, 4))) == {0, 1}
     viewer.layers["clip strokes"].redo()
-    assert controller.track.session.annotations.object_ids == (1, 2)
+    assert controller.document.session.annotations.object_ids == (1, 2)
 
 
 def test_undo_of_everything_takes_the_result_away(controller, viewer):
@@ -106,7 +106,7 @@ def test_undo_of_everything_takes_the_result_away(controller, viewer):
     strokes = viewer.layers["clip strokes"]
     strokes.undo()
     strokes.undo()
-    assert not controller.track.session.annotations.frames
+    assert not controller.document.session.annotations.frames
     assert not any(shown(viewer, t).any() for t in range(6))
 
 
@@ -117,14 +117,14 @@ def test_a_stroke_during_propagation_is_shown_first_and_propagation_goes_on(cont
     runner.step()
     viewer.dims.set_point(0, 4)
     stroke(viewer, 2, 4, 19, 25)
-    assert controller.work.propagating
+    assert controller.jobs.propagating
     runner.step()
     assert set(np.unique(shown(viewer, 4))) == {0, 1, 2}
     assert finished(controller) == {4}
     while runner.busy:
         runner.step()
     assert finished(controller) == set(range(6))
-    assert not controller.work.propagating
+    assert not controller.jobs.propagating
 
 
 def test_cancel_keeps_finished_frames(controller, viewer, runner):
@@ -133,8 +133,8 @@ def test_cancel_keeps_finished_frames(controller, viewer, runner):
     controller.propagate()
     runner.step()
     runner.step()
-    controller.work.cancel()
-    assert not controller.work.propagating
+    controller.jobs.cancel()
+    assert not controller.jobs.propagating
     assert finished(controller) == {0, 1, 2}
     runner.hold = False
     controller.propagate()
@@ -143,7 +143,7 @@ def test_cancel_keeps_finished_frames(controller, viewer, runner):
 
 def test_propagate_without_annotations_does_nothing(controller):
     controller.propagate()
-    assert not controller.work.propagating
+    assert not controller.jobs.propagating
     assert not finished(controller)
 
 
@@ -167,7 +167,7 @@ def test_points_and_shapes_annotate_with_the_object_that_was_chosen(controller, 
     points.remove_selected()
     shapes.selected_data = {0}
     shapes.remove_selected()
-    assert not controller.track.session.annotations.frames
+    assert not controller.document.session.annotations.frames
 
 
 def test_moving_a_point_to_another_frame_is_noticed(controller, viewer):
@@ -175,22 +175,22 @@ def test_moving_a_point_to_another_frame_is_noticed(controller, viewer):
     controller.draw_with("points")
     points = viewer.layers["clip points"]
     points.add((2, 8, 12))
-    assert set(controller.track.session.annotations.frames) == {0, 2}
+    assert set(controller.document.session.annotations.frames) == {0, 2}
     points.data = [[3, 8, 15]]
-    assert set(controller.track.session.annotations.frames) == {0, 3}
+    assert set(controller.document.session.annotations.frames) == {0, 3}
 
 
 def test_an_empty_layer_that_is_added_counts_but_a_full_one_only_when_ticked(controller, viewer):
     begin(controller)
     mine = viewer.add_points(ndim=3, name="mine")
-    assert mine in controller.track.sources
+    assert mine in controller.document.sources
     other = viewer.add_points([[0, 19, 25]], features={"label": [2]}, name="results of another plugin")
-    assert other not in controller.track.sources
+    assert other not in controller.document.sources
     assert other in controller.candidates()
     controller.use_layer(other, True)
-    assert controller.track.session.annotations.object_ids == (1, 2)
+    assert controller.document.session.annotations.object_ids == (1, 2)
     controller.use_layer(other, False)
-    assert controller.track.session.annotations.object_ids == (1,)
+    assert controller.document.session.annotations.object_ids == (1,)
 
 
 def test_a_labels_layer_from_elsewhere_can_be_the_annotation(controller, viewer, movie):
@@ -199,8 +199,8 @@ def test_a_labels_layer_from_elsewhere_can_be_the_annotation(controller, viewer,
     viewer.dims.set_point(0, 2)
     controller.mark_complete(True)
     np.testing.assert_array_equal(shown(viewer, 2) == 3, movie[2] == 200)
-    assert controller.track.session.annotations.complete == {2}
-    assert controller.track.objects >= {3}
+    assert controller.document.session.annotations.complete == {2}
+    assert controller.document.objects >= {3}
     np.testing.assert_allclose(viewer.layers["first mask"].get_color(3), viewer.layers["clip masks"].get_color(3))
 
 
@@ -212,7 +212,7 @@ def test_a_duplicate_of_the_masks_belongs_to_the_person(controller, viewer):
     copy = viewer.layers["clip masks copy"]
     copy.data[0, :3, :3] = 7
     stroke(viewer, 1, 1, 8, 6)
-    assert controller.track.masks is masks
+    assert controller.document.masks is masks
     assert (copy.data[0, :3, :3] == 7).all()
     viewer.layers.remove(copy)
     stroke(viewer, 1, 2, 8, 6)
@@ -234,20 +234,20 @@ def test_a_complete_frame_without_its_layer_is_not_all_background(controller, vi
     controller.use_layer(mask, True, complete=True)
     viewer.dims.set_point(0, 4)
     controller.mark_complete(True)  # no object is there
-    assert controller.track.session.annotations.complete == {2, 4}
+    assert controller.document.session.annotations.complete == {2, 4}
     controller.use_layer(mask, False)
-    assert controller.track.session.annotations.complete == {4}
-    assert 2 not in controller.track.session.annotations.frames
+    assert controller.document.session.annotations.complete == {4}
+    assert 2 not in controller.document.session.annotations.frames
     controller.use_layer(mask, True)
-    assert controller.track.session.annotations.complete == {2, 4}
+    assert controller.document.session.annotations.complete == {2, 4}
     viewer.layers.remove(mask)
-    assert controller.track.session.annotations.complete == {4}
+    assert controller.document.session.annotations.complete == {4}
 
 
 def test_points_without_labels_become_object_1_when_ticked(controller, viewer):
     layer = viewer.add_points([[0, 8, 6]], name="clicks")
     controller.use_layer(layer, True)
-    assert controller.track.session.annotations.object_ids == (1,)
+    assert controller.document.session.annotations.object_ids == (1,)
 
 
 def test_results_and_unfitting_layers_are_no_candidates(controller, viewer):
@@ -260,9 +260,9 @@ def test_results_and_unfitting_layers_are_no_candidates(controller, viewer):
 def test_a_complete_frame(controller, viewer):
     begin(controller)
     controller.mark_complete(True)
-    assert controller.track.session.annotations.complete == {0}
+    assert controller.document.session.annotations.complete == {0}
     controller.mark_complete(False)
-    assert controller.track.session.annotations.complete == frozenset()
+    assert controller.document.session.annotations.complete == frozenset()
 
 
 def test_the_label_chosen_in_naparis_own_controls_counts(controller, viewer):

@@ -8,7 +8,8 @@ from napari.components import ViewerModel
 from PIL import Image
 
 from napari_pml.errors import AnnotationError, VideoError
-from napari_pml.io.export import export_masks, write_mask_png
+from napari_pml.io.export import export_masks
+from napari_pml.io.label_images import write_mask_png
 from napari_pml.io.save import as_masks
 from napari_pml.viewer.contributions.folders import LabelFolder, get_reader
 

@@ -33,8 +33,9 @@ class Bench:
         self.viewer = ViewerModel()
         self.image = self.viewer.add_image(video, name="clip", **options)
         self.work, self.colours, self.maps = Runner(), Runner(), Runner()
-        self.controller = Controller(self.viewer, self.work, lambda: self.insight.refresh())
-        self.insight = Insight(self.controller, self.colours, self.maps, lambda: None)
+        self.controller = Controller(self.viewer, self.work)
+        self.insight = Insight(self.controller, self.colours, self.maps)
+        self.controller.changed.connect(self.insight.refresh)
         self.go_to(0)
         self.controller.choose_image(self.image)
 
@@ -86,7 +87,7 @@ def test_cells_lie_over_their_pixels(embedder, kind, placing):
     shown = {"grey": frames, "rgb": np.repeat(frames[..., None], 3, -1), "multiscale": [frames, frames[:, ::2, ::2]]}
     bench = Bench(shown[kind], rgb=kind == "rgb", **placing)
     bench.controller.choose_label(1)
-    session = bench.controller.track.session
+    session = bench.controller.document.session
     share = pixel_counts(disc.astype(np.uint16), (1,), STRIDE).numpy().reshape(session.masks.grid) / STRIDE**2
     session.masks.put(FrameMask(0, disc.astype(np.uint16), 1 - share, 1))
     for look in ("confidence", "embedding"):
@@ -102,7 +103,7 @@ def test_cells_lie_over_their_pixels(embedder, kind, placing):
 
 def test_confidence_follows_the_masks(bench):
     bench.insight.show("confidence", True)
-    session = bench.controller.track.session
+    session = bench.controller.document.session
     np.testing.assert_array_equal(bench.shown("confidence", 0), session.masks.confidence(0))
     assert np.isnan(bench.shown("confidence", 5)).all()
     drawn = []

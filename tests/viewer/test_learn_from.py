@@ -10,7 +10,7 @@ from napari_pml import Project, Session, open_video
 from napari_pml.errors import AnnotationError
 from napari_pml.viewer.control import objects
 from napari_pml.viewer.control.controller import Controller
-from napari_pml.viewer.document.track import session_in
+from napari_pml.viewer.document.documents import open_projects
 from napari_pml.viewer.panel.learn_button import LearnButton
 
 
@@ -55,8 +55,8 @@ def test_without_a_stroke_the_whole_video_is_segmented(engine, controller, viewe
     assert finished(controller) == set(range(6))
     for t in range(6):
         assert jaccard(shown(viewer, t) == 1, movie[t] == 200) > 0.9
-    assert controller.track.names == {1: "paw"}
-    assert controller.track.objects == {1}
+    assert controller.document.names == {1: "paw"}
+    assert controller.document.objects == {1}
     Project.open(other).close()  # it is free again
 
 
@@ -64,9 +64,9 @@ def test_what_was_learned_is_forgotten_again(engine, controller, viewer, movie, 
     begin(controller)
     alone = shown(viewer, 0).copy()
     controller.learn_from(other)
-    assert controller.track.session.borrowed is not None
+    assert controller.document.session.borrowed is not None
     controller.learn_from(None)
-    assert controller.track.session.borrowed is None
+    assert controller.document.session.borrowed is None
     np.testing.assert_array_equal(shown(viewer, 0), alone)
 
 
@@ -76,33 +76,33 @@ def test_what_was_learned_stays_until_it_is_forgotten(engine, controller, viewer
     begin(controller)
     controller.learn_from(other)
     with pytest.raises(AnnotationError, match=r"Object 2 was learned from another video.*Forget the other video"):
-        change(controller.track, {1, 2})
-    assert controller.track.objects == {1, 2}
-    assert controller.track.session.annotations.object_ids == (1,)
-    assert objects.begin(controller.track) == 3
+        change(controller.document, {1, 2})
+    assert controller.document.objects == {1, 2}
+    assert controller.document.session.annotations.object_ids == (1,)
+    assert objects.begin(controller.document) == 3
     controller.learn_from(None)
-    change(controller.track, {1, 2})
-    assert controller.track.objects <= {1}
+    change(controller.document, {1, 2})
+    assert controller.document.objects <= {1}
 
 
 @pytest.mark.parametrize("label", [2])
 def test_what_was_learned_is_known_when_the_panel_is_opened_again(engine, controller, viewer, runner, other):
     controller.learn_from(other)
     controller.close()
-    again = Controller(viewer, runner, lambda: None)
+    again = Controller(viewer, runner)
     again.choose_image(viewer.layers["clip"])
-    assert again.track.objects == {1, 2}
+    assert again.document.objects == {1, 2}
 
 
 def test_a_project_that_is_open_in_this_window_may_teach(engine, controller, viewer, movie):
     begin(controller)
-    first = controller.track.session
+    first = controller.document.session
     first.annotate(0, (movie[0] == 200).astype(np.uint16), complete=True)
     viewer.add_image(movie[::-1].copy(), name="back")
     controller.choose_image(viewer.layers["back"])
     controller.learn_from(first.project.path)
-    assert session_in(first.project.path) is first
-    assert controller.track.session.borrowed is not None
+    assert open_projects(viewer.layers)[first.project.path] is first
+    assert controller.document.session.borrowed is not None
     assert jaccard(np.asarray(viewer.layers["back masks"].data[0]) == 1, movie[5] == 200) > 0.9
 
 
@@ -112,18 +112,18 @@ def test_the_button_asks_learns_and_forgets(engine, controller, other, qtbot, mo
     button = LearnButton(controller)
     qtbot.add_widget(button)
     button.click()  # the person cancels
-    assert controller.track.session is None
+    assert controller.document.session is None
     button.click()
     button.refresh()
     assert button.text() == "Forget the other video"
     button.click()
     button.refresh()
     assert button.text() == "Learn from another video..."
-    assert controller.track.session.borrowed is None
+    assert controller.document.session.borrowed is None
 
 
 def test_a_folder_that_is_no_project_is_explained(engine, controller, runner, tmp_path):
     begin(controller)
     with pytest.raises(Exception, match="is no project"):
         controller.learn_from(tmp_path)
-    assert controller.track.session.borrowed is None
+    assert controller.document.session.borrowed is None

@@ -59,7 +59,7 @@ def test_a_click_on_a_point_shows_its_pixel(window, qtbot):
     y, x = marker.data[:, 0, 1:].mean(0)
     assert np.hypot(y - 22, x - 100) < 8
     assert viewer.layers.selection.active.name == "clip strokes"
-    assert panel.controller.track.sources == [viewer.layers["clip strokes"]]
+    assert list(panel.controller.document.sources) == [viewer.layers["clip strokes"]]
     panel.look_inside._unmark.setInterval(1)
     qtbot.wait_until(lambda: "clip marker" not in viewer.layers, timeout=PATIENCE_MS)
 
@@ -69,7 +69,7 @@ def test_a_click_on_a_point_of_another_video_does_nothing(window, qtbot, drawn):
     look, before = panel.look_inside, panel.look_inside.plot._map
     other = napari_pml.Session(napari_pml.open_video(drawn[0]))
     other.annotate(7, np.where(drawn[1][7] == 2, 3, 0), complete=True)
-    session = panel.controller.track.session
+    session = panel.controller.document.session
     session.learn_from(other)
     session.segment(0)
     look.refresh()
@@ -117,7 +117,7 @@ def test_certain_and_missing_cells_are_clear_and_embeddings_cover_the_video(wind
     viewer, panel = window
     for name in ("clip masks", "clip strokes"):
         viewer.layers[name].visible = False
-    panel.controller._soon = lambda: None  # so that frame 7 has no mask
+    panel.controller.flush_soon = lambda: None  # so that frame 7 has no mask
 
     def pictures() -> list[np.ndarray]:
         return [_picture(viewer, t) for t in (0, 7)]
@@ -125,7 +125,7 @@ def test_certain_and_missing_cells_are_clear_and_embeddings_cover_the_video(wind
     plain = pictures()
     panel.look_inside.boxes["confidence"].click()
     with_confidence = pictures()
-    assert 7 not in panel.controller.track.session.masks
+    assert 7 not in panel.controller.document.session.masks
     np.testing.assert_array_equal(with_confidence[1], plain[1])
     changed = (with_confidence[0] != plain[0]).any(-1)
     assert 0 < changed.mean() < 0.5

@@ -27,20 +27,20 @@ def cells(movie) -> np.ndarray:
 def test_a_mask_becomes_a_complete_frame_and_undo_takes_it_back(controller, viewer, cells, movie):
     begin(controller)
     assert take_mask(controller, cells, complete=True) == 2
-    annotations = controller.track.session.annotations
+    annotations = controller.document.session.annotations
     np.testing.assert_array_equal(annotations.frames[0], cells)  # also where something else was painted
     assert annotations.complete == {0}
-    assert controller.track.objects == {1, 3, 300}
+    assert controller.document.objects == {1, 3, 300}
     assert controller.label == 3
     controller.propagate()
     np.testing.assert_array_equal(shown(viewer, 4) == 300, movie[4] == 80)
     viewer.layers["clip strokes"].undo()
-    assert controller.track.session.annotations.object_ids == (1,)
+    assert controller.document.session.annotations.object_ids == (1,)
 
 
 def test_without_the_check_mark_the_rest_stays_open(controller, cells):
     take_mask(controller, cells, complete=False)
-    assert controller.track.session.annotations.complete == frozenset()
+    assert controller.document.session.annotations.complete == frozenset()
 
 
 def test_a_mask_is_drawn_where_its_numbers_fit(controller, viewer, cells):
@@ -63,10 +63,10 @@ def test_a_mask_is_drawn_where_its_numbers_fit(controller, viewer, cells):
 )
 def test_what_is_no_mask_of_this_video_is_refused_and_changes_nothing(controller, cells, change, complaint):
     begin(controller)
-    before = controller.track.session.annotations
+    before = controller.document.session.annotations
     with pytest.raises(AnnotationError, match=complaint):
         take_mask(controller, change(cells), complete=True)
-    assert controller.track.session.annotations is before
+    assert controller.document.session.annotations is before
 
 
 def test_the_result_can_be_accepted_as_annotation(controller, viewer, movie):
@@ -76,8 +76,8 @@ def test_the_result_can_be_accepted_as_annotation(controller, viewer, movie):
     assert masks in usable_layers(controller)
     assert not can_take_all(controller, masks)
     take_mask(controller, mask_in_view(controller, masks), complete=True)
-    np.testing.assert_array_equal(controller.track.session.annotations.frames[3] == 1, movie[3] == 200)
-    assert controller.track.session.annotations.complete == {3}
+    np.testing.assert_array_equal(controller.document.session.annotations.frames[3] == 1, movie[3] == 200)
+    assert controller.document.session.annotations.complete == {3}
 
 
 def test_layers_that_fit_are_offered(controller, viewer, cells):
@@ -91,7 +91,7 @@ def test_layers_that_fit_are_offered(controller, viewer, cells):
 def dialog(qapp, viewer, cells, movie):
     """The dialog over a viewer with a 2D mask and a 3D one, which holds something on frames 2 and 5."""
     background = Background()
-    controller = Controller(viewer, background, lambda: None)
+    controller = Controller(viewer, background)
     controller.choose_image(viewer.layers["clip"])
     viewer.add_labels(cells, name="flat")
     whole = np.where(movie == 200, 7, 0)
@@ -112,9 +112,9 @@ def test_all_frames_of_a_layer_at_once(dialog, qtbot):
     dialog.frames.setCurrentIndex(1)
     assert "annotation layer" in dialog.note.text()
     dialog.accept()
-    qtbot.wait_until(lambda: controller.track.is_annotated)
-    assert controller.track.session.annotations.complete == {2, 5}
-    assert controller.track.session.annotations.object_ids == (7,)
+    qtbot.wait_until(lambda: controller.document.is_annotated)
+    assert controller.document.session.annotations.complete == {2, 5}
+    assert controller.document.session.annotations.object_ids == (7,)
 
 
 def test_the_frame_in_view_of_a_layer_with_all(dialog, qtbot, viewer):
@@ -123,9 +123,9 @@ def test_the_frame_in_view_of_a_layer_with_all(dialog, qtbot, viewer):
     dialog.masks.setCurrentText("whole")
     dialog.complete.setChecked(False)
     dialog.accept()
-    qtbot.wait_until(lambda: controller.track.is_annotated)
-    assert set(controller.track.session.annotations.frames) == {5}
-    assert controller.track.session.annotations.complete == frozenset()
+    qtbot.wait_until(lambda: controller.document.is_annotated)
+    assert set(controller.document.session.annotations.frames) == {5}
+    assert controller.document.session.annotations.complete == frozenset()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".npy"])
@@ -136,8 +136,8 @@ def test_a_mask_from_a_file(dialog, qtbot, cells, tmp_path, monkeypatch, suffix)
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_, **__: (str(path), ""))
     dialog.masks.setCurrentIndex(dialog.masks.count() - 1)
     dialog.accept()
-    qtbot.wait_until(lambda: controller.track.is_annotated)
-    np.testing.assert_array_equal(controller.track.session.annotations.frames[0], cells)
+    qtbot.wait_until(lambda: controller.document.is_annotated)
+    np.testing.assert_array_equal(controller.document.session.annotations.frames[0], cells)
 
 
 def test_outlines_of_labelme_come_with_their_names(dialog, qtbot, cells, tmp_path):
@@ -149,10 +149,10 @@ def test_outlines_of_labelme_come_with_their_names(dialog, qtbot, cells, tmp_pat
     content = {"shapes": shapes, "imageWidth": 40, "imageHeight": 24}
     (tmp_path / "clip.json").write_text(json.dumps(content, default=int))
     dialog.take_file(tmp_path / "clip.json")
-    qtbot.wait_until(lambda: controller.track.is_annotated)
-    labels = controller.track.session.annotations.frames[0]
+    qtbot.wait_until(lambda: controller.document.is_annotated)
+    labels = controller.document.session.annotations.frames[0]
     np.testing.assert_array_equal(labels, np.select([cells == 3, cells == 300], [1, 2]))
-    assert controller.track.names == {1: "bright", 2: "grey"}
+    assert controller.document.names == {1: "bright", 2: "grey"}
 
 
 def test_a_file_that_is_no_mask_is_reported_and_another_may_be_chosen(dialog, qtbot, tmp_path, monkeypatch):
@@ -166,7 +166,7 @@ def test_a_file_that_is_no_mask_is_reported_and_another_may_be_chosen(dialog, qt
     qtbot.wait_until(dialog.isEnabled)
     assert "broken.png cannot be read" in messages[0]
     assert dialog.isVisible()
-    assert not controller.track.is_drawn_on
+    assert not controller.document.is_drawn_on
 
 
 def test_the_button_opens_the_dialog(make_napari_viewer, movie, cells):
@@ -178,7 +178,7 @@ def test_the_button_opens_the_dialog(make_napari_viewer, movie, cells):
     dialog = panel.findChild(MaskDialog)
     assert dialog.masks.itemText(0) == "flat"
     dialog.accept()
-    assert panel.controller.track.objects >= {3, 300}
+    assert panel.controller.document.objects >= {3, 300}
     assert panel.complete.isChecked()
     panel.background.drain()
 
@@ -188,11 +188,11 @@ def test_sixty_six_cells(viewer, runner, data_folder, monkeypatch):
     mask = np.array(PilImage.open(folder / "Annotations_manual" / "480p" / "T98G" / "00000.png"))
     frame = np.array(PilImage.open(folder / "JPEGImages" / "480p" / "T98G" / "00000.jpg").convert("L"))
     image = viewer.add_image(np.stack([frame, frame]), name="cells")
-    controller = Controller(viewer, runner, lambda: None)
+    controller = Controller(viewer, runner)
     controller.choose_image(image)
-    monkeypatch.setattr(controller.work, "segment", lambda *_: None)  # the stand-in is slow on real frames
+    monkeypatch.setattr(controller.jobs, "segment", lambda *_: None)  # the stand-in is slow on real frames
     assert take_mask(controller, mask, complete=True) == 66
-    np.testing.assert_array_equal(controller.track.session.annotations.frames[0], mask)
-    assert len(controller.track.objects - {BACKGROUND}) == 66
+    np.testing.assert_array_equal(controller.document.session.annotations.frames[0], mask)
+    assert len(controller.document.objects - {BACKGROUND}) == 66
     stroke(viewer, 67, 0, 5, 5, "cells strokes")
-    assert 67 in controller.track.objects
+    assert 67 in controller.document.objects

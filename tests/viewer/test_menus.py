@@ -43,7 +43,7 @@ def test_the_selected_video_is_chosen_in_the_panel(viewer, fake_engine):
         choose("segment_selected")
         _, panel = viewer.window.add_plugin_dock_widget("napari-pml", "Segment video")
         assert panel.images.currentText() == name
-        assert panel.controller.track.image is viewer.layers[name]
+        assert panel.controller.document.image is viewer.layers[name]
 
 
 def test_tracks_from_any_labels(viewer, drawn, qtbot):

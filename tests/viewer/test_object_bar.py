@@ -76,7 +76,7 @@ def test_an_object_is_renamed_in_the_list(window, qtbot, way):
     qtbot.keyClicks(editor, "mother")
     qtbot.keyClick(editor, Qt.Key.Key_Return)
     qtbot.wait_until(lambda: rows(panel) == ["1  mother", "2", "3"])
-    assert panel.controller.track.names == {1: "mother"}
+    assert panel.controller.document.names == {1: "mother"}
 
 
 def test_a_name_is_edited_within_its_row(window):
@@ -105,7 +105,7 @@ def test_only_what_was_asked_about_is_deleted(window, qtbot, monkeypatch):
     viewer, panel = window
 
     def answer(*args):
-        panel.controller.track.note_label(9)
+        panel.controller.document.note_label(9)
         panel.objects.show_objects()
         return QMessageBox.StandardButton.Yes
 
@@ -116,7 +116,7 @@ def test_only_what_was_asked_about_is_deleted(window, qtbot, monkeypatch):
     panel.objects.select(1)
     panel.objects.select(2, 3)
     panel.objects.buttons["Delete"].click()
-    assert panel.controller.track.objects == {1, 9}
+    assert panel.controller.document.objects == {1, 9}
     assert set(np.unique(np.asarray(viewer.layers["clip strokes"].data))) == {0, 1}
 
 
@@ -175,10 +175,10 @@ def test_colour_and_hide(window, monkeypatch):
 
 def test_three_hundred_objects_stay_fluent_and_can_be_found(window, qtbot):
     _, panel = window
-    track, bar = panel.controller.track, panel.objects
+    document, bar = panel.controller.document, panel.objects
     assert not bar._filter.isVisible()
-    track.objects = set(range(1, 301))
-    objects.rename(track, 222, "Dividing")
+    document.objects = set(range(1, 301))
+    objects.rename(document, 222, "Dividing")
     panel.refresh()
     assert bar._filter.isVisible()
     assert bar.height() < 400
@@ -215,14 +215,14 @@ def test_keys(window, qtbot):
     press(qtbot, viewer, Qt.Key.Key_N)
     assert controller.label == 1
     press(qtbot, viewer, Qt.Key.Key_K)
-    assert controller.track.complete == {0}
+    assert controller.document.complete == {0}
     press(qtbot, viewer, Qt.Key.Key_K)
-    assert controller.track.complete == set()
+    assert controller.document.complete == set()
     stroke(viewer, 1, 0, 8, 6)
     stroke(viewer, BACKGROUND, 0, 14, 6)
     qtbot.wait_until(panel.propagate.isEnabled)
     press(qtbot, viewer, Qt.Key.Key_W)
-    qtbot.wait_until(lambda: controller.track.frames_done == 6 and panel.suggest.isEnabled())
+    qtbot.wait_until(lambda: controller.document.frames_done == 6 and panel.suggest.isEnabled())
     press(qtbot, viewer, Qt.Key.Key_U)
     assert viewer.dims.current_step[0] == 5
     assert panel.propagate.toolTip().endswith("(W)")

@@ -7,7 +7,7 @@ from test_window import PATIENCE_MS, drag, idle, iou, open_panel  # noqa: F401 (
 def test_the_journey_of_osvos(open_panel, drawn, qtbot):  # noqa: F811 (the fixture)
     frames, masks = drawn[0][:4], drawn[1][:4]
     viewer, panel = open_panel(frames, rgb=True)
-    work = panel.controller.work
+    work = panel.controller.jobs
     panel.settings.expand(animate=False)
     panel.settings._method.value = "osvos"
     panel.settings._fields["steps"].value = 200  # a quarter of which are for strokes
@@ -26,7 +26,7 @@ def test_the_journey_of_osvos(open_panel, drawn, qtbot):  # noqa: F811 (the fixt
     assert "learning, step" in panel.progress_text.text()
     qtbot.mouseClick(panel.propagate, Qt.MouseButton.LeftButton)
     qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
-    session = panel.controller.track.session
+    session = panel.controller.document.session
     assert session.stale_frames() == [0, 1, 2, 3]
     assert session.embedder.name == "compact"
 

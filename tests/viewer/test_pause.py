@@ -18,17 +18,17 @@ def paused(controller, runner):
     controller.propagate()
     runner.step()
     runner.step()
-    controller.work.pause()
+    controller.jobs.pause()
     runner.hold = False
     return controller
 
 
 def test_a_pause_keeps_finished_frames_and_resuming_does_the_rest(paused):
-    assert paused.work.paused
-    assert not paused.work.propagating
+    assert paused.jobs.paused
+    assert not paused.jobs.propagating
     assert finished(paused) == {0, 1, 2}
     paused.propagate()
-    assert not paused.work.paused
+    assert not paused.jobs.paused
     assert finished(paused) == set(range(6))
 
 
@@ -36,8 +36,8 @@ def test_painting_during_a_pause_segments_the_frame_in_view_and_resuming_the_res
     stroke(viewer, 2, 0, 19, 25)
     assert finished(paused) == {0}
     assert (shown(viewer, 0) == 2).any()
-    assert paused.work.paused
-    assert paused.work.progress.counted == "1 of 6 frames"
+    assert paused.jobs.paused
+    assert paused.jobs.progress.counted == "1 of 6 frames"
     paused.propagate()
     assert finished(paused) == set(range(6))
     assert all(((shown(viewer, t) == 2) == (movie[t] == 80)).all() for t in range(6))
@@ -46,11 +46,11 @@ def test_painting_during_a_pause_segments_the_frame_in_view_and_resuming_the_res
 def test_another_video_has_nothing_to_resume(paused, viewer, movie):
     viewer.add_image(movie, name="other")
     paused.choose_image(viewer.layers["other"])
-    assert not paused.work.paused
+    assert not paused.jobs.paused
 
 
 def test_the_text_says_how_fast_and_how_long(paused, monkeypatch):
-    progress = paused.work.progress
+    progress = paused.jobs.progress
     monkeypatch.setattr("napari_pml.viewer.jobs.progress.time.monotonic", lambda: progress.started + 4)
     progress.at_start, progress.done, progress.total = 0, 2, 100
     assert str(progress) == "2 of 100 frames, 0.5 per second, 3 min 16 s left"
@@ -64,22 +64,22 @@ def test_pace_and_count_are_those_of_the_present_job(controller, runner, monkeyp
     runner.hold = True
     controller.configure(FakeConfig(invert=True))
     controller.propagate()
-    assert str(controller.work.progress) == "0 of 6 frames"
+    assert str(controller.jobs.progress) == "0 of 6 frames"
     now[0] = 100.0  # learned until then
     for done in (1, 2, 3):
         runner.step()
         now[0] += 2
-        assert controller.work.progress.counted == f"{done} of 6 frames"
-    assert str(controller.work.progress) == "3 of 6 frames, 0.3 per second, 9 s left"
+        assert controller.jobs.progress.counted == f"{done} of 6 frames"
+    assert str(controller.jobs.progress) == "3 of 6 frames, 0.3 per second, 9 s left"
     controller.configure(FakeConfig(k=7))
     runner.step()
-    assert str(controller.work.progress) == "1 of 6 frames"
-    controller.work.pause()
+    assert str(controller.jobs.progress) == "1 of 6 frames"
+    controller.jobs.pause()
     runner.hold = False
     for t in (1, 2, 3):
         now[0] += 1000
         controller.viewer.dims.set_point(0, t)
-    assert str(controller.work.progress) == "4 of 6 frames"
+    assert str(controller.jobs.progress) == "4 of 6 frames"
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def preparing(controller, runner):
 def test_frames_are_prepared_around_the_one_in_view_when_things_are_quiet(controller, viewer, runner):
     begin(controller)
     viewer.dims.set_point(0, 4)
-    session = controller.track.session
+    session = controller.document.session
     assert session.prepared == []
     runner.quiet()
     assert session.prepared == [4] * 6
@@ -118,7 +118,7 @@ def test_a_frame_that_was_prepared_when_a_propagation_began_does_not_count_any_m
 
 @pytest.mark.parametrize("deed", ["stroke", "scrub", "press", "propagate", "close"])
 def test_preparation_gives_way_to_whatever_a_person_does(preparing, viewer, runner, deed):
-    session = preparing.track.session
+    session = preparing.document.session
     runner.hold = False
     if deed == "stroke":
         stroke(viewer, 2, 0, 19, 25)
@@ -136,7 +136,7 @@ def test_preparation_gives_way_to_whatever_a_person_does(preparing, viewer, runn
         preparing.close()
     assert not runner.busy
     assert session.prepared == [0]
-    assert preparing.work.preparation.progress is None
+    assert preparing.jobs.preparation.progress is None
 
 
 def test_preparation_goes_on_where_the_person_looks_then(preparing, viewer, runner):
@@ -145,11 +145,11 @@ def test_preparation_goes_on_where_the_person_looks_then(preparing, viewer, runn
     while runner.busy:
         runner.step()
     runner.quiet()
-    assert preparing.track.session.prepared == [0] + [3] * 6
+    assert preparing.document.session.prepared == [0] + [3] * 6
 
 
 def test_nothing_is_prepared_before_something_is_drawn(controller, viewer, runner):
     viewer.dims.set_point(0, 3)
     runner.quiet()
     assert not runner.busy
-    assert controller.track.session is None
+    assert controller.document.session is None

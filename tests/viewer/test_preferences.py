@@ -7,7 +7,7 @@ from napari.layers import Image
 
 from napari_pml.embedding.cache import DEFAULT_LIMIT_GB
 from napari_pml.embedding.video_embeddings import MEMORY_BYTES
-from napari_pml.viewer.document.track import Track
+from napari_pml.viewer.document.document import VideoDocument
 from napari_pml.viewer.preferences import Preferences, preferences
 
 
@@ -21,12 +21,12 @@ def test_the_defaults(computing):
 
 
 def test_what_is_chosen_reaches_the_session(computing, fake_engine, movie, monkeypatch):
-    monkeypatch.setattr("napari_pml.viewer.document.track.preferences", preferences)
+    monkeypatch.setattr("napari_pml.viewer.document.document.preferences", preferences)
     computing.device = "cpu"
     computing.embedding_memory = 0.25
     computing.embedding_disk = 3
     monkeypatch.delenv("NAPARI_PML_CACHE_GB")
-    session = next(Track(Image(movie)).open_session(0))
+    session = VideoDocument(Image(movie)).open_session()
     assert session.options["device"] == "cpu"
     assert session.options["embedding_bytes"] == 256 * 1024**2
     assert session.options["embedding_cache"].max_bytes == 3e9

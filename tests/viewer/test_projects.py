@@ -41,7 +41,7 @@ def quick_engine(monkeypatch):
 
 @pytest.fixture
 def projects(controller, runner) -> Projects:
-    projects = Projects(controller, runner, lambda: None)
+    projects = Projects(controller, runner)
     projects.look()
     return projects
 
@@ -52,9 +52,9 @@ def after_a_crash(viewer, movie) -> Projects:
     viewer.layers.clear()
     viewer.add_image(movie, name="clip")
     runner = Runner()
-    controller = Controller(viewer, runner, lambda: None)
+    controller = Controller(viewer, runner)
     controller.choose_image(viewer.layers["clip"])
-    projects = Projects(controller, runner, lambda: None)
+    projects = Projects(controller, runner)
     projects.look()
     return projects
 
@@ -70,7 +70,7 @@ def crashed(quick_engine, controller, movie):
     controller.draw_with("shapes")
     viewer.layers["clip shapes"].add([[3, 17, 22], [3, 17, 28], [3, 21, 28], [3, 21, 22]], shape_type="rectangle")
     controller.propagate()
-    session = controller.track.session
+    session = controller.document.session
     session.project.close()
     controller.close()
     return session
@@ -81,7 +81,7 @@ def test_the_first_stroke_is_saved_without_asking(quick_engine, controller, data
     (saved,) = autosave.find((6, 24, 40))
     assert saved.path.parent == data_home
     assert saved.path.name.startswith("clip ")
-    session = controller.track.session
+    session = controller.document.session
     session.project.close()
     project = Project.open(saved.path)
     np.testing.assert_array_equal(project.annotations.frames[0], session.annotations.frames[0])
@@ -94,7 +94,7 @@ def test_nothing_is_offered_for_a_video_that_is_new(quick_engine, projects):
 def test_what_was_opened_but_never_annotated_is_removed(quick_engine, controller, viewer, data_home, movie):
     controller.choose_label(1)  # opens the session
     assert len(list(data_home.iterdir())) == 1
-    controller.track.session.project.close()
+    controller.document.session.project.close()
     projects = after_a_crash(viewer, movie)
     assert projects.offer is None
     begin(projects._controller)
@@ -110,13 +110,13 @@ def test_everything_comes_back_as_it_was_drawn(crashed, viewer, movie):
     assert [layer.name for layer in viewer.layers] == [
         "clip", "clip masks", "clip strokes", "clip shapes", "clip points"
     ]  # fmt: skip
-    session = controller.track.session
+    session = controller.document.session
     assert session.annotations.revision == crashed.annotations.revision
     assert finished(controller) == set(range(6))
     assert viewer.layers["clip points"].features["label"].tolist() == [2]
     np.testing.assert_allclose(viewer.layers["clip points"].face_color[0], colour_of(2))
     assert viewer.layers["clip shapes"].shape_type == ["rectangle"]
-    assert controller.track.objects == {1, 2}
+    assert controller.document.objects == {1, 2}
     np.testing.assert_array_equal(viewer.layers["clip masks"].data[:], crashed.masks.labels[:])
     assert viewer.layers.selection.active is viewer.layers["clip strokes"]
     assert (controller.tool, viewer.layers["clip strokes"].mode) == ("brush", "paint")
@@ -140,31 +140,31 @@ def test_earlier_work_on_a_video_that_cannot_be_read_is_not_looked_for(crashed, 
 def test_complete_frames_come_back(quick_engine, controller, viewer, movie):
     begin(controller)
     controller.mark_complete(True)
-    controller.track.session.project.close()
+    controller.document.session.project.close()
     projects = after_a_crash(viewer, movie)
     projects.restore()
-    assert projects._controller.track.complete == {0}
-    assert projects._controller.track.session.annotations.complete == {0}
+    assert projects._controller.document.complete == {0}
+    assert projects._controller.document.session.annotations.complete == {0}
 
 
 def test_names_come_back(quick_engine, controller, viewer, movie):
     begin(controller)
-    objects.rename(controller.track, 1, "left paw")
-    controller.tell_soon()
-    controller.track.session.project.close()
+    objects.rename(controller.document, 1, "left paw")
+    controller.flush_soon()
+    controller.document.session.project.close()
     projects = after_a_crash(viewer, movie)
     projects.restore()
-    assert projects._controller.track.names == {1: "left paw"}
+    assert projects._controller.document.names == {1: "left paw"}
 
 
 def test_colours_come_back(quick_engine, controller, viewer, movie):
     begin(controller)
-    objects.recolour(controller.track, [1], (0.0, 1.0, 0.2, 1.0))
-    controller.tell_soon()
-    controller.track.session.project.close()
+    objects.recolour(controller.document, [1], (0.0, 1.0, 0.2, 1.0))
+    controller.flush_soon()
+    controller.document.session.project.close()
     projects = after_a_crash(viewer, movie)
     projects.restore()
-    assert projects._controller.track.appearance.colour(1) == (0.0, 1.0, 0.2, 1.0)
+    assert projects._controller.document.appearance.colour(1) == (0.0, 1.0, 0.2, 1.0)
     for name in ("clip strokes", "clip masks"):
         np.testing.assert_allclose(viewer.layers[name].get_color(1), (0.0, 1.0, 0.2, 1.0), atol=1e-6)
 
@@ -172,9 +172,9 @@ def test_colours_come_back(quick_engine, controller, viewer, movie):
 def test_what_was_drawn_before_restoring_stays(crashed, viewer, movie):
     projects = after_a_crash(viewer, movie)
     begin(projects._controller)
-    meanwhile = projects._controller.track.session
+    meanwhile = projects._controller.document.session
     projects.restore()
-    assert projects._controller.track.session.project.path == crashed.project.path
+    assert projects._controller.document.session.project.path == crashed.project.path
     assert not viewer.layers["clip strokes"].visible
     assert (viewer.layers["clip strokes"].data[0] == 1).any()
     np.testing.assert_array_equal(Project.open(meanwhile.project.path).annotations.frames[0],
@@ -197,10 +197,10 @@ def test_work_that_is_open_elsewhere_is_not_offered(crashed, viewer, movie):
 def test_the_project_moves_to_a_place_of_choice(quick_engine, controller, projects, tmp_path, data_home, movie):
     begin(controller)
     projects.save_as(tmp_path / "mine.pml.zarr")
-    session = controller.track.session
+    session = controller.document.session
     assert session.project.path == tmp_path / "mine.pml.zarr"
     assert list(data_home.glob("*.pml.zarr")) == []
-    assert controller.track.masks.data.session is session
+    assert controller.document.masks.data.session is session
     stroke(controller.viewer, 1, 4, 8, 18)
     assert session.project.record.frames.keys() == {0, 4}
     assert not projects.saving
@@ -213,7 +213,7 @@ def test_a_disk_that_refuses_does_not_stop_the_work(quick_engine, controller, da
     monkeypatch.setattr("napari_pml.viewer.document.autosave.show_warning", warnings.append)
     data_home.write_text("a file where a folder should be")
     begin(controller)
-    assert controller.track.session.project is None
+    assert controller.document.session.project is None
     assert 0 in finished(controller)
     assert len(warnings) == 1
     assert "not being saved" in warnings[0]
@@ -238,12 +238,12 @@ def test_a_dropped_project_goes_on(quick_engine, dropped, make_napari_viewer, qt
     _, panel = viewer.window.add_plugin_dock_widget("napari-pml")
     viewer.open(dropped.project.path, plugin="napari-pml")
     assert [layer.name for layer in viewer.layers] == ["clip", "clip masks", "clip strokes"]
-    qtbot.wait_until(lambda: panel.controller.track.session is not None, timeout=PATIENCE_MS)
-    qtbot.wait_until(lambda: not panel.controller.track.has_news, timeout=PATIENCE_MS)
-    track = panel.controller.track
-    assert track.session.annotations.revision == dropped.annotations.revision
-    assert track.complete == {1}
-    assert track.frames_done == 6
+    qtbot.wait_until(lambda: panel.controller.document.session is not None, timeout=PATIENCE_MS)
+    qtbot.wait_until(lambda: not panel.controller.document.is_dirty, timeout=PATIENCE_MS)
+    document = panel.controller.document
+    assert document.session.annotations.revision == dropped.annotations.revision
+    assert document.complete == {1}
+    assert document.frames_done == 6
     np.testing.assert_array_equal(viewer.layers["clip masks"].data[:], dropped.masks.labels[:])
     assert len(viewer.layers) == 3
     assert not any(button.isChecked() for button in panel._tool_buttons.values())  # a drag moves the picture
@@ -277,9 +277,9 @@ def test_closing_takes_nothing_away(quick_engine, make_napari_viewer, movie, qtb
     controller.choose_label(1)
     stroke(viewer, 1, 0, 8, 6)
     qtbot.wait_until(
-        lambda: controller.track.session is not None and not controller.track.has_news, timeout=PATIENCE_MS
+        lambda: controller.document.session is not None and not controller.document.is_dirty, timeout=PATIENCE_MS
     )
-    session = controller.track.session
+    session = controller.document.session
     if closed == "window":
         viewer.close()  # napari removes all layers first
         assert session.project.record.frames.keys() == {0}
@@ -301,9 +301,9 @@ def test_work_is_offered_again_in_the_same_process(quick_engine, make_napari_vie
     controller = panel.controller
     begin(controller)
     qtbot.wait_until(
-        lambda: controller.track.session is not None and not controller.track.has_news, timeout=PATIENCE_MS
+        lambda: controller.document.session is not None and not controller.document.is_dirty, timeout=PATIENCE_MS
     )
-    session, image = controller.track.session, viewer.layers["clip"]  # alive as long as somebody knows it
+    session, image = controller.document.session, viewer.layers["clip"]  # alive as long as somebody knows it
     if closed == "viewer":
         viewer.close()
     elif closed == "window":
@@ -337,9 +337,11 @@ def test_a_window_is_killed_and_the_work_goes_on(make_napari_viewer, movie, tmp_
     assert panel.restore.text().startswith("Restore the work of ")
     panel.restore.click()
     controller = panel.controller
-    qtbot.wait_until(lambda: controller.track is not None and controller.track.session is not None, timeout=PATIENCE_MS)
-    qtbot.wait_until(lambda: not controller.track.has_news, timeout=PATIENCE_MS)
-    session = controller.track.session
+    qtbot.wait_until(
+        lambda: controller.document is not None and controller.document.session is not None, timeout=PATIENCE_MS
+    )
+    qtbot.wait_until(lambda: not controller.document.is_dirty, timeout=PATIENCE_MS)
+    session = controller.document.session
     assert not panel.restore.isVisible()
     assert session.annotations.frames.keys() == {0, 2, 3, 5}
     assert session.annotations.complete == {5}
@@ -349,7 +351,9 @@ def test_a_window_is_killed_and_the_work_goes_on(make_napari_viewer, movie, tmp_
     viewer.dims.set_point(0, 4)
     stroke(viewer, BACKGROUND, 4, 2, 36)
     panel.propagate.click()
-    qtbot.wait_until(lambda: controller.track.frames_done == 6 and not controller.work.propagating, timeout=PATIENCE_MS)
+    qtbot.wait_until(
+        lambda: controller.document.frames_done == 6 and not controller.jobs.propagating, timeout=PATIENCE_MS
+    )
     undisturbed = Session(open_video(movie))
     for t, labels in session.annotations.frames.items():
         undisturbed.annotate(t, labels, complete=t in session.annotations.complete)
@@ -383,7 +387,7 @@ def test_work_that_is_under_way_when_other_work_is_restored_ends_in_silence(
     _, panel = viewer.window.add_plugin_dock_widget("napari-pml")
     controller = panel.controller
     begin(controller)
-    qtbot.wait_until(lambda: controller.track.masks is not None, timeout=PATIENCE_MS)
+    qtbot.wait_until(lambda: controller.document.masks is not None, timeout=PATIENCE_MS)
     put = MaskStore.put
 
     def put_late(store, mask):
@@ -392,12 +396,12 @@ def test_work_that_is_under_way_when_other_work_is_restored_ends_in_silence(
         put(store, mask)
 
     monkeypatch.setattr(MaskStore, "put", put_late)
-    session = controller.track.session
+    session = controller.document.session
     controller.go_to(3)
     qtbot.wait_until(computing.is_set, timeout=PATIENCE_MS)
     controller.draw_with("points")
     viewer.layers["clip points"].add([[4, 19, 25]])
-    controller.forget(controller.track)
+    controller.forget(controller.document)
     Project.open(session.project.path).close()  # nobody has it any more
     closed.set()
     wait([panel.background._future])

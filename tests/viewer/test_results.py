@@ -177,7 +177,7 @@ def test_masks_are_proposed_to_be_saved_beside_the_video(tmp_path, movie):
 @pytest.fixture
 def box(viewer, runner, fake_engine, qtbot) -> ResultsBox:
     """The buttons for a clip of which one frame is segmented."""
-    controller = Controller(viewer, runner, lambda: None)
+    controller = Controller(viewer, runner)
     box = ResultsBox(viewer, controller)
     qtbot.addWidget(box)
     box.refresh()
@@ -191,7 +191,7 @@ def box(viewer, runner, fake_engine, qtbot) -> ResultsBox:
 def test_the_tracks_button_adds_one_layer_however_often_it_is_pressed(box, viewer, qtbot):
     for _ in range(2):
         box.tracks.click()
-        assert not box.tracks.isEnabled()  # one errand at a time
+        assert not box.tracks.isEnabled()  # one task at a time
         qtbot.wait_until(box.tracks.isEnabled, timeout=PATIENCE_MS)
     tracks = [layer for layer in viewer.layers if layer.name.startswith("clip tracks")]
     assert len(tracks) == 1
@@ -202,14 +202,14 @@ def test_tracks_follow_the_colours_of_objects(box, viewer, qtbot):
     box.tracks.click()
     qtbot.wait_until(box.tracks.isEnabled, timeout=PATIENCE_MS)
     green = (0.0, 1.0, 0.0, 1.0)
-    objects.recolour(box._controller.track, [1], green)
+    objects.recolour(box._controller.document, [1], green)
     assert viewer.layers["clip tracks"].track_colors.tolist() == [list(green)]
-    objects.set_hidden(box._controller.track, [1], True)
+    objects.set_hidden(box._controller.document, [1], True)
     assert viewer.layers["clip tracks"].track_colors.tolist() == [[0, 1, 0, 0]]
 
 
 def test_names_are_in_every_result(box, viewer, qtbot, tmp_path, monkeypatch):
-    objects.rename(box._controller.track, 1, "mother")
+    objects.rename(box._controller.document, 1, "mother")
     for name in ("masks.csv", "masks.json"):
         monkeypatch.setattr(results_box, "ask_where", lambda *_, name=name: tmp_path / name)
         box.save.click()
@@ -229,9 +229,9 @@ def test_names_are_in_every_result(box, viewer, qtbot, tmp_path, monkeypatch):
 
 def test_an_overlay_has_the_colours_of_the_window(box, viewer, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(results_box, "ask_where", lambda *_: tmp_path / "overlay.mp4")
-    track = box._controller.track
-    track.session.video = open_video(track.data)
-    objects.recolour(track, [1], (0.0, 1.0, 0.0, 1.0))
+    document = box._controller.document
+    document.session.video = open_video(document.data)
+    objects.recolour(document, [1], (0.0, 1.0, 0.0, 1.0))
     box.save.click()
     qtbot.wait_until(box.save.isEnabled, timeout=PATIENCE_MS)
     inside = np.asarray(viewer.layers["clip masks"].data[0]) == 1
@@ -258,7 +258,7 @@ def test_results_say_how_many_masks_are_from_before_the_last_change(box, viewer,
     said = []
     monkeypatch.setattr(results_box, "show_info", said.append)
     monkeypatch.setattr(results_box, "ask_where", lambda *_: tmp_path / "masks.csv")
-    session = box._controller.track.session
+    session = box._controller.document.session
     session.annotations = session.annotations.renewed()
     for button in (box.save, box.tracks):
         button.click()
@@ -314,11 +314,11 @@ def test_nothing_is_saved_into_a_project_that_is_open(viewer, runner, qtbot, tmp
     monkeypatch.setattr(
         "napari_pml.Session", lambda video, **options: Session(video, embedder=ColourEmbedder(), **options)
     )
-    controller = Controller(viewer, runner, lambda: None)
+    controller = Controller(viewer, runner)
     controller.choose_image(viewer.layers["clip"])
     begin(controller)
     (project,) = data_home.iterdir()
-    assert inputs_of([]) == [project]
+    assert project in inputs_of(viewer.layers)
     errors = []
     monkeypatch.setattr("napari_pml.viewer.jobs.background.show_error", errors.append)
     monkeypatch.setattr(results_box, "ask_where", lambda *_: project / "masks")

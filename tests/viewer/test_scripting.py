@@ -19,8 +19,8 @@ def test_napari_s_console(make_napari_viewer, qtbot):
     frames, masks = make_clip(n_frames=6, height=120, width=160)
     names = {"np": np, "frames": frames, "masks": masks}
     exec(compile("\n".join(code), str(PAGE), "exec"), names)
-    track = names["panel"].controller.track
-    qtbot.waitUntil(lambda: track.session is not None and not track.session.stale_frames(), timeout=60_000)
+    document = names["panel"].controller.document
+    qtbot.waitUntil(lambda: document.session is not None and not document.session.stale_frames(), timeout=60_000)
     found = np.asarray(viewer.layers["clip masks"].data[5])
     assert ((found == 1) & (masks[5] == 1)).sum() > 0.8 * ((found == 1) | (masks[5] == 1)).sum()
 

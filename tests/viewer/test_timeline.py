@@ -25,7 +25,7 @@ def overview() -> Overview:
     states = np.array([State.DONE, State.DONE, State.OUTDATED, State.GUESS, State.NONE, State.NONE], np.uint8)
     certainties = np.array([1, 0.5, 1, 1, np.nan, np.nan], np.float32)
     annotated = np.array([True, False, True, False, False, False])
-    return Overview(states, certainties, annotated, annotated & (states == State.DONE))
+    return Overview(states, certainties, annotated, annotated & (states == State.DONE), np.zeros(6, bool))
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ def strip(qtbot, overview) -> Timeline:
     strip.setFixedSize(WIDTH, strip.sizeHint().height())  # the display may not give a window the size that it asks for
     with qtbot.waitExposed(strip):
         strip.show()
+    qtbot.waitUntil(lambda: strip.width() == WIDTH)
     return strip
 
 
@@ -90,11 +91,19 @@ def test_the_tooltip_tells_about_the_frame_and_what_the_colours_mean(strip):
     assert QToolTip.text().count("&#9632;") == 3
 
 
+def test_damaged_frames_are_marked(strip, overview):
+    before = colour(strip, 1, strip.height() - 2)
+    overview.damaged[1] = True
+    strip.show_frames(overview, view=5)
+    assert strip.describe(1) == "Frame 1: done, certainty 50 %, damaged: a repeat of its neighbour"
+    assert colour(strip, 1, strip.height() - 2) != before == colour(strip, 0, strip.height() - 2)
+
+
 @pytest.mark.parametrize("n_frames", [1, 2, WIDTH + 1, 10_000])
 def test_any_number_of_frames(strip, n_frames):
     done, certain = np.full(n_frames, State.DONE, np.uint8), np.ones(n_frames, np.float32)
     everywhere = np.ones(n_frames, bool)
-    strip.show_frames(Overview(done, certain, everywhere, ~everywhere), view=0)
+    strip.show_frames(Overview(done, certain, everywhere, ~everywhere, ~everywhere), view=0)
     image = strip.grab().toImage()
     bottom = image.height() - 2
     assert image.pixelColor(WIDTH - 12, bottom) == QColor("#56b4e9")

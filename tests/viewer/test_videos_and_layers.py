@@ -17,16 +17,16 @@ pytestmark = pytest.mark.usefixtures("fake_engine")
 
 def test_another_video_and_back(controller, viewer, movie):
     begin(controller)
-    session = controller.track.session
+    session = controller.document.session
     viewer.add_image(movie[::-1], name="other")
     controller.choose_image(viewer.layers["other"])
-    assert controller.track.session is None
+    assert controller.document.session is None
     controller.choose_label(1)
     stroke(viewer, 1, 0, 8, 20, "other strokes")
-    assert controller.track.session.annotations.object_ids == (1,)
+    assert controller.document.session.annotations.object_ids == (1,)
     assert set(session.annotations.frames) == {0}
     controller.choose_image(viewer.layers["clip"])
-    assert controller.track.session is session
+    assert controller.document.session is session
     stroke(viewer, 2, 0, 19, 25)
     assert session.annotations.object_ids == (1, 2)
 
@@ -37,9 +37,9 @@ def visible(viewer) -> list[str]:
 
 def test_what_is_chosen_is_what_is_seen_and_nothing_of_that_is_an_edit(controller, viewer, movie, monkeypatch):
     begin(controller)
-    session, revision = controller.track.session, controller.track.session.annotations.revision
+    session, revision = controller.document.session, controller.document.session.annotations.revision
     read = []
-    monkeypatch.setattr("napari_pml.viewer.document.track.annotation", lambda t, *_: read.append(t))
+    monkeypatch.setattr("napari_pml.viewer.document.annotation_layers.annotation", lambda t, *_: read.append(t))
     viewer.add_image(movie[::-1], name="other")
     mine = viewer.add_image(movie, name="map", opacity=0.4)
     controller.choose_image(viewer.layers["other"])
@@ -66,8 +66,9 @@ def test_a_video_that_is_dropped_over_the_chosen_one_is_hidden_when_something_ma
     controller.draw_with("brush")
     assert visible(viewer) == ["clip", "clip masks", "clip strokes", "beside", "channel"]
     viewer.layers["clip strokes"].undo()
-    assert controller.track.session.annotations.object_ids == (1,)
-    assert not controller.track.has_background
+    assert controller.document.session.annotations.object_ids == (1,)
+    annotated = controller.document.session.annotations.frames
+    assert not any((labels == BACKGROUND).any() for labels in annotated.values())
 
 
 def test_closing_the_panel_and_opening_it_again_finds_everything(controller, viewer, runner):
@@ -77,23 +78,23 @@ def test_closing_the_panel_and_opening_it_again_finds_everything(controller, vie
     controller.close()
     strokes = viewer.layers["clip strokes"]
     strokes.data[1, :3, :3] = 2  # while nobody listens
-    again = Controller(viewer, runner, lambda: None)
+    again = Controller(viewer, runner)
     again.choose_image(viewer.layers["clip"])
     assert [layer.name for layer in viewer.layers] == ["clip", "clip masks", "clip strokes"]
-    assert again.track.session is controller.track.session
-    assert again.track.session.annotations.object_ids == (1, 2)
-    assert again.track.complete == {0}
+    assert again.document.session is controller.document.session
+    assert again.document.session.annotations.object_ids == (1, 2)
+    assert again.document.complete == {0}
     assert shown(viewer, 5).any()
 
 
 def test_after_closing_nothing_happens_any_more(controller, viewer):
     begin(controller)
-    before = controller.track.session.annotations
+    before = controller.document.session.annotations
     controller.close()
     stroke(viewer, 2, 0, 19, 25)
     viewer.add_points(ndim=3)
     viewer.dims.set_point(0, 3)
-    assert controller.track.session.annotations is before
+    assert controller.document.session.annotations is before
 
 
 def test_a_renamed_video_finds_everything_when_the_panel_is_opened_again(controller, viewer, runner):
@@ -101,12 +102,12 @@ def test_a_renamed_video_finds_everything_when_the_panel_is_opened_again(control
     controller.propagate()
     controller.close()
     viewer.layers["clip"].name = "movie"
-    again = Controller(viewer, runner, lambda: None)
+    again = Controller(viewer, runner)
     again.choose_image(viewer.layers["movie"])
     assert [layer.name for layer in viewer.layers] == ["movie", "clip masks", "clip strokes"]
-    assert again.track.sources == [viewer.layers["clip strokes"]]
-    assert again.track.masks is viewer.layers["clip masks"]
-    assert set(again.track.session.annotations.frames) == {0}
+    assert list(again.document.sources) == [viewer.layers["clip strokes"]]
+    assert again.document.masks is viewer.layers["clip masks"]
+    assert set(again.document.session.annotations.frames) == {0}
 
 
 def test_a_copy_of_the_video_begins_without_annotations(controller, viewer):
@@ -114,7 +115,7 @@ def test_a_copy_of_the_video_begins_without_annotations(controller, viewer):
     copy = Layer.create(*viewer.layers["clip"].as_layer_data_tuple())
     viewer.add_layer(copy)
     controller.choose_image(copy)
-    assert controller.track.sources == []
+    assert list(controller.document.sources) == []
 
 
 def test_strokes_for_a_video_that_is_not_chosen_count_when_it_is(controller, viewer, movie):
@@ -125,11 +126,11 @@ def test_strokes_for_a_video_that_is_not_chosen_count_when_it_is(controller, vie
     stroke(viewer, 2, 3, 19, 25)
     stroke(viewer, 3, 3, 19, 28)
     viewer.layers["clip strokes"].undo()
-    assert controller.track.session is None
+    assert controller.document.session is None
     viewer.dims.set_point(0, 1)
     controller.choose_image(viewer.layers["clip"])
-    assert set(controller.track.session.annotations.frames) == {0, 3}
-    assert controller.track.session.annotations.object_ids == (1, 2)
+    assert set(controller.document.session.annotations.frames) == {0, 3}
+    assert controller.document.session.annotations.object_ids == (1, 2)
 
 
 def test_a_source_of_two_videos_that_one_gives_up_still_counts_for_the_other(controller, viewer, movie):
@@ -140,7 +141,7 @@ def test_a_source_of_two_videos_that_one_gives_up_still_counts_for_the_other(con
     controller.use_layer(points, False)
     controller.choose_image(viewer.layers["clip"])
     points.add((0, 8, 6))
-    assert set(controller.track.session.annotations.frames) == {0}
+    assert set(controller.document.session.annotations.frames) == {0}
 
 
 @pytest.mark.parametrize("name", ["clip", "clip masks", "clip strokes"])
@@ -151,15 +152,15 @@ def test_removing_a_layer_during_work(controller, viewer, runner, name):
     runner.step()
     viewer.layers.remove(name)
     runner.hold = False
-    assert not controller.work.propagating
+    assert not controller.jobs.propagating
     assert [layer.name for layer in viewer.layers] == [
         other for other in ("clip", "clip masks", "clip strokes") if other != name
     ]
     viewer.dims.set_point(0, 2)
     if name == "clip":
-        assert controller.track is None
+        assert controller.document is None
     if name == "clip strokes":
-        assert not controller.track.session.annotations.frames
+        assert not controller.document.session.annotations.frames
     if name == "clip masks":
         stroke(viewer, 2, 2, 19, 25)
         assert set(np.unique(shown(viewer, 2))) == {0, 1, 2}
@@ -180,7 +181,7 @@ def test_every_kind_of_image(viewer, runner, movie, kind, options, monkeypatch):
     monkeypatch.setattr("napari_pml.open_video", lambda *data, channel_axis: opened.append((*data, channel_axis)))
     monkeypatch.setattr("napari_pml.Session", lambda video, **_: FakeSession(FakeVideo(movie)))
     image = viewer.add_image(kind(movie), name="kind", **options)
-    controller = Controller(viewer, runner, lambda: None)
+    controller = Controller(viewer, runner)
     controller.choose_image(image)
     controller.choose_label(1)
     assert viewer.layers["kind strokes"].data.shape == movie.shape
@@ -199,7 +200,7 @@ def test_every_kind_of_image(viewer, runner, movie, kind, options, monkeypatch):
 def test_an_image_that_is_no_video_is_explained(controller, viewer, shape, explanation):
     image = viewer.add_image(np.zeros(shape), name="wrong")
     controller.choose_image(image)
-    assert controller.track is None
+    assert controller.document is None
     with pytest.raises(AssertionError, match=explanation):
         raise AssertionError(controller.problem)
     controller.choose_label(1)
@@ -211,7 +212,7 @@ def test_an_image_that_is_no_video_is_explained(controller, viewer, shape, expla
 def test_new_layers_lie_exactly_over_a_scaled_image(runner, movie):
     viewer = ViewerModel()
     image = viewer.add_image(movie, name="clip", scale=(2, 0.5, 0.5), translate=(0, 7, 9))
-    controller = Controller(viewer, runner, lambda: None)
+    controller = Controller(viewer, runner)
     controller.choose_image(image)
     begin_at = image.data_to_world((1, 8, 9))
     viewer.dims.set_point(0, begin_at[0])
@@ -221,7 +222,7 @@ def test_new_layers_lie_exactly_over_a_scaled_image(runner, movie):
     points.add(points.world_to_data(begin_at))
     masks = viewer.layers["clip masks"]
     np.testing.assert_allclose(masks.extent.world, image.extent.world)
-    assert controller.track.session.annotations.frames[1][8, 9] == 1
+    assert controller.document.session.annotations.frames[1][8, 9] == 1
 
 
 def test_a_label_beyond_the_range_is_reported_and_the_rest_goes_on(controller, viewer, monkeypatch):
@@ -235,7 +236,7 @@ def test_a_label_beyond_the_range_is_reported_and_the_rest_goes_on(controller, v
     assert "'wrong'" in messages[0]
     controller.use_layer(layer, False)
     stroke(viewer, 2, 0, 19, 25)
-    assert controller.track.session.annotations.object_ids == (1, 2)
+    assert controller.document.session.annotations.object_ids == (1, 2)
 
 
 def test_painting_over_several_frames_at_once(controller, viewer):
@@ -243,7 +244,7 @@ def test_painting_over_several_frames_at_once(controller, viewer):
     viewer.layers["clip strokes"].n_edit_dimensions = 3
     viewer.dims.set_point(0, 2)
     stroke(viewer, 1, 2, 8, 12)
-    assert set(controller.track.session.annotations.frames) == {1, 2, 3}
+    assert set(controller.document.session.annotations.frames) == {1, 2, 3}
 
 
 def test_painting_across_time(controller, viewer):
@@ -253,9 +254,9 @@ def test_painting_across_time(controller, viewer):
     stroke(viewer, 2, 3, 8, 20)
     painted = {t for t in range(6) if (np.asarray(viewer.layers["clip strokes"].data[t]) == 2).any()}
     assert painted == {2, 3, 4}
-    assert set(controller.track.session.annotations.frames) == {0} | painted
+    assert set(controller.document.session.annotations.frames) == {0} | painted
     viewer.layers["clip strokes"].undo()
-    assert set(controller.track.session.annotations.frames) == {0}
+    assert set(controller.document.session.annotations.frames) == {0}
 
 
 def test_strokes_that_are_set_from_the_console(controller, viewer, monkeypatch):
@@ -265,11 +266,11 @@ def test_strokes_that_are_set_from_the_console(controller, viewer, monkeypatch):
     drawn = np.zeros((6, 24, 40), np.uint16)
     drawn[4, 4:8, 14:18] = 3
     viewer.layers["clip strokes"].data = drawn
-    assert set(controller.track.session.annotations.frames) == {4}
-    assert controller.track.session.annotations.object_ids == (3,)
+    assert set(controller.document.session.annotations.frames) == {4}
+    assert controller.document.session.annotations.object_ids == (3,)
     viewer.layers["clip strokes"].data = drawn[:2]
     assert "'clip strokes'" in messages[0]
-    assert controller.track.sources == []
+    assert list(controller.document.sources) == []
 
 
 def test_8_bit_labels_cannot_hold_background_which_is_drawn_in_a_layer_of_its_own(controller, viewer):
@@ -288,7 +289,7 @@ def test_playing_through_the_video_does_not_reread_every_stroke(controller, view
     begin(controller)
     controller.propagate()
     read = []
-    monkeypatch.setattr("napari_pml.viewer.document.track.annotation", lambda t, *_: read.append(t))
+    monkeypatch.setattr("napari_pml.viewer.document.annotation_layers.annotation", lambda t, *_: read.append(t))
     for t in (1, 2, 3):
         viewer.dims.set_point(0, t)
     assert read == []
@@ -307,6 +308,6 @@ def test_undo_in_a_layer_from_elsewhere_that_was_just_ticked(controller, viewer)
     layer = viewer.add_labels(np.zeros((6, 24, 40), np.uint8), name="mine")
     stroke(viewer, 1, 0, 8, 6, "mine")
     controller.use_layer(layer, True)
-    assert controller.track.session.annotations.object_ids == (1,)
+    assert controller.document.session.annotations.object_ids == (1,)
     layer.undo()
-    assert controller.track.session.annotations.object_ids == ()
+    assert controller.document.session.annotations.object_ids == ()

@@ -92,18 +92,18 @@ def test_the_journey_of_a_stroke(open_panel, qtbot):
 
     qtbot.mouseClick(panel.propagate, Qt.MouseButton.LeftButton)
     assert panel.propagate.text() == "Pause"
-    qtbot.wait_until(lambda: not controller.work.propagating, timeout=PATIENCE_MS)
+    qtbot.wait_until(lambda: not controller.jobs.propagating, timeout=PATIENCE_MS)
     assert panel.progress_text.text() == "8 of 8 frames"
     assert np.mean([iou(viewer, t, masks[t] == 1) for t in range(8)]) > 0.65
 
     strokes = viewer.layers["clip strokes"]
-    revision = controller.track.session.annotations.revision
+    revision = controller.document.session.annotations.revision
     for _ in range(2):
         qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not (np.asarray(strokes.data[0]) == BACKGROUND).any()
     qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
-    assert controller.track.session.annotations.revision > revision
-    assert not (controller.track.session.annotations.frames[0] == BACKGROUND).any()
+    assert controller.document.session.annotations.revision > revision
+    assert not (controller.document.session.annotations.frames[0] == BACKGROUND).any()
 
 
 def test_looking_through_the_video_after_a_stroke_leaves_finished_masks_to_be_saved(
@@ -128,8 +128,8 @@ def test_looking_through_the_video_after_a_stroke_leaves_finished_masks_to_be_sa
     paint((1, 30, 20), (BACKGROUND, 5, 5), (BACKGROUND, 55, 75))
     assert save().endswith("; 4 of 5 frames have no finished mask and are empty: propagate first")
     controller.propagate()
-    qtbot.wait_until(lambda: not controller.work.propagating and idle(panel), timeout=PATIENCE_MS)
-    masks = controller.track.session.masks
+    qtbot.wait_until(lambda: not controller.jobs.propagating and idle(panel), timeout=PATIENCE_MS)
+    masks = controller.document.session.masks
     finished = masks.labels[:]
     assert all(frame.any() for frame in finished)
 
@@ -190,11 +190,11 @@ def halfway(annotated, gate, qtbot):
 
 def test_pause_in_the_middle_keeps_what_is_finished(halfway, gate, movie, qtbot):
     viewer, panel = halfway
-    session = panel.controller.track.session
+    session = panel.controller.document.session
     panel.propagate.click()
     gate.set()
     qtbot.wait_until(lambda: idle(panel), timeout=PATIENCE_MS)
-    assert not panel.controller.work.propagating
+    assert not panel.controller.jobs.propagating
     assert session.stale_frames() == [4, 5]  # frame 3 was under way
     assert iou(viewer, 1, movie[1] == 200) == 1
     assert panel.propagate.text() == "Resume"
@@ -209,8 +209,8 @@ def test_a_stroke_during_propagation_changes_the_whole_video(halfway, gate, movi
     panel.objects.add.click()
     drag(viewer, (19, 22), (19, 28))
     gate.set()
-    qtbot.wait_until(lambda: not panel.controller.work.propagating, timeout=PATIENCE_MS)
-    assert panel.controller.track.session.stale_frames() == []
+    qtbot.wait_until(lambda: not panel.controller.jobs.propagating, timeout=PATIENCE_MS)
+    assert panel.controller.document.session.stale_frames() == []
     assert all(iou(viewer, t, movie[t] == 80, label=2) == 1 for t in range(6))
 
 
@@ -234,7 +234,7 @@ def test_taking_something_away_during_work(halfway, gate, qtbot, removed):
     if removed == "panel":
         _, again = viewer.window.add_plugin_dock_widget("napari-pml")
         assert again is not panel
-        assert again.controller.track.session is panel.controller.track.session
+        assert again.controller.document.session is panel.controller.document.session
 
 
 @pytest.mark.parametrize("taken_out", [True, False])
@@ -274,13 +274,13 @@ def test_the_check_boxes_follow_the_layers(annotated):
     item = panel.sources.item(1)
     assert (item.text(), item.checkState()) == ("from elsewhere", Qt.CheckState.Unchecked)
     item.setCheckState(Qt.CheckState.Checked)
-    assert viewer.layers["from elsewhere"] in panel.controller.track.sources
+    assert viewer.layers["from elsewhere"] in panel.controller.document.sources
 
 
 def test_settings_reach_the_session(annotated, monkeypatch):
     _, panel = annotated
     configs = []
-    monkeypatch.setattr(panel.controller.work, "segment", lambda *_: configs.append(panel.controller.work.config))
+    monkeypatch.setattr(panel.controller.jobs, "segment", lambda *_: configs.append(panel.controller.jobs.config))
     panel.settings.expand(animate=False)
     panel.settings._method.value = "pml-paper"
     panel.settings._fields["k"].value = 7
@@ -293,7 +293,7 @@ def test_settings_reach_the_session(annotated, monkeypatch):
 @pytest.mark.parametrize(("k", "method"), [(5, "pml-paper"), (7, "own")])
 def test_the_settings_begin_with_those_of_the_session(annotated, k, method):
     _, panel = annotated
-    session = panel.controller.track.session
+    session = panel.controller.document.session
     session.config = replace(METHODS["pml-paper"], k=k)
     panel.refresh()
     panel.settings.expand(animate=False)
@@ -307,8 +307,8 @@ def test_the_settings_begin_with_those_of_the_session(annotated, k, method):
 def test_another_network_can_be_chosen_and_its_time_is_shown(open_panel, qtbot):
     _, panel = open_panel(np.zeros((3, 32, 48), np.uint8))
     panel.objects.select(1)
-    qtbot.wait_until(lambda: panel.controller.track.session is not None, timeout=PATIENCE_MS)
-    session = panel.controller.track.session
+    qtbot.wait_until(lambda: panel.controller.document.session is not None, timeout=PATIENCE_MS)
+    session = panel.controller.document.session
     panel.settings.expand(animate=False)
     panel.settings._resolution.value = "@2x"
     qtbot.wait_until(lambda: session.embedder.name == "compact@2x", timeout=PATIENCE_MS)
@@ -322,7 +322,7 @@ def test_another_network_can_be_chosen_and_its_time_is_shown(open_panel, qtbot):
 def test_unfolding_the_settings_changes_no_network_of_ones_own(annotated, monkeypatch):
     _, panel = annotated
     chosen = []
-    monkeypatch.setattr(panel.controller.work, "use_network", lambda track, name, *_: chosen.append(name))
+    monkeypatch.setattr(panel.controller.jobs, "use_network", lambda document, name, *_: chosen.append(name))
     panel.settings.expand(animate=False)
     assert panel.settings._network.value == "fake"
     panel.settings._resolution.value = "@2x"
@@ -335,7 +335,7 @@ def test_a_network_that_is_not_there_is_explained_and_the_one_before_goes_on(ope
     monkeypatch.setattr("napari_pml.embedding.catalogue.cache_folder", lambda: tmp_path)
     _, panel = open_panel(np.zeros((3, 32, 48), np.uint8))
     panel.objects.select(1)
-    qtbot.wait_until(lambda: panel.controller.track.session is not None, timeout=PATIENCE_MS)
+    qtbot.wait_until(lambda: panel.controller.document.session is not None, timeout=PATIENCE_MS)
     panel.settings.expand(animate=False)
     panel.settings._network.value = "dinov2-small"
     qtbot.wait_until(lambda: bool(messages), timeout=PATIENCE_MS)
@@ -384,7 +384,7 @@ def test_what_is_in_the_way_is_told_once_stays_in_view_and_work_goes_on_when_it_
     qtbot.wait_until(lambda: "clip masks" in viewer.layers and idle(panel), timeout=PATIENCE_MS)
     assert panel.problem.text() == ""
     assert not panel.try_again.isVisible()
-    assert (panel.controller.track.session.annotations.frames[0][6:9, 4:8] == 1).all()  # no stroke was lost
+    assert (panel.controller.document.session.annotations.frames[0][6:9, 4:8] == 1).all()  # no stroke was lost
     assert len(told) == 3
 
 
@@ -443,7 +443,7 @@ def test_a_shorter_video_is_shown_where_it_has_frames_as_long_as_something_may_b
     assert viewer.dims.point[0] == 2
     drag(viewer, (8, 10), (8, 12))
     qtbot.wait_until(lambda: "short masks" in viewer.layers and idle(panel), timeout=PATIENCE_MS)
-    assert panel.controller.track.session.annotations.frames.keys() == {2}
+    assert panel.controller.document.session.annotations.frames.keys() == {2}
     viewer.layers.selection.active = viewer.layers["clip"]
     viewer.dims.set_point(0, 5)
     assert viewer.dims.point[0] == 5

@@ -12,7 +12,8 @@ from PIL import Image
 
 from napari_pml import open_video
 from napari_pml.errors import ExportError
-from napari_pml.io.export import export_overlay, overlay_frame, overlay_palette, read_labels
+from napari_pml.io.label_images import read_labels
+from napari_pml.io.overlay import export_overlay, overlay_frame, overlay_palette
 from napari_pml.io.save import as_masks
 from napari_pml.viewer.contributions.writers import write_folder, write_tracks
 

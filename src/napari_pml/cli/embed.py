@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from napari_pml.cli.common import Device, Embedder, app, clear_errors
+from napari_pml.cli.common import Channel, Device, Embedder, Plane, Position, app, clear_errors
 
 
 @app.command()
@@ -14,6 +14,9 @@ def embed(
     videos: Annotated[list[str], typer.Argument(help="Video files, folders of images, TIFFs, or .zarr arrays.")],
     embedder: Embedder = "compact",
     device: Device = None,
+    position: Position = None,
+    channel: Channel = None,
+    plane: Plane = None,
 ) -> None:
     """Embed videos now and keep that on disk, so that segmenting them later, here or in napari, waits for nothing.
 
@@ -23,7 +26,8 @@ def embed(
         from tqdm import tqdm
 
         from napari_pml.embedding.cache import LIMIT_VARIABLE, users_cache
-        from napari_pml.embedding.embedder import choose_device, load_embedder
+        from napari_pml.embedding.device import choose_device
+        from napari_pml.embedding.registry import load_embedder
         from napari_pml.embedding.stores import CHECKSUM_BYTES, HEADER_BYTES
         from napari_pml.engine.session import Session
         from napari_pml.errors import SettingsError
@@ -35,7 +39,8 @@ def embed(
         network = load_embedder(embedder, choose_device(device))
 
         def opened(path: str) -> Session:
-            return Session(open_video(path), embedder=network, embedding_bytes=0, embedding_cache=cache)
+            video = open_video(path, position=position, channel=channel, plane=plane)
+            return Session(video, embedder=network, embedding_bytes=0, embedding_cache=cache)
 
         fits, needed = True, 0
         for path in videos:  # before the work: what does not fit would push out what was embedded just before

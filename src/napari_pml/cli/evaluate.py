@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from napari_pml.cli.common import Config, Device, Embedder, Method, MethodName, app, clear_errors
+from napari_pml.cli.common import Config, Device, Embedder, MethodName, app, clear_errors
 
 Dataset = Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")]
 Sequences = Annotated[
@@ -23,7 +24,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for the report, the figures and the masks.")],
     sequences: Sequences = None,
     resolution: Resolution = None,
-    method: MethodName = Method.pml,
+    method: MethodName = "pml",
     config: Config = None,
     embedder: Embedder = "compact",
     device: Device = None,
@@ -72,17 +73,27 @@ def evaluate(
             raise typer.Exit(1)
 
 
+class RobotTool(StrEnum):
+    """What the robot annotates with."""
+
+    scribble = "scribble"
+    click = "click"
+    mask = "mask"
+
+
 @app.command()
 def robot(
     dataset: Dataset,
     out: Annotated[Path, typer.Option(help="Folder of the results; sequences that are in it already are skipped.")],
-    clicks: Annotated[bool, typer.Option("--clicks", help="Click instead of drawing scribbles.")] = False,
+    tool: Annotated[
+        RobotTool, typer.Option(help="What it annotates with; 'mask' gives true masks: the ceiling for strokes.")
+    ] = RobotTool.scribble,
     background: Annotated[bool, typer.Option("--background", help="Mark the background too, to begin with.")] = False,
-    interactions: Annotated[int, typer.Option(min=1, help="So many rounds of annotation on each video.")] = 8,
-    starts: Annotated[int, typer.Option(min=1, help="So many times on each video, from different frames.")] = 1,
+    interactions: Annotated[int, typer.Option(min=1, help="Number of rounds of annotation on each video.")] = 8,
+    starts: Annotated[int, typer.Option(min=1, help="Number of frames of each video to begin on, in turn.")] = 3,
     sequences: Sequences = None,
     resolution: Resolution = None,
-    method: MethodName = Method.pml,
+    method: MethodName = "pml",
     config: Config = None,
     embedder: Embedder = "compact",
     device: Device = None,
@@ -92,7 +103,8 @@ def robot(
     Writes curve.csv, summary.json and curve.svg into OUT. Call it again to go on where it was stopped.
     """
     with clear_errors():
-        from napari_pml.embedding.embedder import choose_device, load_embedder
+        from napari_pml.embedding.device import choose_device
+        from napari_pml.embedding.registry import load_embedder
         from napari_pml.evaluation.davis import find_sequences, select_sequences
         from napari_pml.evaluation.interactive import Protocol
         from napari_pml.evaluation.robot_report import write_report
@@ -100,7 +112,7 @@ def robot(
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.registry import METHODS
 
-        protocol = Protocol("click" if clicks else "scribble", background, interactions, starts)
+        protocol = Protocol(tool.value, background, interactions, starts)
         settings = parse_config(METHODS[method], config or [])
         chosen = select_sequences(find_sequences(dataset, resolution), sequences or [])
         study = Study(dataset, out, protocol, settings, load_embedder(embedder, choose_device(device)))

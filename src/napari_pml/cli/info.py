@@ -25,7 +25,8 @@ def info(
             return
 
         from napari_pml.embedding.catalogue import CATALOGUE, find
-        from napari_pml.embedding.embedder import EMBEDDERS, choose_device
+        from napari_pml.embedding.device import choose_device
+        from napari_pml.embedding.registry import EMBEDDERS
         from napari_pml.embedding.weights import bundled
         from napari_pml.methods.registry import METHODS
 
@@ -34,6 +35,9 @@ def info(
         typer.echo(f"python    {sys.version.split()[0]} on {sys.platform}")
         typer.echo(f"device    {choose_device(device)}")
         for name in EMBEDDERS:
+            if name not in CATALOGUE and not bundled(name).exists():
+                typer.echo(f"embedder  {name}: of another package")
+                continue
             try:
                 paths = find(name) if name in CATALOGUE else [bundled(name)]
             except WeightsError:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def export_numbers(
     video: Video, masks: MaskStore, names: Mapping[int, str], table: Path | None, coco: Path | None
 ) -> None:
-    """Write those of the two that are wanted; seconds are in the table where the video has time stamps."""
+    """Write those of the two that are wanted; the table has seconds where they are known, and damaged frames."""
     from napari_pml.io.calibration import Calibration
     from napari_pml.io.save import save
 
-    calibration = Calibration(times=video.times)
+    calibration = Calibration(pixel=video.pixel, unit=video.unit, times=video.times, damaged=video.damaged)
     for path in (table, coco):
         if path is not None:
             save(path, masks, video, calibration, names=names)

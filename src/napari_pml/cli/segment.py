@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_pml.cli.common import EMBEDDER_OPTION, Config, Device, Method, app, clear_errors
+from napari_pml.cli.common import (
+    EMBEDDER_OPTION,
+    Channel,
+    Config,
+    Device,
+    Plane,
+    Position,
+    Strict,
+    app,
+    clear_errors,
+    method_option,
+)
 from napari_pml.cli.numbers import export_numbers
 from napari_pml.errors import AnnotationError
 from napari_pml.types import BACKGROUND
@@ -24,7 +35,7 @@ def segment(
         list[str] | None,
         typer.Option(
             help="FRAME=MASK, a label image in which 0 is background, or a .json of labelme, or an .xml of CVAT "
-            "(for images); give it once for every frame."
+            "(for images, or for video: then alone it is of all its key frames); give it once for every frame."
         ),
     ] = None,
     strokes: Annotated[
@@ -42,8 +53,8 @@ def segment(
         typer.Option(help="Save the run as a project (.pml.zarr), to go on in napari; one that is there is continued."),
     ] = None,
     method: Annotated[
-        Method | None,
-        typer.Option(help="How to segment; if not given, as --project was, with its settings, otherwise pml."),
+        str | None,
+        method_option("How to segment; if not given, as --project was, with its settings, otherwise pml."),
     ] = None,
     config: Config = None,
     overlay: Annotated[
@@ -55,6 +66,10 @@ def segment(
     coco: Annotated[Path | None, typer.Option(help="Also write the masks in COCO's format (.json).")] = None,
     embedder: Annotated[str | None, EMBEDDER_OPTION] = None,
     device: Device = None,
+    position: Position = None,
+    channel: Channel = None,
+    plane: Plane = None,
+    strict: Strict = False,
 ) -> None:
     """Segment a video from annotated frames.
 
@@ -64,9 +79,11 @@ def segment(
         from napari_pml.disk.untrusted import exists
         from napari_pml.embedding.cache import users_cache
         from napari_pml.engine.annotation_files import AnnotationFiles
-        from napari_pml.engine.session import Session, known_config
+        from napari_pml.engine.project_knowledge import known_config
+        from napari_pml.engine.session import Session
         from napari_pml.io.destination import check_destination, is_folder_name, png_name
-        from napari_pml.io.export import export_masks, export_overlay, overlay_palette
+        from napari_pml.io.export import export_masks
+        from napari_pml.io.overlay import export_overlay, overlay_palette
         from napari_pml.methods.config import parse_config
         from napari_pml.methods.registry import DEFAULT, METHODS
         from napari_pml.store.project import Project
@@ -80,7 +97,7 @@ def segment(
         kept = Project.open(project) if project and exists(project) else None
         begun = METHODS[method] if method else known_config(kept) if kept else DEFAULT
         settings = parse_config(begun, config or [])
-        source = open_video(video)
+        source = open_video(video, position=position, channel=channel, plane=plane, strict=strict)
         if project and not kept:
             kept = Project.create(project, source)
         session = Session(
@@ -98,6 +115,9 @@ def segment(
             if overlay is not None:
                 export_overlay(source, masks, overlay, overlay_palette(kept.record.colours if kept else {}))
             export_numbers(source, masks, names, table, coco)
+        if source.damaged:
+            frames = ", ".join(map(str, source.damaged))
+            typer.echo(f"Damaged, and segmented as repeats of their neighbours: frames {frames}.")
         typer.echo(f"{finished} masks in {out}" + (f", overlay in {overlay}" if overlay and finished else ""))
         if stale := session.stale_frames():
             if finished and (out.suffix or overlay or table or coco):
@@ -122,7 +142,7 @@ def demo(
         from napari_pml.demo import make_clip
         from napari_pml.engine.session import Session
         from napari_pml.evaluation.measures import evaluate_masks
-        from napari_pml.io.export import contact_sheet, export_overlay
+        from napari_pml.io.overlay import contact_sheet, export_overlay
         from napari_pml.video.video import open_video
 
         frames, truth = make_clip(n_objects=3)
@@ -155,7 +175,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
     """
     from tqdm import tqdm
 
-    from napari_pml.engine.annotation_files import first_frame, segment_to_folder
+    from napari_pml.engine.segment_video import segment_video
     from napari_pml.io.destination import is_folder_name
 
     n, height, width = session.video.shape
@@ -165,7 +185,7 @@ def segment_with_progress(session: Session, out: Path) -> int:
         typer.echo(_estimate(session))
     bar = tqdm(total=n, initial=n - len(stale), unit="frame")
     try:
-        for _ in segment_to_folder(session, out) if is_folder_name(out) else session.propagate(first_frame(session)):
+        for _ in segment_video(session, out if is_folder_name(out) else None):
             bar.update(n - len(session.stale_frames()) - bar.n)
     except KeyboardInterrupt:
         typer.echo("\nStopped; what is finished is kept.", err=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from napari_pml.cli.common import Device, Embedder, app, clear_errors
+from napari_pml.cli.common import Device, Embedder, Strict, app, clear_errors
 from napari_pml.errors import ClusterError, ExportError
 
 
@@ -36,6 +37,7 @@ def segment_many(
     ] = None,
     embedder: Embedder = "compact",
     device: Device = None,
+    strict: Strict = False,
 ) -> None:
     """Segment many videos, each as `segment` does it, several at a time.
 
@@ -57,7 +59,7 @@ def segment_many(
         from napari_pml.cluster.report import Outcome, State, write_report
         from napari_pml.io.destination import Inputs
 
-        jobs = read_jobs(table)
+        jobs = [replace(job, strict=strict) for job in read_jobs(table)]
         report = report or table.with_suffix(".report.csv")
         lost = Inputs([table, *(path for job in jobs for path in job.inputs)]).overwritten_by(report)
         if lost is not None:

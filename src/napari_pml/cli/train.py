@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_pml.cli.common import Device, Method, app, clear_errors
+from napari_pml.cli.common import Device, app, clear_errors
 from napari_pml.errors import SettingsError
 
 if TYPE_CHECKING:
     from napari_pml.training.loop import StepReport
 
 
-OF_THEIR_OWN = Method.feelvos, Method.osvos
-"""Methods with a network of their own."""
+class Network(StrEnum):
+    """What can be trained."""
+
+    embedder = "embedder"
+    mask_head = "mask-head"
+    feelvos = "feelvos"
+    osvos = "osvos"
 
 
 class Loss(StrEnum):
@@ -48,15 +53,15 @@ def train(
             "EfficientNet-B0 as published, ResNet-18 (BatchNorm folded), torchvision's ResNet-101 or DeepLab (.pth).",
         ),
     ] = "bundled",
-    method: Annotated[
-        Method,
-        typer.Option(help="feelvos: its network, on embeddings as they are; osvos: its parent; others: the embedder."),
-    ] = Method.pml,
+    network: Annotated[
+        Network,
+        typer.Option(
+            help="The embedder; the mask head or FEELVOS's network, on embeddings as they are; the parent of OSVOS."
+        ),
+    ] = Network.embedder,
     loss: Annotated[
         list[Loss] | None,
-        typer.Option(
-            help="A loss for embeddings, not for feelvos or osvos; give it once for each. If not given, the last two."
-        ),
+        typer.Option(help="A loss of the embedder; give it once for each. If not given, the last two."),
     ] = None,
     steps: Annotated[
         int,
@@ -67,8 +72,12 @@ def train(
         typer.Option(
             min=0,
             help="At its peak; lower it if the loss rises. If not given, 1e-4 for the trunk of embeddings, 1e-3 for "
-            "feelvos.",
+            "the mask head and feelvos.",
         ),
+    ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, max=4, help="For the mask head: leave every fifth video and still out, from this one on."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: Device = None,
@@ -76,28 +85,34 @@ def train(
     """Adapt the network to your own videos or stills with masks, or train one from scratch.
 
     It can be adapted on a few annotated frames; 300 steps take five to ten minutes on two CPU cores. Writes
-    compact.safetensors (for --embedder), log.csv, its picture curve.svg, and checkpoint.pt into OUT; with --method
-    feelvos or osvos also feelvos.safetensors or osvos.safetensors, which is used whenever compact.safetensors beside it
-    is. Stop it at any time and call it again to go on.
+    compact.safetensors (for --embedder), log.csv, its picture curve.svg, and checkpoint.pt into OUT; with another
+    --network also mask-head.safetensors, feelvos.safetensors or osvos.safetensors, which is used whenever
+    compact.safetensors beside it is. Stop it at any time and call it again to go on.
     """
     with clear_errors():
         from tqdm import tqdm
 
-        from napari_pml.embedding.embedder import choose_device
+        from napari_pml.embedding.device import choose_device
         from napari_pml.training.train import TrainConfig, run_training
         from napari_pml.training.train_feelvos import FeelvosTrainConfig, train_feelvos
+        from napari_pml.training.train_mask_head import MaskHeadTrainConfig, train_mask_head
         from napari_pml.training.train_osvos import OsvosTrainConfig, train_osvos
 
-        if loss and method in OF_THEIR_OWN:
-            raise SettingsError(f"{method} has a loss of its own: leave out --loss, or choose another --method.")
+        if loss and network is not Network.embedder:
+            raise SettingsError(f"{network} has a loss of its own: leave out --loss, or choose another --network.")
+        if fold is not None and network is not Network.mask_head:
+            raise SettingsError(f"{network} is trained on everything: leave out --fold, or train the mask head.")
         rate: dict[str, Any] = {} if learning_rate is None else {"learning_rate": learning_rate}
         weights = None if start == "bundled" else Path(start)
         chosen = choose_device(device)
         reports: Iterator[StepReport]
-        if method is Method.feelvos:
+        if network is Network.mask_head:
+            head = MaskHeadTrainConfig(steps=steps, seed=seed, fold=fold, **rate)
+            reports = train_mask_head(data, out, head, weights, chosen)
+        elif network is Network.feelvos:
             feelvos = FeelvosTrainConfig(steps=steps, seed=seed, **rate)
             reports = train_feelvos(data, out, feelvos, weights, chosen)
-        elif method is Method.osvos:
+        elif network is Network.osvos:
             reports = train_osvos(data, out, OsvosTrainConfig(steps=steps, seed=seed, **rate), weights, chosen)
         else:
             losses = loss or [Loss.modified_triplet, Loss.soft_nearest_neighbour]
@@ -118,5 +133,5 @@ def train(
             bar.update(report.step - bar.n)
             bar.set_postfix(loss=f"{sum(totals) / len(totals):.3f}")
         bar.close()
-        name = method.value if method in OF_THEIR_OWN else "compact"
+        name = "compact" if network is Network.embedder else network.value
         typer.echo(f"weights in {out / f'{name}.safetensors'}, losses in {out / 'curve.svg'}")

@@ -19,7 +19,10 @@ from distributed.client import FutureCancelledError
 from napari_pml.cluster.jobs import Job
 from napari_pml.cluster.report import Outcome, State
 from napari_pml.cluster.work import work
-from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
+from napari_pml.embedding.device import choose_device
+from napari_pml.embedding.memory import keep_freed_memory
+from napari_pml.embedding.protocol import Embedder
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.errors import ClusterError, PmlError
 
 CONNECT_SECONDS = 10
@@ -63,6 +66,7 @@ class Network:
 
 @lru_cache(maxsize=1)
 def _load(network: Network) -> Embedder:
+    keep_freed_memory()
     return load_embedder(network.embedder, choose_device(network.device))
 
 
@@ -78,29 +82,22 @@ def local_workers(n: int) -> Iterator[Client]:
     Args:
         n: how many.
     """
-    share = {
-        "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": max(1, CPU_COUNT // n),
-        "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": None,  # PyTorch would prefer it
-    }
-    environment = dict(os.environ)
-    try:
-        with (
-            dask.config.set(share),
-            LocalCluster(
-                n_workers=n,
-                threads_per_worker=1,
-                memory_limit=0,
-                dashboard_address="127.0.0.1:0",  # any free port
-                silence_logs=logging.CRITICAL,  # we say ourselves what matters of it
-                preload=[IGNORE_CTRL_C],
-                scheduler_kwargs={"allowed_failures": 0},  # so that we hear of every death, and decide
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,  # dask's own work stays where it was
-        ):
-            yield client
-    finally:  # dask sets what workers shall inherit in this process
-        os.environ.clear()
-        os.environ.update(environment)
+    share = os.environ.get("OMP_NUM_THREADS", str(max(1, CPU_COUNT // n)))
+    with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": {}}),  # which would change this process, too
+        LocalCluster(
+            n_workers=n,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",  # any free port
+            silence_logs=logging.CRITICAL,  # we say ourselves what matters of it
+            preload=[IGNORE_CTRL_C],
+            env={"OMP_NUM_THREADS": share},
+            scheduler_kwargs={"allowed_failures": 0},  # so that we hear of every death, and decide
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,  # dask's own work stays where it was
+    ):
+        yield client
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from napari_pml.disk.untrusted import exists
 from napari_pml.engine.annotation_files import AnnotationFiles
 from napari_pml.errors import ExportError, JobsError, PmlError, SettingsError
 from napari_pml.io.destination import Inputs, is_folder_name
-from napari_pml.io.export import read_labels
 from napari_pml.io.label_files import read_annotation
+from napari_pml.io.label_images import read_labels
 from napari_pml.methods.config import MethodConfig, parse_config
 from napari_pml.methods.registry import METHODS
 
@@ -30,12 +30,14 @@ class Job:
         files: what is annotated on it.
         config: the method and its settings.
         out: folder for the masks.
+        strict: whether it ends where a frame is damaged, instead of repeating the one before it.
     """
 
     video: Path
     files: AnnotationFiles
     config: MethodConfig
     out: Path
+    strict: bool = False
 
     @property
     def inputs(self) -> list[Path]:
@@ -127,7 +129,7 @@ def _parse(entries: Mapping[str, str], folder: Path) -> Job:
     for name in REQUIRED:
         if not entries[name]:
             raise JobsError(f"`{name}` is empty.")
-    video, out = folder / entries["video"], folder / entries["out"]
+    video, out = (folder / Path(entries[name]).expanduser() for name in REQUIRED)
     if not exists(video):
         raise JobsError(f"there is no file or folder {video}.")
     if not is_folder_name(out):

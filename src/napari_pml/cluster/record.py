@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from napari_pml.cluster.jobs import Job
-from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.weights import digest
 from napari_pml.io.destination import png_name, written
-from napari_pml.io.export import RECORD
+from napari_pml.io.label_images import RECORD
 from napari_pml.video.identity import identity
 
 Origin = dict[str, Any]
@@ -80,4 +80,5 @@ def origin(job: Job, embedder: Embedder) -> Origin:
         "settings": job.config.as_record(),
         "embedder": embedder.fingerprint,
         "method": job.config.fingerprint(embedder),
+        "strict": job.strict,
     }

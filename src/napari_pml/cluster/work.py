@@ -13,8 +13,8 @@ from filelock import FileLock, Timeout
 from napari_pml.cluster.jobs import Job
 from napari_pml.cluster.record import Record, origin
 from napari_pml.cluster.report import Outcome, State
-from napari_pml.embedding.embedder import Embedder
-from napari_pml.engine.annotation_files import segment_to_folder
+from napari_pml.embedding.protocol import Embedder
+from napari_pml.engine.segment_video import segment_video
 from napari_pml.engine.session import Session
 from napari_pml.errors import ExportError, PmlError
 from napari_pml.types import FrameMask
@@ -52,11 +52,11 @@ def _segment(job: Job, embedder: Embedder) -> Generator[FrameMask, None, Outcome
     wanted, earlier = origin(job, embedder), Record.load(job.out)
     if earlier is not None and earlier.origin == wanted and earlier.is_whole(job.out):
         return Outcome(job, State.skipped, earlier.frames, earlier.seconds)
-    session = Session(open_video(job.video), job.config, embedder=embedder)
+    session = Session(open_video(job.video, strict=job.strict), job.config, embedder=embedder)
     job.files.annotate(session)
     if earlier is not None:
         earlier.discard(job.out)
-    yield from segment_to_folder(session, job.out)
+    yield from segment_video(session, job.out)
     seconds = time.perf_counter() - began
     Record(wanted, len(session.video), seconds, str(session.device)).save(job.out)
     return Outcome(job, State.done, len(session.video), seconds)

@@ -91,5 +91,7 @@ def check_bytes(what: str, shape: Sequence[int], itemsize: int = 1) -> None:
 def check_pages(series: tifffile.TiffPageSeries) -> None:
     """Raise ValueError if a page of a TIFF, or a strip or tile of it, takes more than `MAX_BYTES`."""
     page, itemsize = series.keyframe, series.dtype.itemsize
+    if page is None:
+        return  # of other files, which are looked at when they are read
     check_bytes("one of its pages", page.shape, itemsize)
     check_bytes("one of its tiles", page.chunks, itemsize)

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from napari_pml.download import cache_folder
-from napari_pml.embedding.embedder import DetailedEmbedder, Embedder, n_channels
+from napari_pml.embedding.protocol import DetailedEmbedder, Embedder, n_channels
 from napari_pml.embedding.stores import HEADER, LOCK, ZarrStore
 from napari_pml.errors import SettingsError
 from napari_pml.grid import grid_shape
@@ -86,7 +86,7 @@ class EmbeddingCache:
             "shape": list(video.shape),
             "dtype": str(video.dtype),
             "channels": video.n_channels,
-            "channel_axis": video.channel_axis,
+            "selection": video.selection.as_record(),
             "fingerprint": embedder.fingerprint,
             "details": embedder.details_fingerprint if isinstance(embedder, DetailedEmbedder) else "",
             "device": embedder.device.type,

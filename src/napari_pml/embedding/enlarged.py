@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
 from napari_pml.disk.untrusted import check_pixels
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.errors import VideoError
-
-if TYPE_CHECKING:
-    from napari_pml.embedding.embedder import Embedder
 
 
 class Enlarged:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 
 from napari_pml.embedding.cache import EmbeddingCache
-from napari_pml.embedding.details import FrameFeatures, unpacked
-from napari_pml.embedding.embedder import DetailedEmbedder, Embedder, n_channels
+from napari_pml.embedding.networks.details import FrameFeatures, unpacked
+from napari_pml.embedding.protocol import DetailedEmbedder, Embedder, n_channels
 from napari_pml.embedding.read_ahead import ReadAhead
 from napari_pml.embedding.stores import MemoryStore
 from napari_pml.grid import grid_shape

@@ -1,8 +1,8 @@
-"""What the command line does to one video: annotations from label images, masks into a folder of PNGs."""
+"""Annotations of one video from files: label images, strokes, labelme and CVAT."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,11 +10,10 @@ from pathlib import Path
 from napari_pml.disk.untrusted import exists
 from napari_pml.engine.session import Session
 from napari_pml.errors import AnnotationError
-from napari_pml.io.destination import check_length, png_name
-from napari_pml.io.export import read_labels, write_mask_png
-from napari_pml.io.label_files import NamedLabels, read_annotation
+from napari_pml.io.label_files import NamedLabels, key_frames, read_annotation
+from napari_pml.io.label_images import read_labels
 from napari_pml.store.project import Project
-from napari_pml.types import BACKGROUND, FrameMask, labels_in
+from napari_pml.types import BACKGROUND, labels_in
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class AnnotationFiles:
         """Read what a person wrote.
 
         Args:
-            masks: FRAME=FILE each, or a bare path, which is of frame 0.
+            masks: FRAME=FILE each, or a bare path, which is of frame 0, or of all key frames of an .xml of CVAT for
+                video.
             strokes: the same.
             folder: where relative paths begin.
 
@@ -78,7 +78,8 @@ class AnnotationFiles:
             if name not in names.values():
                 names.setdefault(label, name)
         found = {t: NamedLabels(read_labels(path, strokes=True)) for t, path in self.strokes.items()}
-        found |= {t: read_annotation(path, t) for t, path in self.masks.items()}
+        size = session.video.shape[1:]
+        found |= {t: read_annotation(path, t, size) for t, path in self.masks.items()}
         given = [labels_in(named.labels).tolist() for named in found.values() if not named.names]
         taken = dict.fromkeys([*session.object_ids, *chain(*given)], "")
         for t, named in found.items():
@@ -97,49 +98,20 @@ class AnnotationFiles:
         return names
 
 
-def segment_to_folder(session: Session, folder: Path) -> Iterator[FrameMask]:
-    """Segment what is left of a video and write every mask as soon as it is final, as 00000.png, 00001.png, ...
-
-    Stop it at any time: each file is complete, and those of masks that were there already come first.
-
-    Args:
-        session: with annotations.
-        folder: to write to.
-
-    Yields:
-        Every mask that was computed, also one that is not final and has no file yet.
-
-    Raises:
-        ExportError: the folder holds masks of a longer video, or a file cannot be written.
-        VideoError: a frame cannot be decoded.
-        SettingsError: the method, as it is set, cannot learn the annotations.
-    """
-    check_length(folder, len(session.video))
-    for t in sorted(set(range(len(session.video))) - set(session.stale_frames())):
-        write_mask_png(session.masks[t].labels, folder / png_name(t))
-    for mask in session.propagate(first_frame(session)):
-        if mask.revision == session.annotations.revision:
-            write_mask_png(mask.labels, folder / png_name(mask.t))
-        yield mask
-
-
-def first_frame(session: Session) -> int:
-    """Return the first frame that is annotated; 0 if none is."""
-    return min(session.annotations.frames, default=0)
-
-
 def _parse(entries: Sequence[str], what: str, folder: Path) -> dict[int, Path]:
     """Turn ["0=first.png"] into {0: folder / "first.png"}."""
     found: dict[int, Path] = {}
     for entry in entries:
         frame, separator, file = (part.strip() for part in entry.partition("="))
         if not separator:
-            frame, file = "0", entry.strip()
-        if not frame.isdecimal():
+            frame, file = "", entry.strip()
+        elif not frame.isdecimal():
             raise AnnotationError(f"{what} {entry}: expected FRAME=FILE, such as 0=first.png.")
-        if int(frame) in found:
-            raise AnnotationError(f"{what}: frame {int(frame)} is given twice; put all its labels into one image.")
-        if not exists(folder / file) or not (folder / file).is_file():
-            raise AnnotationError(f"{what} {entry}: there is no file {folder / file}.")
-        found[int(frame)] = folder / file
+        path = folder / Path(file).expanduser()
+        if not exists(path) or not path.is_file():
+            raise AnnotationError(f"{what} {entry}: there is no file {path}.")
+        for t in [int(frame)] if frame else key_frames(path) or [0]:
+            if t in found:
+                raise AnnotationError(f"{what}: frame {t} is given twice; put all its labels into one image.")
+            found[t] = path
     return found

@@ -15,8 +15,8 @@ class Chain:
 
     Attributes:
         frames: the first is annotated, where anything is.
-        provisional: those that are segmented only to reach the annotated frame at the end of the chain; their final
-            masks come from there, in another chain.
+        provisional: those whose final masks come from the chain that follows, which meets this one from the other side
+            and blends its masks with those found here.
     """
 
     frames: range
@@ -24,11 +24,11 @@ class Chain:
 
 
 def chains(annotations: Annotations, start: int) -> list[Chain]:
-    """Divide the video into chains, so that every frame is final in a chain from the annotated frame nearest to it.
+    """Divide the video into chains.
 
-    Masks spread from the complete frames, or from the frame on which most is painted if none is complete, forwards and
-    backwards in time. Every other frame with strokes is a correction: masks spread to it first, so that it keeps what
-    was right there, and from it in both directions.
+    Masks spread from the complete frames, or from the main frame if none is complete. Every other frame with strokes is
+    a correction: masks spread to it first, so that it keeps what was right there. Between two annotated frames masks
+    spread from both sides, from the one that is reached first to the other, and back.
 
     Masks depend on the annotations alone, not on `start`; chains near `start` come first, and each comes after the
     one that it builds on.
@@ -37,25 +37,40 @@ def chains(annotations: Annotations, start: int) -> list[Chain]:
         annotations: of the video; if nothing is annotated on it, masks spread from its first frame.
         start: the frame that the person looks at.
     """
+    n_frames = annotations.shape[0]
     if not annotations.frames:
-        return [Chain(range(annotations.shape[0]))]
+        return [Chain(range(n_frames))]
     annotated = sorted(annotations.frames)
     sources = [t for t in annotated if t in annotations.complete] or [annotations.main_frame]
-    shares = [*((a + b) // 2 for a, b in pairwise(annotated)), annotations.shape[0] - 1]  # last frame of each share
-    last = dict(zip(annotated, shares, strict=True))
-    first = dict(zip(annotated, [0, *(edge + 1 for edge in shares)], strict=False))
     groups = []
-    for source, following in zip(sources, [*sources[1:], annotations.shape[0]], strict=True):
-        later = [t for t in annotated if source <= t < following]
-        groups.append(_spread(later, [last[t] for t in later], 1))
-        earlier = [t for t in reversed(annotated) if t <= source] if source == sources[0] else [source]
-        groups.append(_spread(earlier, [first[t] for t in earlier], -1))
+    for source, following in zip(sources, [*sources[1:], None], strict=True):
+        stops = [t for t in annotated if t >= source and (following is None or t <= following)]
+        groups.append([c for a, b in pairwise(stops) for c in _between(a, b, reached=b == following)])
+        if following is None:
+            groups.append([*groups.pop(), Chain(range(stops[-1], n_frames))])
+    before = [t for t in reversed(annotated) if t <= sources[0]]
+    groups.append([*(c for a, b in pairwise(before) for c in _between(a, b)), Chain(range(before[-1], -1, -1))])
 
     def distance(group: list[Chain]) -> int:
         return min(abs(t - start) for chain in group for t in (chain.frames[0], chain.frames[-1]))
 
     groups.sort(key=lambda group: (all(start not in chain.frames for chain in group), distance(group)))
     return [chain for group in groups for chain in group]
+
+
+def _between(a: int, b: int, *, reached: bool = False) -> list[Chain]:
+    """Return the chains between two annotated frames, from `a` to `b` and back.
+
+    Args:
+        a: the frame from which masks spread first.
+        b: the other one; a correction, which is segmented in passing.
+        reached: `b` has its mask already.
+    """
+    step = 1 if b > a else -1
+    return [
+        Chain(range(a, b if reached else b + step, step), range(a + step, b, step)),
+        Chain(range(b, a, -step)),
+    ]
 
 
 def way_to(t: int, found: Sequence[Chain]) -> range:
@@ -72,21 +87,3 @@ def outward_from(start: int, n_frames: int) -> Iterator[int]:
             yield start + step
         if start - step >= 0:
             yield start - step
-
-
-def _spread(annotated: Sequence[int], limits: Sequence[int], step: int) -> list[Chain]:
-    """Return the chains from a source through the corrections that follow it.
-
-    Args:
-        annotated: the source, then the corrections in the order in which they are reached.
-        limits: for each, the last frame on the far side that is nearest to it.
-        step: 1 forwards in time, -1 backwards.
-    """
-    found = []
-    for here, limit, following in zip(annotated, limits, [*annotated[1:], None], strict=True):
-        if following is None:
-            found.append(Chain(range(here, limit + step, step)))
-        else:
-            found.append(Chain(range(here, following + step, step), range(limit + step, following, step)))
-            found.append(Chain(range(following, limit, -step)))
-    return found

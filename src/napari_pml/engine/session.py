@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,18 +14,21 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from napari_pml.embedding.cache import EmbeddingCache
-from napari_pml.embedding.embedder import Embedder, choose_device, load_embedder
-from napari_pml.embedding.networks.compact import CompactNet
+from napari_pml.embedding.device import choose_device
+from napari_pml.embedding.protocol import Embedder
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.video_embeddings import MEMORY_BYTES, VideoEmbeddings
-from napari_pml.engine.propagation import Chain, chains, outward_from, way_to
+from napari_pml.engine.blending import PackedMasks, blend
+from napari_pml.engine.project_knowledge import known_config, known_embedder, known_references
+from napari_pml.engine.propagation import chains, outward_from, way_to
 from napari_pml.engine.segmenter import Segmenter
-from napari_pml.errors import AnnotationError, SettingsError, WeightsError
+from napari_pml.errors import AnnotationError
 from napari_pml.grid import grid_shape
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import ReferencePixels
-from napari_pml.methods.registry import DEFAULT, config_from
+from napari_pml.methods.registry import DEFAULT
 from napari_pml.store.masks import FinishedMasks, MaskStore
 from napari_pml.store.project import Project
 from napari_pml.types import CONFIDENCE_STRIDE, STALE, Annotations, FrameMask, frame_number
@@ -86,7 +88,7 @@ class Session:
         """
         self.video = video
         if embedder is None:
-            embedder = _known_embedder(project, choose_device(device))
+            embedder = known_embedder(project, choose_device(device))
         elif isinstance(embedder, str):
             embedder = load_embedder(embedder, choose_device(device))
         embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache)
@@ -110,7 +112,7 @@ class Session:
         self.masks = project.masks(self._confidence_grid)
         self.annotations = project.annotations
         basis, config = project.record.basis, config or known_config(project)
-        self._segmenter = Segmenter(config, embeddings, Borrowed.kept_in(project, embeddings.embedder))
+        self._segmenter = Segmenter(config, embeddings, known_references(project, embeddings.embedder))
         self._states = project.learned()
         self._segmenter.method.restore(self._states.get(config.method, {}))
         project.claim(self)
@@ -255,6 +257,13 @@ class Session:
         """
         project.check(self.video)
         project.claim(self)
+        try:
+            self._move_to(project)
+        except BaseException:
+            project.release(self)
+            raise
+
+    def _move_to(self, project: Project) -> None:
         with self._computing:
             masks = project.masks(self._confidence_grid)
             for t in np.flatnonzero(self.masks.revisions >= STALE).tolist():
@@ -271,6 +280,8 @@ class Session:
                     record = self.project.record
                     project.note(names=record.names, colours=record.colours, drawings=record.drawings)
                 project.save(self.annotations, self._segmenter.basis)
+                if self.project is not None:
+                    self.project.release(self)
                 self.masks, self.project = masks, project
 
     def annotate(self, t: int, labels: ArrayLike, *, complete: bool = False) -> bool:
@@ -377,14 +388,20 @@ class Session:
                 if self._is_stale(t, annotations) and (mask := self._segment(annotations, t, [], final=True)):
                     yield mask
             return
+        arrived = PackedMasks()  # what came from one side, until masks from the other side meet it
         for chain in chains(annotations, start):
             for i, t in enumerate(chain.frames):
                 if self.annotations is not annotations:
                     return
-                if self._is_due(t, chain, annotations):
-                    final = t not in chain.provisional
-                    if mask := self._segment(annotations, t, chain.frames[:i], final=final):
-                        yield mask
+                final = t not in chain.provisional
+                if not (self._is_stale(t, annotations) if final else self._any_stale(chain.provisional, annotations)):
+                    continue
+                other, share = arrived.pop(t), 1 - i / len(chain.frames)
+                mask = self._segment(annotations, t, chain.frames[:i], final=final, other=other, share=share)
+                if mask is not None:
+                    if not final:
+                        arrived.put(mask)
+                    yield mask
 
     def prepare(self, start: int = 0) -> Iterator[tuple[int, int]]:
         """Embed frames that nobody has asked for yet, the nearest to `start` first, while there is nothing else to do.
@@ -446,12 +463,22 @@ class Session:
     def _is_stale(self, t: int, annotations: Annotations) -> bool:
         return bool(self.masks.revisions[t] < annotations.revision)
 
-    def _is_due(self, t: int, chain: Chain, annotations: Annotations) -> bool:
-        """Whether frame t has to be segmented in this chain; a provisional mask is due as long as its goal is."""
-        return self._is_stale(chain.frames[-1] if t in chain.provisional else t, annotations)
+    def _any_stale(self, frames: range, annotations: Annotations) -> bool:
+        return bool((self.masks.revisions[list(frames)] < annotations.revision).any())
 
-    def _segment(self, annotations: Annotations, t: int, finished: Sequence[int], *, final: bool) -> FrameMask | None:
+    def _segment(
+        self,
+        annotations: Annotations,
+        t: int,
+        finished: Sequence[int],
+        *,
+        final: bool,
+        other: FrameMask | None = None,
+        share: float = 1.0,
+    ) -> FrameMask | None:
         """Segment frame t after `finished` and keep the mask, as a guess if it is not `final`.
+
+        A mask that came from the `other` side is blended with it, see `blend`.
 
         If the annotations have changed by the time it is this frame's turn, return None: there may be newer masks. If
         another thread has finished the frame meanwhile, return that mask.
@@ -464,6 +491,8 @@ class Session:
             self._settle()
             mask = self._segmenter.segment(annotations, t, FinishedMasks(self.masks, finished), self.masks.grid)
             self._keep_learned(annotations)
+            if other is not None and t not in annotations.frames:
+                mask = blend(mask, other, share)
             if not final:
                 mask = replace(mask, revision=STALE)
             self.masks.put(mask)
@@ -478,23 +507,3 @@ class Session:
     def _all_states(self) -> Mapping[str, Mapping[str, NDArray[Any]]]:
         """Return what every method has learned that was ever chosen, by the method's name."""
         return {**self._states, self.config.method: self._segmenter.method.state()}
-
-
-def known_config(project: Project) -> MethodConfig:
-    """Return a project's method and settings; the default if it is new, or knows settings of another version only."""
-    try:
-        return config_from(project.record.basis.get("settings", {}))
-    except SettingsError:
-        return DEFAULT
-
-
-def _known_embedder(project: Project | None, device: torch.device) -> Embedder:
-    """Return a project's embedder, or the default one if that is not to be had."""
-    name = (project and project.record.basis.get("embedder")) or CompactNet.name
-    try:
-        return load_embedder(name, device)
-    except WeightsError as error:
-        warnings.warn(
-            f"Going on with {CompactNet.name!r}, since the project's own network is missing. {error}", stacklevel=3
-        )
-        return load_embedder(CompactNet.name, device)

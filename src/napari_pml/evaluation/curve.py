@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ SECONDS_PER_INTERACTION = 30.0
 """The area under the curve is taken over so much time for each interaction (DAVIS 2018 allows as much for
 every object; here once for all, since the cost of retrieval does not grow with their number)."""
 
+LOSS = 0.02
+"""A round of strokes that costs more J&F than this has made the result worse."""
+
 
 def at_interactions(runs: Sequence[Run], measure: str, n: int) -> NDArray[np.float64]:
     """Return what an attribute of `Interaction` was after each of n interactions, (len(runs), n).
@@ -21,6 +25,12 @@ def at_interactions(runs: Sequence[Run], measure: str, n: int) -> NDArray[np.flo
     A run that ended earlier, because every mask was right, keeps its last value.
     """
     return np.array([[getattr(run[min(i, len(run) - 1)], measure) for i in range(n)] for run in runs])
+
+
+def rounds_that_lose(runs: Sequence[Run]) -> float:
+    """Return the share of all rounds but the first after which J&F is lower by more than `LOSS`."""
+    steps = [b.j_and_f - a.j_and_f for run in runs for a, b in pairwise(run)]
+    return float(np.mean(np.array(steps) < -LOSS)) if steps else 0.0
 
 
 def at_seconds(run: Run, seconds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_pml.errors import DatasetError
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from napari_pml.types import Labels
-from napari_pml.video.arrays import IMAGE_SUFFIXES, natural_order
+from napari_pml.video.arrays import IMAGE_SUFFIXES
+from napari_pml.video.folder import natural_order
 from napari_pml.video.identity import identity
 
 USUAL_RESOLUTION = "480p"

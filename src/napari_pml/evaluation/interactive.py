@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +26,16 @@ class Protocol:
     """How the robot works.
 
     Attributes:
-        tool: what it paints with.
+        tool: what it annotates with; "mask" gives the true mask of a frame, the ceiling of what strokes can reach.
         background: it marks the background too when it begins.
         interactions: so many at most, the first strokes being one; fewer if every mask is right before (DAVIS: 8).
         starts: it does all of that so many times on a video, each time beginning on another frame (DAVIS: 3).
     """
 
-    tool: Tool = "scribble"
+    tool: Tool | Literal["mask"] = "scribble"
     background: bool = False
     interactions: int = 8
-    starts: int = 1
+    starts: int = 3
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Interaction:
         frame: which was annotated.
         j: region similarity in 0..1.
         f: boundary accuracy in 0..1.
+        spoilt: share of the pixels of all frames that were right before this round and are wrong after it.
         seconds_to_frame: from the strokes to the mask of that frame.
         seconds_to_video: from the strokes to the masks of all frames.
         seconds_in_all: `seconds_to_video` of all interactions so far.
@@ -58,6 +60,7 @@ class Interaction:
     frame: int
     j: float
     f: float
+    spoilt: float
     seconds_to_frame: float
     seconds_to_video: float
     seconds_in_all: float
@@ -124,11 +127,11 @@ def interact(session: Session, truth: TrueMasks, protocol: Protocol, start: int)
             "every frame needs one."
         )
     t, seconds = start, 0.0
-    strokes = first_strokes(truth[t], protocol.tool, background=protocol.background)
+    before: list[Labels] = []
     for number in range(1, protocol.interactions + 1):
-        painted = session.annotations.frames.get(t, np.zeros_like(strokes))
+        annotation = _annotation(session, truth, protocol, t, first=number == 1)
         began = time.perf_counter()
-        session.annotate(t, np.where(strokes == UNLABELLED, painted, strokes))
+        session.annotate(t, annotation, complete=protocol.tool == "mask")
         masks = session.propagate(t)
         next(masks)
         to_frame = time.perf_counter() - began
@@ -137,12 +140,32 @@ def interact(session: Session, truth: TrueMasks, protocol: Protocol, start: int)
         to_video = time.perf_counter() - began
         seconds += to_video
         region, boundary = _measure(session, truth)
-        yield Interaction(number, t, float(region.mean()), float(boundary.mean()), to_frame, to_video, seconds)
+        after = [session.masks[t].labels for t in range(len(truth))]
+        spoilt = _spoilt(before, after, truth)
+        before = after
+        j, f = float(region.mean()), float(boundary.mean())
+        yield Interaction(number, t, j, f, spoilt, to_frame, to_video, seconds)
         by_frame = region.mean(axis=0)
         if by_frame.min() == 1:
             return
         t = int(by_frame.argmin())
-        strokes = correction(session.masks[t].labels, truth[t], protocol.tool)
+
+
+def _annotation(session: Session, truth: TrueMasks, protocol: Protocol, t: int, *, first: bool) -> Labels:
+    """Return what the robot has annotated on frame t, and what it adds: strokes on it, or its true mask."""
+    if protocol.tool == "mask":
+        return truth[t]
+    if first:
+        return first_strokes(truth[t], protocol.tool, background=protocol.background)
+    strokes = correction(session.masks[t].labels, truth[t], protocol.tool)
+    painted = session.annotations.frames.get(t, np.zeros_like(strokes))
+    return np.where(strokes == UNLABELLED, painted, strokes)
+
+
+def _spoilt(before: list[Labels], after: list[Labels], truth: TrueMasks) -> float:
+    """Return the share of the pixels of all frames that were right before and are wrong now; 0 in the first round."""
+    spoilt = [np.mean((b == truth[t]) & (a != truth[t])) for t, (b, a) in enumerate(zip(before, after, strict=False))]
+    return float(np.mean(spoilt)) if spoilt else 0.0
 
 
 def _measure(session: Session, truth: TrueMasks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

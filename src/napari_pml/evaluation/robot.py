@@ -6,6 +6,7 @@ challenge on video object segmentation", 2018); clicks the simulated person of P
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -48,7 +49,7 @@ def first_strokes(truth: Labels, tool: Tool, *, background: bool = False) -> Lab
 
     Args:
         truth: (H, W) uint16 true labels, 0 = background.
-        tool: one scribble or one click on each; a click, too, on what is too thin for a scribble.
+        tool: scribbles or one click on each.
         background: mark the background too.
 
     Returns:
@@ -57,10 +58,7 @@ def first_strokes(truth: Labels, tool: Tool, *, background: bool = False) -> Lab
     painted = np.full_like(truth, UNLABELLED)
     for label in np.unique(truth):
         if label or background:
-            region = truth == label
-            _paint(painted, region, label, tool)
-            if not painted[region].any():
-                _paint(painted, region, label, "click")
+            _paint(painted, truth == label, label, tool)
     return painted
 
 
@@ -82,19 +80,25 @@ def correction(mask: Labels, truth: Labels, tool: Tool) -> Labels:
     if tool == "scribble":
         for label in np.unique(truth):
             _paint(painted, (truth == label) & (mask != label), label, tool)
-    if not painted.any():
+    else:
         region = _largest(np.where(mask == truth, -1, truth.astype(np.int32)))
-        _paint(painted, region, truth[region].max(initial=0), "click")
+        _paint(painted, region, truth[region].max(initial=0), tool)
     return painted
 
 
-def scribble(region: Region) -> Region:
+def _medial_axis(region: Region) -> Region:
+    axis: Region = medial_axis(region, rng=0)
+    return axis
+
+
+def scribble(region: Region, thin: Callable[[Region], Region] = _medial_axis) -> Region:
     """Lay a stroke through every connected part of what an opening leaves of a region.
 
     A stroke is the longest path in the medial axis, smoothed as a Bezier curve whose control points are its pixels.
 
     Args:
         region: (H, W).
+        thin: reduces a region to lines one pixel wide, by default to its medial axis, as the robot of DAVIS does.
 
     Returns:
         (H, W), inside `region`; empty if that is.
@@ -103,7 +107,7 @@ def scribble(region: Region) -> Region:
     if region.any():
         box = tuple(slice(i.min(), i.max() + 1) for i in region.nonzero())
         inside = np.pad(region[box], 1)  # the border of the image is a border of the region
-        axis = medial_axis(_opened(inside), rng=0)
+        axis = thin(_opened(inside))
         parts = connected_regions(axis, connectivity=2)
         paths = [_longest_path(parts == i) for i in range(1, parts.max() + 1)]
         shortest = min(SHORTEST_PATH, max(map(len, paths)))

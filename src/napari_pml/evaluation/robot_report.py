@@ -11,7 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_pml.evaluation.curve import SECONDS_PER_INTERACTION, area_under_curve, at_interactions, at_seconds
+from napari_pml.evaluation.curve import (
+    SECONDS_PER_INTERACTION,
+    area_under_curve,
+    at_interactions,
+    at_seconds,
+    rounds_that_lose,
+)
 from napari_pml.evaluation.curve_plot import plot_curves
 from napari_pml.evaluation.robot_study import Outcome, Run, Study
 from napari_pml.io.destination import written
@@ -29,7 +35,8 @@ def write_report(study: Study, outcomes: Sequence[Outcome], out: Path) -> dict[s
         out: folder for `curve.csv` (one row an interaction), `summary.json` and `curve.svg`.
 
     Returns:
-        The means of the summary: J&F first, last, under the curve, and after 60 seconds.
+        The means of the summary: J&F first, last, over all rounds, under the curve, and after 60 seconds; and the share
+        of rounds that lose more than `LOSS`.
 
     Raises:
         ExportError: a file cannot be written.
@@ -37,16 +44,20 @@ def write_report(study: Study, outcomes: Sequence[Outcome], out: Path) -> dict[s
     runs = [run for outcome in outcomes for run in outcome.runs]
     n = study.protocol.interactions
     limit = SECONDS_PER_INTERACTION * n
-    mean = _figures(runs, limit)
+    mean = _figures(runs, n, limit)
     summary = {
         "settings": dict(study.settings),
         "mean": mean,
         "time_limit_seconds": limit,
         "interactions": [
-            {"interaction": i + 1, **{name: at_interactions(runs, name, n)[:, i].mean() for name in _MEASURES}}
+            {
+                "interaction": i + 1,
+                **{name: at_interactions(runs, name, n)[:, i].mean() for name in _MEASURES},
+                "j_and_f_spread": at_interactions(runs, "j_and_f", n)[:, i].std(),
+            }
             for i in range(n)
         ],
-        "sequences": {o.sequence: _figures(o.runs, limit) for o in outcomes if o.runs},
+        "sequences": {o.sequence: _figures(o.runs, n, limit) for o in outcomes if o.runs},
         "failed": {o.sequence: str(o.error) for o in outcomes if o.error},
     }
     files = {
@@ -60,13 +71,15 @@ def write_report(study: Study, outcomes: Sequence[Outcome], out: Path) -> dict[s
     return mean
 
 
-_MEASURES = ("j", "f", "j_and_f", "seconds_to_frame", "seconds_to_video", "seconds_in_all")
+_MEASURES = ("j", "f", "j_and_f", "spoilt", "seconds_to_frame", "seconds_to_video", "seconds_in_all")
 
 
-def _figures(runs: Sequence[Run], limit: float) -> dict[str, float]:
+def _figures(runs: Sequence[Run], n: int, limit: float) -> dict[str, float]:
     return {
         "j_and_f_first": float(np.mean([run[0].j_and_f for run in runs])),
         "j_and_f_last": float(np.mean([run[-1].j_and_f for run in runs])),
+        "j_and_f_mean": float(at_interactions(runs, "j_and_f", n).mean()),
+        "rounds_that_lose": rounds_that_lose(runs),
         "area_under_curve": float(np.mean([area_under_curve(run, limit) for run in runs])),
         "j_and_f_at_60_seconds": float(np.mean([at_seconds(run, np.array([AT_SECONDS])) for run in runs])),
     }

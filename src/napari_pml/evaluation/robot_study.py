@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.engine.session import Session
 from napari_pml.errors import ExportError, PmlError
 from napari_pml.evaluation.davis import Sequence

@@ -24,13 +24,15 @@ import torch
 # isort: split
 import faiss  # after torch, see `neighbours.py`
 
-from napari_pml.embedding.embedder import choose_device, load_embedder
+from napari_pml.embedding.device import choose_device
+from napari_pml.embedding.registry import load_embedder
+from napari_pml.engine.segment_video import segment_video
 from napari_pml.engine.session import Session
 from napari_pml.errors import ExportError, PmlError
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.evaluation.results import SequenceResult, Setup, Unscored, mask_path, record_path
-from napari_pml.io.export import write_mask_png
+from napari_pml.io.label_images import write_mask_png
 from napari_pml.methods.config import MethodConfig
 from napari_pml.video.video import open_video
 
@@ -118,7 +120,7 @@ def run_sequence(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult:
         pass
     learning = time.perf_counter() - began
     began = time.perf_counter()
-    for mask in session.propagate():
+    for mask in segment_video(session):
         now = time.perf_counter()
         seconds[mask.t] += now - began
         began = now

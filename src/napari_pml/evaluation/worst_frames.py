@@ -14,7 +14,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from napari_pml.evaluation.davis import Sequence
 from napari_pml.evaluation.results import SequenceResult, mask_path
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from napari_pml.types import Labels
 from napari_pml.video.video import open_video
 

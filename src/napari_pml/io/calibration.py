@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 
@@ -16,12 +16,14 @@ class Calibration:
         unit: of length, such as "micrometer"; it names columns.
         times: of every frame, in seconds since the first, where they are known one by one, which need not be evenly
             spaced; `frame` does not count then.
+        damaged: frames that could not be decoded, so that a neighbour was taken for them.
     """
 
     frame: float | None = None
     pixel: tuple[float, float] | None = None
     unit: str = "unit"
     times: Sequence[float] | None = None
+    damaged: Collection[int] = ()
 
     def time_of(self, t: int) -> float | None:
         """Return the seconds from the first frame to frame `t`, or None if that is not known."""

@@ -18,7 +18,8 @@ import av
 from napari_pml.disk import durable
 from napari_pml.disk.untrusted import exists
 from napari_pml.errors import ExportError
-from napari_pml.video.arrays import IMAGE_SUFFIXES, TIFF_SUFFIXES, is_zarr
+from napari_pml.video.arrays import IMAGE_SUFFIXES, TIFF_SUFFIXES
+from napari_pml.video.identity import is_zarr
 
 FILE_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".zarr", ".mp4", ".avi", ".mov", ".csv", ".json", ".npy"})
 """Whoever gives them to masks expects a file; other dots, as in mouse.1, are part of a folder's name."""

@@ -1,6 +1,6 @@
-"""What is annotated on one frame, from a file: a label image, a JSON of labelme, or an XML of CVAT.
+"""What is annotated on one frame, from a file: a label image, a JSON of labelme (or X-AnyLabeling), or an XML of CVAT.
 
-labelme and CVAT keep outlines and the names of what they outline. An object is known by its name: the second "cell" of
+These keep outlines and the names of what they outline. An object is known by its name: the second "cell" of
 a file is called "cell 2", and if labelme has shapes in a group, "cell (7)" is all that is called "cell" in group 7.
 So "cell 2" is the same object in every file and on every frame. If a file itself calls something "cell 2", its second
 "cell" is "cell 3".
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from PIL import Image, ImageDraw
 
 from napari_pml.disk.untrusted import check_bytes, check_is_file, check_pixels, open_image, writable_text
 from napari_pml.errors import AnnotationError
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from napari_pml.io.polygons import fill_polygon
 from napari_pml.types import BACKGROUND, Labels
 
@@ -71,13 +72,15 @@ class NamedLabels:
         return NamedLabels(table[self.labels], names)
 
 
-def read_annotation(path: Path, t: int) -> NamedLabels:
+def read_annotation(path: Path, t: int, size: tuple[int, int] | None = None) -> NamedLabels:
     """Read what is annotated on frame `t`.
 
     Args:
-        path: a .json of labelme (of this frame), an .xml of CVAT ("CVAT for images 1.1", which may hold many frames:
-            the one whose id is `t` counts, or the only one), or what `read_labels` reads, which has no names.
+        path: a .json of labelme or X-AnyLabeling (of this frame), an .xml of CVAT, for images or for video, which may
+            hold many frames (the image that is named after frame `t`, whose id it is, or the only one counts; of
+            tracks, what they show on it), or what `read_labels` reads, which has no names.
         t: frame number.
+        size: (H, W) of the video, for files that do not tell it.
 
     Raises:
         AnnotationError: the file cannot be read, is too large, or holds nothing for this frame, or a shape without an
@@ -87,9 +90,10 @@ def read_annotation(path: Path, t: int) -> NamedLabels:
         check_is_file(path)
         check_bytes("the file", (path.stat().st_size,))
         if path.suffix.lower() == ".json":
-            return _labelme(json.loads(path.read_text(encoding="utf-8")))
+            return _labelme(json.loads(path.read_text(encoding="utf-8-sig")))
         if path.suffix.lower() == ".xml":
-            return _cvat(ElementTree.parse(path).getroot(), t)
+            root = ElementTree.parse(path).getroot()
+            return _cvat(root, t) if root.find("track") is None else _cvat_video(root, t, size)
     except AnnotationError as error:
         raise AnnotationError(f"{path.name}: {error}") from error
     except Exception as error:  # on damaged files, decoders raise anything
@@ -112,8 +116,13 @@ def _labelme_shape(shape: dict[str, Any]) -> Paint:
     kind, points = shape.get("shape_type", "polygon"), [tuple(map(_number, point)) for point in shape["points"]]
     if kind == "polygon":
         return _polygon(points)
-    if kind == "rectangle":
-        return _box(*points[0], *points[1])
+    if kind == "rectangle":  # labelme keeps two corners, X-AnyLabeling four
+        if len(points) not in (2, 4):
+            raise ValueError(f"a rectangle has {len(points)} points")
+        columns, rows = zip(*points, strict=True)
+        return _box(min(columns), min(rows), max(columns), max(rows))
+    if kind == "rotation":
+        return _polygon(points)
     if kind == "circle":
         (x, y), edge = points[0], points[1]
         radius = float(np.hypot(edge[0] - x, edge[1] - y))
@@ -125,12 +134,12 @@ def _labelme_shape(shape: dict[str, Any]) -> Paint:
 
 
 def _cvat(root: ElementTree.Element, t: int) -> NamedLabels:
-    if root.find("track") is not None:
-        raise AnnotationError("it was exported for video. Export it from CVAT as 'CVAT for images 1.1'.")
     images = root.findall("image")
-    found = [image for image in images if image.get("id") == str(t)] or (images if len(images) == 1 else [])
+    numbers = [_frame_of(image) for image in images]
+    found = [image for image, number in zip(images, numbers, strict=True) if number == t]
+    found = found or (images if len(images) == 1 else [])
     if not found:
-        raise AnnotationError(f"it holds nothing for frame {t}, only for {[image.get('id') for image in images]}.")
+        raise AnnotationError(f"it holds nothing for frame {t}, only for {numbers}.")
     (image,) = found
     elements = [element for element in image if element.tag != "tag"]  # a tag says something of the whole image
     elements.sort(key=lambda element: int(element.get("z_order", 0)))
@@ -138,6 +147,63 @@ def _cvat(root: ElementTree.Element, t: int) -> NamedLabels:
     names = _object_names([(element.attrib["label"], None) for element in elements], of_all_frames)
     paints = [_cvat_shape(element.tag, element.attrib) for element in elements]
     return _painted(zip(names, paints, strict=True), int(image.attrib["width"]), int(image.attrib["height"]))
+
+
+def _frame_of(image: ElementTree.Element) -> int:
+    """Return which frame an image of CVAT is: of a video it is named after it, as not every frame need be one."""
+    named = re.fullmatch(r"frame_(\d+)", Path(image.get("name", "")).stem)
+    return int(named[1]) if named else int(image.get("id", 0))
+
+
+def key_frames(path: Path) -> list[int]:
+    """Return the frames on which somebody drew, of an .xml of "CVAT for video"; none for any other file.
+
+    Raises:
+        AnnotationError: it cannot be read.
+    """
+    if path.suffix.lower() != ".xml":
+        return []
+    try:
+        root = ElementTree.parse(path).getroot()
+        shapes = [shape for shape in root.iterfind("track/*") if shape.get("keyframe") == "1"]
+        return sorted({_cvat_frame(root, shape) for shape in shapes if shape.get("outside") != "1"})
+    except Exception as error:  # on damaged files, parsers raise anything
+        raise AnnotationError(f"{path} cannot be read as an .xml of CVAT: {error!r}. Export it again.") from error
+
+
+def _cvat_frame(root: ElementTree.Element, shape: ElementTree.Element) -> int:
+    """Return the frame of the video that a shape of a track lies on: a task may begin later, and leave frames out."""
+    step = re.search(r"step\s*=\s*(\d+)", root.findtext(".//frame_filter") or "")
+    return int(root.findtext(".//start_frame") or 0) + int(shape.attrib["frame"]) * (int(step[1]) if step else 1)
+
+
+def _cvat_video(root: ElementTree.Element, t: int, size: tuple[int, int] | None) -> NamedLabels:
+    """Every track is an object; CVAT writes where it is on every frame, key frame or not."""
+    tracks = root.findall("track")
+    labels = [track.get("label", "") for track in tracks]
+    names = _object_names([(label, None) for label in labels], labels)
+    found = [
+        (int(shape.get("z_order", 0)), name, shape)
+        for name, track in zip(names, tracks, strict=True)
+        for shape in track
+        if shape.get("outside") != "1" and _cvat_frame(root, shape) == t
+    ]
+    found.sort(key=lambda entry: entry[0])
+    if not found:
+        raise AnnotationError(f"it holds nothing for frame {t}. Give one of its key frames.")
+    paints = [_cvat_shape(shape.tag, {"label": name, **shape.attrib}) for _, name, shape in found]
+    width, height = (int(root.findtext(f".//original_size/{name}") or 0) for name in ("width", "height"))
+    if not width or not height:
+        height, width = size or _reach([shape for _, _, shape in found])
+    return _painted(zip((name for _, name, _ in found), paints, strict=True), width, height)
+
+
+def _reach(shapes: list[ElementTree.Element]) -> tuple[int, int]:
+    """Return (H, W) of an image that holds polygons and boxes of CVAT."""
+    points = [point.split(",") for shape in shapes for point in shape.get("points", "0,0").split(";")]
+    points += [[shape.get("xbr", "0"), shape.get("ybr", "0")] for shape in shapes]
+    width, height = np.ceil(np.array([[_number(n) for n in point] for point in points]).max(axis=0)).astype(int)
+    return int(height), int(width)
 
 
 def _cvat_shape(kind: str, values: Mapping[str, str]) -> Paint:

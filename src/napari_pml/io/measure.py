@@ -47,8 +47,9 @@ def measure_frame(
         A row for every object that has a pixel there, with the columns `frame`, `time_s` (if known), `object`,
         `name` (if any object has one; "" for those that have none), `area_px` (pixels), `area_<unit>2` (if known),
         `centroid_y`, `centroid_x` (pixels, 0 is the middle of the first one), `centroid_y_<unit>`, `centroid_x_<unit>`
-        (if known), `top`, `left`, `bottom`, `right` (the bounding box in pixels; bottom and right lie outside) and
-        `mean_confidence` (0..1).
+        (if known), `top`, `left`, `bottom`, `right` (the bounding box in pixels; bottom and right lie outside),
+        `mean_confidence` (0..1) and `damaged` (if any frame of the video is: whether this one is, so that what is
+        measured is its neighbour's picture).
     """
     properties = regionprops_table(
         mask.labels,
@@ -68,6 +69,8 @@ def measure_frame(
     table.insert(0, "frame", mask.t)
     if names:
         table.insert(table.columns.get_loc("object") + 1, "name", [names.get(n, "") for n in table["object"].tolist()])
+    if calibration.damaged:
+        table["damaged"] = mask.t in calibration.damaged
     return table
 
 

@@ -15,8 +15,9 @@ from napari_pml.grid import grid_shape
 from napari_pml.io.calibration import Calibration
 from napari_pml.io.coco import export_coco
 from napari_pml.io.destination import Inputs
-from napari_pml.io.export import export_masks, export_overlay
+from napari_pml.io.export import export_masks
 from napari_pml.io.measure import export_table, measure
+from napari_pml.io.overlay import export_overlay
 from napari_pml.store.masks import MaskStore
 from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, FrameMask
 from napari_pml.video.video import Video

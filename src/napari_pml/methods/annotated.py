@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,10 @@ from skimage.filters import threshold_multiotsu
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.methods.neighbours import nearest
 from napari_pml.methods.references import (
+    CORRECTION_ADVANTAGE,
+    GIVEN,
     IMPLIED,
+    PAINTED,
     ReferencePixels,
     dense_references,
     explicit_background,
@@ -38,7 +41,7 @@ GOLDEN = (5**0.5 - 1) / 2
 """Its multiples, less their whole part, are evenly spread however many there are (Weyl)."""
 
 UNLIKE, ALIKE = 0, 2
-"""The outer classes of `likeness`."""
+"""The outer ones of three classes of likeness."""
 
 
 @dataclass(frozen=True)
@@ -145,24 +148,50 @@ class AnnotatedReferences:
         )
 
 
-def likeness(cells: torch.Tensor, examples: torch.Tensor) -> torch.Tensor:
-    """Divide the cells of a frame into those unlike some examples (0), those between (1), and those alike (2).
-
-    A cell's likeness is its similarity to the most similar example; the classes are those of Otsu's method with two
-    thresholds (Liao, Chen and Chung, 2001). On a frame without contrast every cell is alike.
+def looks_like(cells: torch.Tensor, strokes: torch.Tensor) -> torch.Tensor:
+    """Return which cells of a frame look like any of the strokes on it: about them, the strokes outdo everything else.
 
     Args:
         cells: (h * w, D) float32.
-        examples: (N, D) float32, N > 0.
+        strokes: (N, D) float32, N > 0.
 
     Returns:
-        (h * w,) int64, `UNLIKE`, between, or `ALIKE`.
+        (h * w,) bool.
     """
-    return _classes(nearest(cells, examples, 1)[0][:, 0])
+    return nearest(cells, strokes, 1)[0][:, 0] > 1 - CORRECTION_ADVANTAGE
+
+
+def contradicted(references: ReferencePixels, complete: Collection[int]) -> torch.Tensor:
+    """Find references that look like a stroke of another label, and yield to it: a correction outdoes what was found.
+
+    What a person has given is contradicted in one case only: the background of a complete frame by an object that was
+    not known yet when the frame was annotated.
+
+    Args:
+        references: annotated ones and those of finished frames.
+        complete: numbers of the complete frames.
+
+    Returns:
+        (N,) bool.
+    """
+    painted = references.select(references.kinds == PAINTED)
+    yields = references.kinds == GIVEN
+    if not len(painted) or not yields.any():
+        return torch.zeros_like(yields)
+    similarity, index = nearest(references.embeddings, painted.embeddings, 1)
+    labels, rivals = references.labels[:, 0], painted.labels[index[:, 0], 0]
+    for t in complete:
+        here = references.frames == t
+        is_new = ~torch.isin(rivals, labels[here])
+        yields = yields & (~here | ((labels == 0) & is_new))
+    return yields & (similarity[:, 0] > 1 - CORRECTION_ADVANTAGE) & (labels != rivals)
 
 
 def _classes(values: torch.Tensor) -> torch.Tensor:
-    """Divide (n,) values into the three classes of `likeness`."""
+    """Divide (n,) values into three classes, lowest first, by Otsu's method (Liao, Chen and Chung, 2001).
+
+    Where fewer than three different values leave nothing to divide, all are in the highest class.
+    """
     try:
         thresholds = torch.from_numpy(threshold_multiotsu(values.cpu().numpy(), classes=3)).to(values)
     except ValueError:  # fewer than three different values

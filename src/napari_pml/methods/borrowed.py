@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -12,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
-from napari_pml.errors import AnnotationError, ProjectError
+from napari_pml.errors import AnnotationError
 from napari_pml.methods.annotated import AnnotatedReferences
 from napari_pml.methods.references import (
     FRAME_SHIFT,
@@ -23,7 +22,6 @@ from napari_pml.methods.references import (
     KIND_SHIFT,
     ReferencePixels,
 )
-from napari_pml.store.project import Project
 from napari_pml.types import BACKGROUND, Annotations
 from napari_pml.video.video import Video
 
@@ -75,30 +73,6 @@ class Borrowed:
             )
             n_frames += annotated.shape[0]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
-
-    @classmethod
-    def kept_in(cls, project: Project, embedder: Embedder) -> Borrowed | None:
-        """Return the references that a project keeps, or None if it has none of this embedder.
-
-        Raises:
-            ProjectError: they are damaged.
-        """
-        basis = project.record.basis
-        if basis.get("references") is None:
-            return None
-        if basis.get("fingerprint") == embedder.fingerprint:
-            arrays = project.references()
-            if arrays.keys() == {field.name for field in fields(cls)} and cls(**arrays).digest == basis["references"]:
-                return cls(**arrays)
-            raise ProjectError(
-                f"The references from other videos in {project.path} are damaged. Open another copy of it."
-            )
-        warnings.warn(
-            f"The references that {project.path.name} has from other videos belong to another network and do not count "
-            "any more. Learn from these videos again.",
-            stacklevel=4,
-        )
-        return None
 
     @property
     def arrays(self) -> Mapping[str, NDArray[np.generic]]:

@@ -13,7 +13,7 @@ from napari_pml.errors import SettingsError
 from napari_pml.refinement.guided_filter import Refinement
 
 if TYPE_CHECKING:
-    from napari_pml.embedding.embedder import Embedder
+    from napari_pml.embedding.protocol import Embedder
     from napari_pml.embedding.video_embeddings import VideoEmbeddings
     from napari_pml.methods.borrowed import Borrowed
     from napari_pml.methods.protocol import Method

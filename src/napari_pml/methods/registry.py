@@ -5,22 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from napari_pml import extensions
 from napari_pml.errors import SettingsError
 from napari_pml.methods.config import MethodConfig, with_values
 from napari_pml.methods.feelvos.feelvos import FeelvosConfig
 from napari_pml.methods.osvos.osvos import OsvosConfig
 from napari_pml.methods.pml.pml import PmlConfig
 
-METHODS: dict[str, MethodConfig] = {
+_OWN: dict[str, MethodConfig] = {
     "pml": PmlConfig(),
     "pml-paper": PmlConfig(mask_head=False, k_strokes=1, votes_strokes="hard", context_frames=0),
     "feelvos": FeelvosConfig(),
     "osvos": OsvosConfig(),
 }
-"""Named settings: PML as we recommend it, and as the paper has it (k = 5, hard votes, online adaptation, no
-context); FEELVOS; OSVOS."""
+DEFAULT = _OWN["pml"]
 
-DEFAULT = METHODS["pml"]
+
+def _settings(make: Any) -> MethodConfig:
+    """Return the settings of an extension; TypeError if they are none."""
+    config = make()
+    if not isinstance(config, MethodConfig):
+        raise TypeError(f"it gives {config!r}, which is no MethodConfig")
+    return config
+
+
+METHODS: dict[str, MethodConfig] = _OWN | extensions.load(extensions.METHODS, _settings, taken=_OWN)
+"""Named settings: PML as we recommend it, and as the paper has it (k = 5, hard votes, online adaptation, no
+context); FEELVOS; OSVOS; and those of other packages, see `napari_pml.extensions`."""
 
 _CLASSES = {config.method: type(config) for config in METHODS.values()}
 

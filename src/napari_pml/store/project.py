@@ -15,7 +15,6 @@ import os
 import shutil
 import threading
 import warnings
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -34,20 +33,12 @@ from numpy.typing import NDArray
 from napari_pml.disk.arrays import DurableStore
 from napari_pml.disk.durable import sync_folder
 from napari_pml.disk.untrusted import check_own
-from napari_pml.errors import DamagedMasksError, ProjectClosedError, ProjectError, VideoError
+from napari_pml.errors import DamagedMasksError, ProjectClosedError, ProjectError
 from napari_pml.store.masks import CHECKED, ONE_FOLDER, MaskStore
 from napari_pml.store.project_record import Copy, Record
 from napari_pml.types import UNREADABLE, Annotations, Labels
+from napari_pml.video.fingerprint import changed_frame, far_sizes, fingerprint, later_frames
 from napari_pml.video.video import Video, open_video
-
-FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
-"""So many frames tell one video from another, spread over so many first ones: a compressed file gives these at once,
-but would have to be decoded up to any later one."""
-
-LATER_FRAMES, LATER_REACH = 8, 250
-"""So many frames, spread over the whole video, tell whether it has changed; so many at most are decoded to get at one
-of them, which is how far encoders put key frames apart by themselves. Where they are farther apart, decoding up to the
-last frame could take as long as the video itself, and stored sizes must do: see `far_sizes`."""
 
 
 class Project:
@@ -72,8 +63,8 @@ class Project:
         self._written = record
         self._writing = threading.RLock()
         self._writing_masks = threading.RLock()  # of its own: a stroke does not wait for a mask
-        self._session: Callable[[], Any] = lambda: None  # the one that saves here, as long as there is one
-        self._masks: Callable[[], MaskStore | None] = lambda: None  # likewise
+        self._owner: Callable[[], object | None] = _nobody  # who saves here, as long as it lives
+        self._masks: Callable[[], MaskStore | None] = _nobody  # likewise
         try:
             group: Any = zarr.open_group(DurableStore(path), mode="r+")
             self._group, self._places = group, group["annotations"]
@@ -100,7 +91,7 @@ class Project:
             ProjectError: there is something at `path` already, or nothing can be written there.
             VideoError: the video cannot be decoded.
         """
-        path, source = Path(path).absolute(), source or video.path
+        path, source = Path(path).expanduser().absolute(), source or video.path
         where = None if source is None else str(Path(source).absolute())
         record = Record(
             name=video.name if source is None else Path(source).name,
@@ -109,7 +100,10 @@ class Project:
             fingerprint=fingerprint(video),
             later=later_frames(video),
             sizes=far_sizes(video),
-            channel_axis=video.channel_axis,
+            channel_axis=video.selection.channel_axis,
+            position=video.selection.position,
+            channel=video.selection.channel,
+            plane=video.selection.plane,
         )
         unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")  # until all of it is there
         try:
@@ -142,7 +136,7 @@ class Project:
         Raises:
             ProjectError: there is none at `path`, it is damaged, or it is open elsewhere.
         """
-        path = Path(path).absolute()
+        path = Path(path).expanduser().absolute()
         Record.read(path)  # before a lock is made in a folder that is something else
         try:
             check_own(path)
@@ -181,7 +175,13 @@ class Project:
                 f"The video of this project, {self._record.path or self._record.name}, is not there any more. "
                 f"Put it back, or beside {self.path}, or open it yourself."
             )
-        video = open_video(found, channel_axis=self._record.channel_axis)
+        video = open_video(
+            found,
+            channel_axis=self._record.channel_axis,
+            position=self._record.position,
+            channel=self._record.channel,
+            plane=self._record.plane,
+        )
         self.check(video)
         return video
 
@@ -192,26 +192,31 @@ class Project:
                 f"{self.path.name} belongs to another video: {self._record.name} with (frames, rows, columns) "
                 f"{self._record.shape}; {video.name} has {video.shape} or shows something else. Open that video."
             )
-        if (t := changed_frame(video, self._record)) is not None:
+        if (t := changed_frame(video, self._record.later, self._record.sizes)) is not None:
             raise ProjectError(
                 f"From frame {t} on, {video.name} shows something else than when {self.path.name} was made, so what is "
                 "saved there does not belong to it. Open the video as it was, or begin a new project."
             )
 
-    def claim(self, session: Any) -> None:
-        """Save what this session does from now on: its `project` is about to be this one.
+    def claim(self, owner: object) -> None:
+        """Let `owner` alone save here until it calls `release`, or is gone.
 
         Raises:
-            ProjectError: the project is that of another session, which would write over it; or it is closed.
+            ProjectError: another owner saves here, which would write over it; or the project is closed.
         """
         with self._saving():
-            other = self._session()
-            if other is not None and other is not session and other.project is self:
+            if self._owner() not in (None, owner):
                 raise ProjectError(
                     f"Another session works in {self.path} already. Go on with that one, or close the project and "
                     "open it again."
                 )
-            self._session = ref(session)
+            self._owner = ref(owner)
+
+    def release(self, owner: object) -> None:
+        """Let others claim the project, if `owner` has it."""
+        with self._writing:
+            if self._owner() is owner:
+                self._owner = _nobody
 
     def masks(self, grid: tuple[int, int]) -> MaskStore:
         """Return the masks, which are saved as they are made, until the project is closed.
@@ -427,70 +432,14 @@ def _listed(frames: Sequence[int]) -> str:
     return ", ".join(map(str, frames[:9])) + (", ..." if len(frames) > 9 else "")
 
 
+def _nobody() -> None:
+    """Return what a reference to an owner that is gone returns."""
+
+
 def _methods(group: Any) -> dict[str, str]:
     """Return which method has learned each array of the group; before, OSVOS alone had anything to keep."""
     names = group.attrs.get("names", {})
     return names if isinstance(names, dict) else dict.fromkeys(names, "osvos")
-
-
-def fingerprint(video: Video) -> str:
-    """Return 16 characters that differ between videos: a hash of shape, type and a few frames."""
-    found = hashlib.sha256(f"{video.shape} {video.dtype}".encode())
-    last = min(len(video), FINGERPRINT_SPAN) - 1
-    for t in np.unique(np.linspace(0, last, FINGERPRINT_FRAMES).round().astype(int)).tolist():
-        found.update(np.ascontiguousarray(video.read(t)).tobytes())
-    return found.hexdigest()[:16]
-
-
-def later_frames(video: Video) -> dict[int, str]:
-    """Return what frames spread over a video show, as 16 characters that differ where they do; none of damaged ones."""
-    chosen = [0]
-    for t in np.linspace(0, len(video) - 1, LATER_FRAMES).round().astype(int).tolist():
-        key = video.key_frames[bisect_right(video.key_frames, t) - 1]
-        chosen.append(key if key > chosen[-1] else min(t, key + LATER_REACH))
-    shown = {t: _shown(video, t) for t in chosen}
-    return {t: digest for t, digest in shown.items() if digest is not None}
-
-
-def far_sizes(video: Video) -> dict[int, str]:
-    """Return what tells changes of frames that are too far behind a key frame for `later_frames`; nothing is decoded.
-
-    A compressed frame that shows something else has another size, and so have those after it: an edit that leaves all
-    of them as they are is next to impossible. Sizes are known since the file was opened, so this takes no time.
-
-    Returns:
-        0 -> 16 characters for the sizes of all frames that are near enough; then, for up to eight stretches of the
-        others, the first frame of each -> the same for its sizes. Empty if there are no others.
-    """
-    times, keys = np.arange(len(video)), np.asarray(video.key_frames)
-    is_far = times - keys[np.searchsorted(keys, times, side="right") - 1] > LATER_REACH
-    if not is_far.any():
-        return {}
-    sizes = np.asarray(video.sizes, np.int64)
-    parts = [times[~is_far], *np.array_split(times[is_far], LATER_FRAMES)]
-    return {int(part[0]): hashlib.sha256(sizes[part].tobytes()).hexdigest()[:16] for part in parts if part.size}
-
-
-def changed_frame(video: Video, record: Record) -> int | None:
-    """Return the first of some frames that are not what they were when a project was made, or None.
-
-    A damaged frame says nothing. Neither do sizes where those of frames that show the same are others, too: then the
-    same frames are in another kind of file.
-    """
-    for t, digest in record.later.items():
-        if _shown(video, t) not in (digest, None):
-            return t
-    sizes = far_sizes(video) if record.sizes else {}
-    if sizes.get(0) != record.sizes.get(0):
-        return None
-    return next((t for t, digest in record.sizes.items() if sizes.get(t) != digest), None)
-
-
-def _shown(video: Video, t: int) -> str | None:
-    try:
-        return hashlib.sha256(np.ascontiguousarray(video.read(t)).tobytes()).hexdigest()[:16]
-    except VideoError:
-        return None
 
 
 def is_free(path: Path) -> bool:

@@ -47,6 +47,7 @@ class Record:
         drawings: the points and shapes among the annotations, in the viewer's own words.
         later: later frame of the video -> what it shows, see `later_frames`; projects of earlier versions have none.
         channel_axis: which axis of the video's file holds channels, if that was said when it was opened.
+        position, channel, plane: which of several it is, if that was said.
         sizes: first frame of a stretch -> what its stored sizes are, see `far_sizes`; projects of earlier versions have
             none.
         copies: annotated frame -> what its two places hold; projects of earlier versions have none.
@@ -65,6 +66,9 @@ class Record:
     drawings: tuple[Mapping[str, Any], ...] = ()
     later: Mapping[int, str] = field(default_factory=dict)
     channel_axis: int | None = None
+    position: int | None = None
+    channel: int | None = None
+    plane: int | None = None
     sizes: Mapping[int, str] = field(default_factory=dict)
     copies: Mapping[int, tuple[Copy | None, Copy | None]] = field(default_factory=dict)
 
@@ -133,7 +137,10 @@ class Record:
             "copies": self.frames.keys() >= self.copies.keys(),
             "later": all(0 <= t < self.shape[0] for t in self.later),
             "sizes": not self.sizes or min(self.sizes) == 0,
-            "channel_axis": isinstance(self.channel_axis, int | None),
+            **{
+                name: isinstance(getattr(self, name), int | None)
+                for name in ("channel_axis", "position", "channel", "plane")
+            },
         }
         if wrong := [name for name, is_possible in possible.items() if not is_possible]:
             raise ValueError(f"{', '.join(wrong)} cannot be what it says")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from napari_pml.errors import DatasetError
@@ -32,12 +33,15 @@ class Clip:
         t: (3,) float32, place of each frame in its video, -1 to 1.
         labels: (3, H, W) int16, numbers from 0, the background, to L - 1 without gaps.
         shares: (3, h * w, L) float32, share of each label in each cell.
+        place: (3, 2, h, w) float32, where in its source frame each cell's centre lies, (x, y) from -1 to 1: a network
+            is used on whole frames, not on windows.
     """
 
     frames: torch.Tensor
     t: torch.Tensor
     labels: torch.Tensor
     shares: torch.Tensor
+    place: torch.Tensor
 
 
 class ClipSampler:
@@ -96,7 +100,7 @@ class ClipSampler:
         window = self._window(rng, footage, near)
         if window is None:
             return None
-        frames, labels, t, scale = window
+        frames, labels, t, scale, place = window
         if rng.random() < self.composed and len(folder) > 1:
             other = [f for f in folder if f is not footage][rng.integers(len(folder) - 1)]
             frames, labels = self._with_stranger(rng, other, near, frames, labels, t)
@@ -108,17 +112,18 @@ class ClipSampler:
         if len(np.intersect1d(winner[0], winner[1:])) < 2:
             return None
         labels = torch.from_numpy(numbers.astype(np.int16))
-        return Clip(photometric(rng, frames), torch.tensor(t, dtype=torch.float32), labels, shares)
+        return Clip(photometric(rng, frames), torch.tensor(t, dtype=torch.float32), labels, shares, place)
 
     def _window(
         self, rng: np.random.Generator, footage: Footage, near: bool
-    ) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.float64], float] | None:
+    ) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.float64], float, torch.Tensor] | None:
         """Look at three annotated frames through an unsteady window around a random object pixel of the first.
 
         With fewer than three annotated frames, these move and bend by themselves, as the frames of a video do.
 
         Returns:
-            (3, 3, H, W) frames, (3, H, W) labels, (3,) times, source pixels in a pixel; None if there is no object.
+            (3, 3, H, W) frames, (3, H, W) labels, (3,) times, source pixels in a pixel, and (3, 2, h, w) places of the
+            cells in their source frames; None if there is no object.
         """
         times = _draw_times(rng, len(footage.images), near)
         if near and self.far_first:
@@ -145,7 +150,9 @@ class ClipSampler:
         else:
             t = np.array([footage.times[i] for i in times])
         seen = [see(p, *read[i]) for p, i in zip(points, times, strict=True)]
-        return torch.stack([rgb for rgb, _ in seen]), torch.stack([ids for _, ids in seen]), t, scale
+        middles = F.avg_pool2d(points.permute(0, 3, 1, 2), self.stride)
+        place = (2 * middles + 1) / torch.tensor(source).float().view(2, 1, 1) - 1
+        return torch.stack([rgb for rgb, _ in seen]), torch.stack([ids for _, ids in seen]), t, scale, place
 
     def _with_stranger(
         self,

@@ -7,26 +7,35 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.ndimage import label as connected_regions
 from scipy.stats import binom
+from skimage.morphology import skeletonize
 
-from napari_pml.evaluation.robot import Region, click, correction, scribble
+from napari_pml.evaluation.robot import Region, click, scribble
 from napari_pml.types import BACKGROUND, UNLABELLED, Labels
+
+MAX_LABELS = 4
+"""Number of labels that are corrected at once, those with most wrong pixels."""
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
 
-def first_strokes(rng: np.random.Generator, truth: Labels) -> Labels:
-    """Paint one to three strokes on every object, and in half of the cases some on the background.
+def first_strokes(rng: np.random.Generator, truth: Labels, n_objects: int) -> Labels:
+    """Paint one to three strokes on some objects, and in half of the cases some on the background.
 
     Args:
         rng: source of randomness.
         truth: (H, W) uint16 true labels, 0 = background.
+        n_objects: objects 1 to n_objects get strokes; in half of the cases each of the others gets a dot.
 
     Returns:
         (H, W) uint16 annotation, `UNLABELLED` where nothing is painted.
     """
     painted = np.full_like(truth, UNLABELLED)
+    dots = rng.random() < 0.5
     for label in np.unique(truth).tolist():
-        if label or rng.random() < 0.5:
+        if label > n_objects:
+            if dots:
+                painted[click(truth == label)] = label
+        elif label or rng.random() < 0.5:
             region = truth == label
             for _ in range(rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1])):
                 painted[_stroke(rng, region)] = label or BACKGROUND
@@ -44,14 +53,16 @@ def corrections(rng: np.random.Generator, mask: Labels, truth: Labels) -> Labels
     Returns:
         (H, W) uint16 annotation, `UNLABELLED` where nothing is painted.
     """
-    if rng.random() < 0.5:
-        return correction(mask, truth, "scribble")
     painted = np.full_like(truth, UNLABELLED)
     wrong = mask != truth
     if wrong.any():
-        labels = np.unique(truth[wrong], return_counts=True)
-        label = int(rng.choice(labels[0], p=labels[1] / labels[1].sum()))
-        painted[_stroke(rng, wrong & (truth == label))] = label or BACKGROUND
+        labels, sizes = np.unique(truth[wrong], return_counts=True)
+        if rng.random() < 0.5:
+            for label in labels[sizes.argsort()[-MAX_LABELS:]].tolist():
+                painted[scribble(wrong & (truth == label), skeletonize)] = label or BACKGROUND
+        else:
+            label = int(rng.choice(labels, p=sizes / sizes.sum()))
+            painted[_stroke(rng, wrong & (truth == label))] = label or BACKGROUND
     return painted
 
 
@@ -64,7 +75,7 @@ def _stroke(rng: np.random.Generator, region: Region) -> Region:
     part = parts == 1 + int(rng.choice(n, p=sizes / sizes.sum()))
     kind = rng.random()
     if kind < 0.3:
-        return scribble(part)
+        return scribble(part, skeletonize)
     if kind < 0.5:
         return click(part)
     return _curve(rng, part)

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pml.disk.untrusted import open_image
 from napari_pml.errors import DatasetError
 from napari_pml.grid import IntensityScale
-from napari_pml.io.export import read_labels
+from napari_pml.io.label_images import read_labels
 from napari_pml.types import Labels
-from napari_pml.video.arrays import ARRAY_MODES, IMAGE_SUFFIXES, natural_order
+from napari_pml.video.arrays import IMAGE_SUFFIXES
+from napari_pml.video.folder import natural_order, read_image
 
 FOLDS = 5
 """Number of folds for cross-validation."""
@@ -56,17 +56,15 @@ class Footage:
             AnnotationError: the mask cannot be read.
         """
         try:
-            with open_image(self.images[i]) as image:
-                array = np.asarray(image if image.mode in ARRAY_MODES else image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+            frame = read_image(self.images[i])
+        except Exception as error:  # on damaged files, decoders raise anything
             raise DatasetError(f"{self.images[i]} cannot be read: {error}. Copy it again, or take it out.") from error
         labels = read_labels(self.masks[i])
-        if labels.shape != array.shape[:2]:
+        if labels.shape != frame.shape[:2]:
             raise DatasetError(
                 f"{self.masks[i]} is {labels.shape[0]} x {labels.shape[1]} (rows x columns), but its frame "
-                f"{self.images[i].name} is {array.shape[0]} x {array.shape[1]}. A mask has the size of its frame."
+                f"{self.images[i].name} is {frame.shape[0]} x {frame.shape[1]}. A mask has the size of its frame."
             )
-        frame = array.reshape(*array.shape[:2], -1)
         step = int(np.ceil(np.sqrt(labels.size / SCALE_PIXELS)))
         return frame, IntensityScale.from_samples(frame[None, ::step, ::step]), labels
 

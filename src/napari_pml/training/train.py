@@ -128,7 +128,7 @@ class Trainer(Training):
         frames = clip.frames.to(self.device, memory_format=torch.channels_last)
         autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
         with autocast:
-            embeddings = self.net(frames, clip.t.to(self.device))
+            embeddings = self.net(frames, clip.t.to(self.device), clip.place.to(self.device))
         embeddings = embeddings.float().permute(0, 2, 3, 1).flatten(1, 2)
         anchors = sample_anchors(clip.shares, self.config.anchors, self.generator)
         shares = clip.shares.to(self.device)

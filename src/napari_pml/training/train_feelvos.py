@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.embedding.embedder import Embedder, load_embedder
 from napari_pml.embedding.networks.compact import CompactNet
+from napari_pml.embedding.protocol import Embedder
+from napari_pml.embedding.registry import load_embedder
 from napari_pml.errors import WeightsError
 from napari_pml.methods.feelvos.network import (
     STRIDE,

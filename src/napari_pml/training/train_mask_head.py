@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.embedding.details import DETAIL_STRIDE, FrameFeatures
 from napari_pml.embedding.networks.compact import CompactNet
+from napari_pml.embedding.networks.details import DETAIL_STRIDE, FrameFeatures
 from napari_pml.embedding.networks.efficientnet import EfficientNetTrunk
 from napari_pml.embedding.weights import bundled, load_weights
 from napari_pml.errors import WeightsError
@@ -32,11 +32,18 @@ from napari_pml.training.material import content_of, find_footage, without_fold
 from napari_pml.training.train_feelvos import displaced
 from napari_pml.types import BACKGROUND, UNLABELLED, Labels
 
-MAX_OBJECTS = 3
-"""Number of objects of a clip that are segmented; the others are background."""
+SHOWN = 1, 2, 4
+SHOWN_SHARES = 0.5, 0.25, 0.25
+"""Number of objects of a clip that are segmented, and how often."""
+
+MAX_OBJECTS = 24
+"""Number of objects that are annotated at most, those that are segmented among them; all others are background."""
 
 SURE = 0.8
 """Confidence above which a cell of the head's own mask becomes a reference."""
+
+LARGER = 1.4
+"""Factor by which some clips are higher and wider."""
 
 FOCUS = 2.0
 """Exponent of the focal loss (RITM)."""
@@ -52,6 +59,7 @@ class MaskHeadTrainConfig(LoopConfig):
         clips_per_step: clips of three frames, whose gradients are averaged in a step.
         height: of a clip, in pixels.
         width: of a clip, in pixels.
+        large: share of clips that are larger, see `LARGER`, so that whole objects are seen in more pixels.
         composed: share of clips over which an object of another video moves.
         twins: share of clips on which an object has a twin to be told from.
         complete: share of clips whose reference frame has a whole mask instead of strokes.
@@ -64,6 +72,7 @@ class MaskHeadTrainConfig(LoopConfig):
     clips_per_step: int = 2
     height: int = 240
     width: int = 320
+    large: float = 0.2
     composed: float = 0.2
     twins: float = 0.3
     complete: float = 0.3
@@ -84,16 +93,21 @@ class MaskHeadTraining(Training):
         about = {"content": content_of(data), "embedder": fingerprint}
         super().__init__(data, config, net, {net: 1.0}, **about)
         self.embedder = embedder.to(self.device).eval().requires_grad_(False)
-        self.sampler = ClipSampler(
-            [without_fold(find_footage(folder), config.fold) for folder in data],
-            (config.height, config.width),
-            CompactNet.stride,
-            config.seed,
-            near=1.0,
-            composed=config.composed,
-            twins=config.twins,
-            far_first=True,
-        )
+        folders = [without_fold(find_footage(folder), config.fold) for folder in data]
+        stride = CompactNet.stride
+        self.samplers = [
+            ClipSampler(
+                folders,
+                (round(factor * config.height / stride) * stride, round(factor * config.width / stride) * stride),
+                stride,
+                config.seed,
+                near=1.0,
+                composed=config.composed,
+                twins=config.twins,
+                far_first=True,
+            )
+            for factor in (1.0, LARGER)
+        ]
 
     def add_gradients(self) -> dict[str, float]:
         """Add up the gradients of some clips, see `Training`."""
@@ -101,7 +115,8 @@ class MaskHeadTraining(Training):
         mean = 0.0
         for number in range(self.step * n, (self.step + 1) * n):
             rng = np.random.default_rng([self.config.seed, number, 1])
-            loss = torch.stack(Lesson(self.net, self.embedder, self.sampler[number], rng, self.config).losses()).mean()
+            clip = self.samplers[int(rng.random() < self.config.large)][number]
+            loss = torch.stack(Lesson(self.net, self.embedder, clip, rng, self.config).losses()).mean()
             (loss / n).backward()
             mean += loss.item() / n
         return {"mask": mean}
@@ -118,10 +133,10 @@ class Lesson:
         rng: np.random.Generator,
         config: MaskHeadTrainConfig,
     ):
-        """Embed the frames of a clip, and choose some of its objects."""
+        """Choose some objects of a clip to be segmented, 1 to n_shown, and others that are only annotated."""
         self.net, self.embedder, self.clip, self.rng, self.config = net, embedder, clip, rng, config
-        present = np.setdiff1d(clip.labels[0], [0])
-        chosen = rng.permutation(present)[: int(rng.choice([1, 2, MAX_OBJECTS], p=[0.55, 0.25, 0.2]))]
+        chosen = rng.permutation(np.setdiff1d(clip.labels[0], [0]))[:MAX_OBJECTS]
+        self.n_shown = min(len(chosen), int(rng.choice(SHOWN, p=SHOWN_SHARES)))
         places = np.zeros(int(clip.labels.max()) + 1, np.uint16)
         places[chosen] = np.arange(1, len(chosen) + 1)
         self.truth: NDArray[np.uint16] = places[clip.labels.numpy()]
@@ -130,7 +145,7 @@ class Lesson:
         self.matched = cache(self._matched)
 
     def _features(self, t: int) -> FrameFeatures:
-        return features_of(self.net, self.embedder, self.clip.frames[t], self.clip.t[t])
+        return features_of(self.net, self.embedder, self.clip, t)
 
     def _matched(self, t: int) -> torch.Tensor:
         matched: torch.Tensor = self.net.matched(self.features(t).embeddings.permute(1, 2, 0))
@@ -148,7 +163,7 @@ class Lesson:
             previous = self.imagined(1) if rng.random() < 1 / 3 else None
             strokes = np.full_like(self.truth[0], UNLABELLED)
             if previous is None:
-                strokes = first_strokes(rng, self.truth[0])
+                strokes = first_strokes(rng, self.truth[0], self.n_shown)
             else:  # a frame that was reached by propagation is corrected
                 mask = self.mask(self.segment(0, strokes, nowhere, previous, grad=False))
                 strokes = self.more(strokes, mask, 0)
@@ -159,9 +174,8 @@ class Lesson:
             losses.append(self.loss(logits, 0))
             if rng.random() >= self.config.propagated:
                 return losses
-            scores = scores_of(logits.detach())
-            mask = scores.argmax(0).numpy().astype(np.uint16)
-            references = self.references([(0, self.shares(mask), scores.amax(0))])
+            mask = self.mask(logits.detach())
+            references = self.references([(0, self.shares(mask), scores_of(logits.detach()).amax(0))])
 
         order = (1, 2) if rng.random() < 0.5 else (2, 1)
         luck = rng.random()
@@ -174,7 +188,7 @@ class Lesson:
         for t in order:
             logits = self.segment(t, nothing, references, previous)
             losses.append(self.loss(logits, t))
-            mask = self.mask(logits.detach())
+            mask = self.mask(logits.detach(), t)
             previous = PreviousMask(self.matched(t), self.shares(mask))
         if rng.random() < 0.4:
             strokes = self.more(nothing, mask, t)
@@ -191,11 +205,13 @@ class Lesson:
         *,
         grad: bool = True,
     ) -> torch.Tensor:
-        """Return the (N, H, W) logits of one frame."""
+        """Return the (n_shown, H, W) logits of one frame."""
         with torch.set_grad_enabled(grad):
             prior = None if previous is None else previous.shares
             evidence = gather_evidence(self.matched(t), self.painted(strokes), references, previous, prior)
-            logits = self.net(self.features(t), evidence.coarse, evidence.fine)
+            maps = [evidence.of(label) for label in range(1, self.n_shown + 1)]
+            coarse, fine = (torch.stack(parts) for parts in zip(*maps, strict=True))
+            logits = self.net(self.features(t), coarse, fine)
             return F.interpolate(logits[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
 
     def more(self, strokes: Labels, mask: Labels, t: int) -> Labels:
@@ -220,9 +236,10 @@ class Lesson:
             labels.append(cells[cells != NOBODY])
         return References(torch.cat(matched), torch.cat(labels))
 
-    def mask(self, logits: torch.Tensor) -> Labels:
-        """Return the (H, W) labels that logits stand for."""
-        return scores_of(logits).argmax(0).numpy().astype(np.uint16)
+    def mask(self, logits: torch.Tensor, t: int = 0) -> Labels:
+        """Return the (H, W) labels that logits stand for; objects that are not segmented are where they truly are."""
+        labels = scores_of(logits).argmax(0).numpy().astype(np.uint16)
+        return np.where((labels == 0) & (self.truth[t] > self.n_shown), self.truth[t], labels)
 
     def shares(self, mask: Labels) -> torch.Tensor:
         """Return the (L, 2 h, 2 w) share of each label in each cell."""
@@ -237,17 +254,18 @@ class Lesson:
 
     def loss(self, logits: torch.Tensor, t: int) -> torch.Tensor:
         """Return the loss of the mask of frame t, see `mask_loss`."""
-        return mask_loss(logits, torch.from_numpy(self.truth[t].astype(np.int64)))
+        shown = np.where(self.truth[t] > self.n_shown, 0, self.truth[t])
+        return mask_loss(logits, torch.from_numpy(shown.astype(np.int64)))
 
 
-def features_of(net: MaskHead, embedder: CompactNet, frame: torch.Tensor, t: torch.Tensor) -> FrameFeatures:
-    """Return what the head sees of a (3, H, W) frame at time t (), with gradients of its own layers only."""
+def features_of(net: MaskHead, embedder: CompactNet, clip: Clip, t: int) -> FrameFeatures:
+    """Return what the head sees of frame t of a clip, with gradients of its own layers only."""
     with torch.no_grad():
-        frames = frame[None].contiguous(memory_format=torch.channels_last)
+        frames = clip.frames[t, None].contiguous(memory_format=torch.channels_last)
         assert isinstance(embedder.trunk, EfficientNetTrunk)
         half, quarter, fine, coarse = embedder.trunk.all_depths(frames)
         eighth = torch.cat([fine, coarse], 1)
-        embeddings = embedder.head(eighth, t[None])
+        embeddings = embedder.head(eighth, clip.t[t, None], clip.place[t, None])
     context, detail = net.layers(half, quarter, eighth)
     return FrameFeatures(embeddings[0], context[0], detail[0])
 

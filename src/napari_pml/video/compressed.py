@@ -1,47 +1,45 @@
 """Exact random access to the frames of a compressed video file.
 
-A compressed video can only be decoded forward from a key frame, and stores its frames in another order than
-it shows them. So the file is read through once without decoding, to learn the time stamp of every frame;
-frame t is the one with the t-th smallest time stamp, whatever frame rate the file claims. Reading jumps to
-the last key frame at or before t and decodes forward; reading in order never jumps.
+A compressed video can only be decoded forward from a key frame. Reading jumps to the last key frame at or before the
+one that is wanted and decodes forward; reading in order never jumps. Which frame is which is what `frame_index` found
+out: the number of the packet that a frame comes from, whatever times and frame rate the file claims.
 """
 
 from __future__ import annotations
 
 import threading
-import warnings
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
-from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from napari_pml.disk.untrusted import MAX_PIXELS, check_is_file, check_pixels
-from napari_pml.errors import VideoError
+from napari_pml.errors import DamagedFrameError, VideoError
+from napari_pml.video.decoder import Decoder, Packets
+from napari_pml.video.frame_index import frame_index
 
 CACHE_BYTES = 64 * 2**20
 """Decoded frames kept per file, about 45 at 1280 x 720: going backward is slow without them."""
 
-CONTAINERS = ("mov", "matroska", "avi", "gif", "apng", "mpegts", "mpeg", "asf", "flv", "ogg", "mxf", "nut", "dv", "wav")
+CONTAINERS = (
+    *("mov", "matroska", "avi", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "asf", "flv", "ogg", "mxf", "nut", "dv"),
+    *("ivf", "m4v", "h264", "hevc", "mjpeg", "yuv4mpegpipe", "rm", "wtv", "wav"),
+)
 """Kinds of files in FFmpeg's words. It goes by their content, and others, such as playlists, open further files."""
 
 ALONE = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
 """What keeps FFmpeg to the one file that it is given."""
 
-DEFAULT_FPS = 10.0
-"""Frames per second where a source does not say."""
-
 
 class VideoFile:
-    """The frames of an mp4, avi, mov, mkv, webm or gif file.
+    """The frames of a file that FFmpeg reads, such as mp4, avi, mov, mkv, webm, ts, mpg or gif.
 
     Every thread that reads has a decoder of its own, so that the viewer's jumps do not disturb a worker that
     reads in order. They share the decoded frames.
@@ -62,74 +60,43 @@ class VideoFile:
             path: of an existing file.
 
         Raises:
-            VideoError: it is not a video, holds no frames, or the first one cannot be decoded.
+            VideoError: it is not a video, holds no frames, or none of the first ones can be decoded.
         """
         self._path = path
         self._local = threading.local()
         self._cache = _FrameCache(CACHE_BYTES)
-        self._read_index()
-        first = self._decode(0)
+        index = frame_index(path, lambda: _open(path))
+        self._packets = Packets(index)
+        self.fps = index.fps
+        self.times: list[float] = index.times.tolist()
+        self.sizes: list[int] = index.packets["size"][index.source].tolist()
+        keys = np.flatnonzero(index.packets["is_key"][index.source]).tolist()
+        self.key_frames: list[int] = sorted({0, *keys})
+        first = next((found[1] for found in islice(self._decoder().frames, 100) if found is not None), None)
+        if first is None:
+            raise VideoError(f"{path.name} holds no frames that can be decoded. Copy it again.")
+        del self._local.decoder
         self._size = (first.width, first.height)
-        self._turns = round(first.rotation / 90)
+        self._upright = _Upright(first)
         self._format = _array_format(first)
-        frame = self.read(0)
-        self.shape: tuple[int, int, int, int] = (len(self._times), *frame.shape)
-        self.dtype = frame.dtype
+        array = self._as_array(first)
+        self.shape: tuple[int, int, int, int] = (len(self.times), *array.shape)
+        self.dtype = array.dtype
 
     def read(self, t: int) -> NDArray[np.generic]:
-        """Return frame `t`, 0..T-1, as (H, W, C); VideoError if it cannot be decoded."""
+        """Return frame `t`, 0..T-1, as (H, W, C); DamagedFrameError if it cannot be decoded."""
+        return self._as_array(self._cache.get(t) or self._decode(t))
+
+    def _as_array(self, frame: VideoFrame) -> NDArray[np.generic]:
         width, height = self._size
-        try:
-            frame = self._cache.get(t) or self._decode(t)
-            reformatted = self._decoder().reformatter.reformat(frame, width, height, self._format)
-            array = reformatted.to_ndarray().reshape(height, width, -1)
-        except av.error.FFmpegError as error:
-            raise VideoError(f"Frame {t} of {self._path.name} is damaged: {error.strerror}. Copy it again.") from error
-        return np.ascontiguousarray(np.rot90(array, self._turns))
+        array = self._decoder().reformatter.reformat(frame, width, height, self._format).to_ndarray()
+        return np.ascontiguousarray(self._upright(array.reshape(height, width, -1)))
 
-    def _read_index(self) -> None:
-        """Set the time stamps and the stored size of every frame, which are key frames, and the frame rate."""
-        container = _open(self._path)
-        try:
-            stream = container.streams.video[0]
-            packets = [
-                (packet.pts, packet.is_keyframe, packet.size, packet.is_discard)
-                for packet in container.demux(stream)
-                if packet.pts is not None
-            ]
-            promised, may_reorder = stream.frames, stream.codec_context.has_b_frames
-            self.fps, unit = float(stream.average_rate or DEFAULT_FPS), stream.time_base or Fraction(1)
-            in_avi = container.format.name == "avi"
-        except av.error.FFmpegError as error:
-            raise VideoError(f"{self._path.name} is damaged: {error.strerror}. Copy it again.") from error
-        finally:
-            container.close()
-        shown = [(pts, is_key, size) for pts, is_key, size, is_discard in packets if not is_discard]
-        if not shown:
-            raise VideoError(f"{self._path.name} holds no frames. Is the recording or the copy complete?")
-        if len(packets) < promised:
-            warnings.warn(
-                f"{self._path.name} ends early: it should have {promised} frames, {len(packets)} are there.",
-                stacklevel=5,
-            )
-        stored = {pts: size for pts, _, size in shown}
-        self._times = sorted(stored)
-        self.sizes = [stored[pts] for pts in self._times]
-        self._number = {pts: t for t, pts in enumerate(self._times)}
-        self.key_frames = sorted({0} | {self._number[pts] for pts, is_key, _ in shown if is_key})
-        # AVI has no time stamps, and FFmpeg guesses wrong ones for reordered H.264; it decodes in order.
-        self._count_frames = in_avi and may_reorder and all(a < b for (a, *_), (b, *_) in pairwise(shown))
-        if self._count_frames:
-            self.key_frames = [0]
-            self.times = [t / self.fps for t in range(len(self._times))]
-        else:
-            self.times = [float((pts - self._times[0]) * unit) for pts in self._times]
-
-    def _decoder(self, *, afresh: bool = False) -> _Decoder:
-        """Return the decoder of the calling thread, or a new one that stands at the first frame."""
-        if afresh or not hasattr(self._local, "decoder"):
-            self._local.decoder = _Decoder(_open(self._path))
-        decoder: _Decoder = self._local.decoder
+    def _decoder(self) -> Decoder:
+        """Return the decoder of the calling thread; a new one stands at the first frame."""
+        if not hasattr(self._local, "decoder"):
+            self._local.decoder = Decoder(lambda: _open(self._path), self._packets)
+        decoder: Decoder = self._local.decoder
         return decoder
 
     def _decode(self, t: int) -> VideoFrame:
@@ -140,72 +107,39 @@ class VideoFile:
             frame = self._decode_forward(decoder, t)
             if frame is not None:
                 return frame
-        for key in reversed(keys[-2:]):  # two: some containers land behind the key frame they are asked for
-            if key == 0:  # some cannot be asked to go back there
-                decoder = self._decoder(afresh=True)
-            else:
-                decoder.seek(self._times[key])
+        passed_over = 0
+        for back in chain([0], (2**n for n in range(len(keys).bit_length())), [len(keys) - 1]):
+            key = keys[max(0, len(keys) - 1 - back)]
+            decoder.jump(self._packets.source[key] if key else 0)
             frame = self._decode_forward(decoder, t, key)
             if frame is not None:
                 return frame
-        raise VideoError(
-            f"Frame {t} of {self._path.name} cannot be decoded: the file is damaged or incomplete there. "
-            "Copy it again, or cut the video before this frame."
-        )
+            passed_over += decoder.next is not None
+            if passed_over == 2 or key == 0:  # from two key frames on it has been passed over
+                break
+        raise DamagedFrameError(f"Frame {t} of {self._path.name} cannot be decoded: the file is damaged there.")
 
-    def _decode_forward(self, decoder: _Decoder, t: int, key: int | None = None) -> VideoFrame | None:
-        """Decode until frame `t`, or return None; after a jump, only frames from number `key` on count."""
-        for frame in decoder.frames:
-            if self._count_frames:
-                number = decoder.next or 0
-            elif frame.pts in self._number:
-                number = self._number[frame.pts]
-            else:
-                continue
-            if key is not None and number < key:
+    def _decode_forward(self, decoder: Decoder, t: int, key: int | None = None) -> VideoFrame | None:
+        """Decode until frame `t`, or return None; after a jump, only frames from number `key` on count.
+
+        Afterwards the decoder does not know where it is (`next` is None) if `key` did not come first.
+        """
+        for packet, frame in filter(None, decoder.frames):
+            number = self._packets.frame_of(packet, decoder.next)
+            if number is None or (key is not None and number < key):
                 continue  # shown before the key frame, but refers to frames that were jumped over
-            if key is not None and number > key:
+            if key and number > (t if decoder.waits else key):
                 break
-            key = None
-            decoder.next = number + 1
-            self._cache.put(number, frame)
-            if number == t:
-                return frame
-            if number > t:
-                break
+            key, decoder.next = None, number + 1
+            if not frame.is_corrupt:
+                self._cache.put(number, frame)
+            if number >= t:
+                return frame if number == t and not frame.is_corrupt else None
+        else:
+            if key is None:
+                return None
         decoder.next = None
         return None
-
-
-class _Decoder:
-    """A place in the file, used by one thread.
-
-    Attributes:
-        frames: the decoded frames that follow, in the order they are shown.
-        next: number of the frame that will come next, None if unknown.
-    """
-
-    def __init__(self, container: InputContainer) -> None:
-        self._container = container
-        self._stream = container.streams.video[0]
-        self._stream.thread_type = "AUTO"
-        self.reformatter = VideoReformatter()
-        self.frames = self._decoded()
-        self.next: int | None = 0
-
-    def seek(self, time_stamp: int) -> None:
-        """Go to the last key frame at or before `time_stamp`, in the stream's own units."""
-        self._container.seek(time_stamp, stream=self._stream)
-        self.frames = self._decoded()
-        self.next = None
-
-    def _decoded(self) -> Iterator[VideoFrame]:
-        for packet in self._container.demux(self._stream):
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                continue  # one damaged packet; the frames after it may be whole
-            yield from frames
 
 
 class _FrameCache:
@@ -245,7 +179,7 @@ def _open(path: Path) -> InputContainer:
     except av.error.FFmpegError as error:
         raise VideoError(
             f"{path.name} cannot be opened as a video: {error.strerror}. It is damaged, incomplete or of "
-            "another kind. Understood are mp4, avi, mov, mkv, webm and gif; convert other videos to mp4."
+            "another kind. Convert it to mp4, which every program can write."
         ) from error
     except ValueError as error:
         raise VideoError(f"{path} cannot be opened as a video: {error}. Choose the file of a video.") from error
@@ -271,3 +205,20 @@ def _array_format(frame: VideoFrame) -> str:
     if len(stored.components) > 1 or stored.has_palette:
         return "rgb24"
     return "gray16le" if stored.components[0].bits > 8 else "gray"
+
+
+class _Upright:
+    """Turns and mirrors the frames of a file as its display matrix asks."""
+
+    def __init__(self, frame: VideoFrame) -> None:
+        data: Any = frame.side_data.get("DISPLAYMATRIX")
+        a, b, _, c, d = np.frombuffer(bytes(data), "i4")[:5] if data is not None else (1, 0, 0, 0, 1)
+        # ISO/IEC 14496-12, section 8.3.2: a pixel at (x, y) is shown at (a x + c y, b x + d y)
+        self._transposed = abs(b) > abs(a)
+        self._flipped_x, self._flipped_y = (c < 0, b < 0) if self._transposed else (a < 0, d < 0)
+
+    def __call__(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return (H, W, C) as it is shown."""
+        if self._transposed:
+            array = array.swapaxes(0, 1)
+        return array[:: -1 if self._flipped_y else 1, :: -1 if self._flipped_x else 1]

@@ -8,8 +8,6 @@ from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
 
-from napari_pml.video.arrays import is_zarr
-
 PIECES, PIECE_BYTES = 64, 4096
 """So much of the content counts: uncompressed videos often have equal sizes, and equal times once they are unpacked."""
 
@@ -42,3 +40,8 @@ def identity(path: Path) -> str:
             stream.seek(place - ends[n] + stats[n].st_size)
             found.update(stream.read(PIECE_BYTES))
     return found.hexdigest()[:24]
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether there is a Zarr array or group at `path`."""
+    return any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup"))

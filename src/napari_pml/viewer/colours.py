@@ -39,13 +39,16 @@ def object_colormap(special: Mapping[int, RGBA] = MappingProxyType({})) -> Direc
         special: colours of objects that differ from `colour_of`.
     """
     colours: dict[int | None, RGBA] = {label: colour_of(label) for label in (*range(_MANY), BACKGROUND)}
-    return DirectLabelColormap(color_dict={**colours, **special, None: colour_of(_MANY)})
+    colours.update({label: special[label] for label in special})
+    colours[None] = colour_of(_MANY)
+    return DirectLabelColormap(color_dict=colours)
 
 
 def palette(colormap: CyclicLabelColormap | DirectLabelColormap) -> NDArray[np.uint8]:
     """Return the colour of every label as (65536, 3) RGB, also of those that are hidden, or not selected."""
     colours = colormap.model_copy(update={"use_selection": False}).map(np.arange(BACKGROUND + 1, dtype=np.uint16))
-    return np.rint(colours[:, :3] * 255).astype(np.uint8)
+    rgb: NDArray[np.uint8] = np.rint(colours[:, :3] * 255).astype(np.uint8)
+    return rgb
 
 
 def _from_hex(text: str) -> RGBA:

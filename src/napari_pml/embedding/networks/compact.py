@@ -39,18 +39,20 @@ class EmbeddingHead(nn.Module):
         for parameter in self.conv2.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, features: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, t: torch.Tensor, place: torch.Tensor | None = None) -> torch.Tensor:
         """Embed features.
 
         Args:
             features: (B, F, h, w).
             t: (B,) place of each frame in its video, -1 (first) to 1 (last).
+            place: (B, 2, h, w), (x, y) of each cell in its frame, -1 to 1; by default the features show whole frames.
 
         Returns:
             (B, D, h, w) embeddings of length 1 over axis 1.
         """
         n, _, h, w = features.shape
-        place = cell_coordinates(h, w, features.device).expand(n, 2, h, w)
+        if place is None:
+            place = cell_coordinates(h, w, features.device).expand(n, 2, h, w)
         time = t.view(n, 1, 1, 1).expand(n, 1, h, w)
         x = torch.cat([features, place.to(features), time.to(features)], dim=1)
         x = self.conv2(F.relu(self.conv1(F.pad(x, (1, 1, 1, 1), mode="replicate"))))
@@ -138,9 +140,12 @@ class CompactNet(nn.Module):
         """Return the trunk's (B, F, h, w) features of (B, 3, H, W) frames in 0..1."""
         return torch.cat(self.trunk(frames), dim=1)
 
-    def forward(self, frames: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Embed (B, 3, H, W) frames in 0..1, sides multiples of 8, at times t (B,) in -1..1, as (B, D, h, w)."""
-        embeddings: torch.Tensor = self.head(self.features(frames), t)
+    def forward(self, frames: torch.Tensor, t: torch.Tensor, place: torch.Tensor | None = None) -> torch.Tensor:
+        """Embed (B, 3, H, W) frames in 0..1, sides multiples of 8, at times t (B,) in -1..1, as (B, D, h, w).
+
+        `place` says where in their frames the cells are, see `EmbeddingHead`, if these are windows of larger ones.
+        """
+        embeddings: torch.Tensor = self.head(self.features(frames), t, place)
         return embeddings
 
     @torch.no_grad()

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.embedding.embedder import Embedder
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.embedding.weights import digest
 from napari_pml.grid import grid_shape, pad_to_cells
 from napari_pml.methods.adaptation import FinishedFrames
-from napari_pml.methods.annotated import ALIKE, AnnotatedReferences, likeness
+from napari_pml.methods.annotated import AnnotatedReferences, contradicted, looks_like
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.feelvos.network import (
@@ -28,9 +28,8 @@ from napari_pml.methods.feelvos.network import (
     shares_of_labels,
 )
 from napari_pml.methods.matching import NOBODY, global_matching, local_matching
-from napari_pml.methods.neighbours import nearest
 from napari_pml.methods.protocol import LearningProgress
-from napari_pml.methods.references import CORRECTION_ADVANTAGE, GIVEN, PAINTED, ReferencePixels
+from napari_pml.methods.references import ReferencePixels
 from napari_pml.types import BACKGROUND, Annotations, FrameMask, Labels, Scores
 
 PREVIOUS_FRAMES = 5
@@ -132,7 +131,7 @@ class Feelvos:
         annotated = self._annotations.frames.keys()
         adaptation = self._finished.adaptation(finished, annotated) if self.config.adaptation else []
         pool = ReferencePixels.concatenate([self._references, *adaptation])
-        pool = pool.select(~contradicted(pool))
+        pool = pool.select(~contradicted(pool, self._annotations.complete))
         references = self.net.matched(pool.embeddings)
         anywhere = global_matching(matched.flatten(0, 1), references, pool.labels[:, 0], n_labels)
         around, before = self._previous(t, embeddings, matched, finished)
@@ -171,7 +170,7 @@ class Feelvos:
             painted = self._shares(self._annotations.frames[t])
             cells = labels_of_cells(painted).flatten()
             flat = embeddings.flatten(0, 1)
-            alike = likeness(flat, flat[cells != NOBODY]) == ALIKE
+            alike = looks_like(flat, flat[cells != NOBODY])
             around = around.masked_fill(alike, 1)
             fine = F.interpolate(alike.view(1, 1, h, w).float(), scale_factor=2)[0, 0] > 0
             before = torch.where(painted.any(0), painted, before.masked_fill(fine, 0))
@@ -180,19 +179,3 @@ class Feelvos:
     def _shares(self, labels: Labels) -> torch.Tensor:
         """Return what the network sees of a mask."""
         return shares_of_labels(labels, self._ids).to(self.embeddings.embedder.device)
-
-
-def contradicted(references: ReferencePixels) -> torch.Tensor:
-    """Find pixels of complete and finished frames that look like a stroke of another label: a correction outdoes them.
-
-    Returns:
-        (N,) bool.
-    """
-    found = references.kinds == GIVEN
-    painted = references.select(references.kinds == PAINTED)
-    if len(painted) and found.any():
-        given = references.select(found)
-        similarity, index = nearest(given.embeddings, painted.embeddings, 1)
-        alike = similarity[:, 0] > 1 - CORRECTION_ADVANTAGE
-        return found.index_put((found,), alike & (painted.labels[index[:, 0], 0] != given.labels[:, 0]))
-    return torch.zeros_like(found)

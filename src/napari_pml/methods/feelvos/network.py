@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.networks.steady import Conv2d
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.weights import about_weights, load_weights
 from napari_pml.errors import WeightsError
 from napari_pml.grid import pixel_counts
@@ -164,13 +164,13 @@ def load_network(embedder: Embedder) -> FeelvosNet:
     if path is None or not path.exists():
         raise WeightsError(
             f"There is no FEELVOS network for the embedder {embedder.name!r} ({embedder.fingerprint}). Choose another "
-            f"method, or the embedder 'compact'; 'napari-pml train --method feelvos --from WEIGHTS' trains one."
+            f"method, or the embedder 'compact'; 'napari-pml train --network feelvos --from WEIGHTS' trains one."
         )
     state, _ = load_weights(path, FeelvosNet.name)
     if (trained_on := about_weights(path).get("embedder")) != embedder.fingerprint:
         raise WeightsError(
             f"{path} was trained on embeddings of {trained_on}, not of {embedder.fingerprint}. "
-            f"Train it again with 'napari-pml train --method feelvos --from WEIGHTS'."
+            f"Train it again with 'napari-pml train --network feelvos --from WEIGHTS'."
         )
     net = FeelvosNet(embedder.dim)
     try:

@@ -44,20 +44,56 @@ class PreviousMask:
     shares: torch.Tensor
 
 
+class OwnAndOthers:
+    """Maps that every label has, and for each label the best of all others'."""
+
+    def __init__(self, maps: torch.Tensor, *, least: bool = False):
+        """Take (C, L, ...) maps, L > 1; the best is the largest value, or the least one."""
+        self.own = maps
+        self._best = maps.topk(2, dim=1, largest=not least)
+
+    def of(self, label: int) -> torch.Tensor:
+        """Return the own maps of a label and the best of all others', (2 C, ...)."""
+        values, labels = self._best
+        others = torch.where(labels[:, 0] == label, values[:, 1], values[:, 0])
+        return torch.cat([self.own[:, label], others])
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """The maps of N objects on one frame.
+    """What is known of one frame, from which each object has maps of its own.
 
     Attributes:
-        coarse: (N, 14, h, w). Distances in the embedding to the object's own references and to the nearest rival's: of
-            strokes on this frame, of other annotated frames, of the previous frame near by (6 maps, 0..1, 1 where
-            there are none); share of own and of other strokes in each cell; how near own and other strokes are, over a
-            short and a long reach (4 maps); the prior mask, and whether there is one.
-        fine: (N, 4, 2 h, 2 w). Share of own and of other strokes; the prior mask, and whether there is one.
+        distances: in the embedding to the references on this frame, which are its strokes, to those of other frames,
+            and to the previous frame near by; 3 maps of cells of 8 pixels, 0..1, 1 where there are none.
+        painted: share of each cell of 4 pixels that strokes cover.
+        painted_coarse: the same for cells of 8 pixels.
+        nearness: how near strokes are over a short and over a long reach; 2 maps of cells of 8 pixels.
+        prior: (L, 2 h, 2 w) float32 share of each label in the prior mask, or None if there is none.
     """
 
-    coarse: torch.Tensor
-    fine: torch.Tensor
+    distances: OwnAndOthers
+    painted: OwnAndOthers
+    painted_coarse: OwnAndOthers
+    nearness: OwnAndOthers
+    prior: torch.Tensor | None
+
+    def of(self, label: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the maps of one object, 1 to L - 1.
+
+        Returns:
+            (14, h, w) float32: own and rivals' distances (6), strokes in the cell (2), nearness of strokes (4), the
+            prior mask, and whether there is one; and (4, 2 h, 2 w) float32: strokes (2), the prior mask, whether there
+            is one.
+        """
+        painted = self.painted.of(label)
+        if self.prior is None:
+            known = torch.zeros_like(painted)
+        else:
+            known = torch.stack([self.prior[label], torch.ones_like(painted[0])])
+        strokes, nearness = self.painted_coarse.of(label), self.nearness.of(label)
+        coarse = torch.cat([self.distances.of(label), strokes, nearness, F.avg_pool2d(known, 2)])
+        return coarse, torch.cat([painted, known])
 
 
 def gather_evidence(
@@ -78,7 +114,7 @@ def gather_evidence(
             itself, or where motion takes it. None if nothing is known.
 
     Returns:
-        Evidence of the L - 1 objects.
+        Evidence of the L - 1 objects, L > 1.
     """
     n_labels, (h, w, _) = len(strokes), matched.shape
     flat = matched.flatten(0, 1)
@@ -93,19 +129,13 @@ def gather_evidence(
     distances = torch.stack([here, anywhere, around]).unflatten(2, (h, w))
     distance = distance_to_strokes(painted)
     nearness = torch.stack([torch.exp(-distance / reach) for reach in NEAR_CELLS])
-    known = torch.zeros_like(strokes) if prior is None else prior
-    flag = torch.full_like(strokes, float(prior is not None))
-    pooled = F.avg_pool2d(torch.stack([known, flag]), 2)
-    coarse = [distances, -of_others(-distances), painted[None], of_others(painted[None]), nearness, of_others(nearness)]
-    fine = [strokes, of_others(strokes[None])[0], known, flag]
-    return Evidence(torch.cat([*coarse, pooled])[:, 1:].transpose(0, 1), torch.stack(fine, 1)[1:])
-
-
-def of_others(maps: torch.Tensor) -> torch.Tensor:
-    """Return, for each label, the largest value that any other label has: (C, L, ...) to the same shape, L > 1."""
-    best = maps.topk(2, dim=1)
-    own = torch.arange(maps.shape[1], device=maps.device).view(1, -1, *[1] * (maps.ndim - 2))
-    return torch.where(own == best.indices[:, :1], best.values[:, 1:], best.values[:, :1])
+    return Evidence(
+        OwnAndOthers(distances, least=True),
+        OwnAndOthers(strokes[None]),
+        OwnAndOthers(painted[None]),
+        OwnAndOthers(nearness),
+        prior,
+    )
 
 
 def labels_of_cells(shares: torch.Tensor) -> torch.Tensor:

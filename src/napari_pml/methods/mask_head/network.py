@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_pml.embedding.details import CONTEXT, DETAIL, MASK_HEAD, DetailLayers, FrameFeatures
-from napari_pml.embedding.embedder import DetailedEmbedder
+from napari_pml.embedding.networks.details import CONTEXT, DETAIL, MASK_HEAD, DetailLayers, FrameFeatures
 from napari_pml.embedding.networks.steady import Conv2d
+from napari_pml.embedding.protocol import DetailedEmbedder
 from napari_pml.embedding.weights import load_weights
 from napari_pml.errors import WeightsError
 

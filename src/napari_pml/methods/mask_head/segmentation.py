@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.embedding.details import FrameFeatures
+from napari_pml.embedding.networks.details import FrameFeatures
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.grid import pixel_counts
 from napari_pml.methods.adaptation import FinishedFrames
-from napari_pml.methods.annotated import AnnotatedReferences
+from napari_pml.methods.annotated import AnnotatedReferences, contradicted
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.mask_head.evidence import Evidence, PreviousMask, References, gather_evidence
 from napari_pml.methods.mask_head.network import MaskHead, scores_of
@@ -28,8 +28,12 @@ PREVIOUS_FRAMES = 5
 SURE = 0.8
 """Confidence above which a cell of a stroked frame's own mask becomes a reference for other frames."""
 
-MARGIN = 12
-"""Cells around everything that may be an object that the head sees too; an even number."""
+MARGIN, STROKE_MARGIN = 12, 24
+"""Cells around everything that may be an object that the head sees too: on other frames, and on one with strokes on it,
+which show but a part of it. Even numbers."""
+
+MOST_VALUES = 2**25
+"""Number of logits of all objects beyond which they are kept in larger cells: bounds the memory."""
 
 NOWHERE = -10.0
 """Logit of an object where it cannot be."""
@@ -65,13 +69,14 @@ class MaskHeadPml:
         ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
         if ids != self._ids:
             self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE)
-        self._references = self._gather(
+        references = self._gather(
             annotations,
             ids,
             thin=True,
             imply=False,
             borrowed=borrowed.references(ids, device) if borrowed else None,
         )
+        self._references = references.select(~contradicted(references, annotations.complete))
         self._matched = self.net.matched(self._references.embeddings)
         yield from ()
 
@@ -86,28 +91,41 @@ class MaskHeadPml:
     def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:
         """Score the cells of frame t, see `Method.segment`."""
         features = self.embeddings.features(t)
+        if len(self._ids) == 1:  # background alone is annotated
+            return Scores(torch.ones(1, *features.embeddings.shape[1:]), self._ids, self.embeddings.embedder.stride)
         matched = self.net.matched(features.embeddings.permute(1, 2, 0))
         previous = self._previous(t, finished)
         prior = None if previous is None else previous.shares
         evidence = gather_evidence(matched, self._strokes(t), self._elsewhere(t, finished), previous, prior)
-        logits = self._logits(features, evidence)
-        return Scores(scores_of(logits), self._ids, self.embeddings.embedder.stride // 4)
+        scores = scores_of(self._logits(features, evidence))
+        return Scores(scores, self._ids, self.embeddings.embedder.stride * len(matched) // scores.shape[1])
 
     def _logits(self, features: FrameFeatures, evidence: Evidence) -> torch.Tensor:
-        """Run the head on every object, each where it can be; (N, 4 h, 4 w)."""
-        h, w = evidence.coarse.shape[-2:]
-        logits = evidence.coarse.new_full((len(evidence.coarse), 4 * h, 4 * w), NOWHERE)
-        for i, (coarse, fine) in enumerate(zip(evidence.coarse, evidence.fine, strict=True)):
-            rows, columns = _box(coarse)
-            part = FrameFeatures(
-                features.embeddings[:, rows, columns],
-                features.context[:, rows, columns],
-                features.detail[:, _scaled(rows, 2), _scaled(columns, 2)],
-            )
-            fine_part = fine[None, :, _scaled(rows, 2), _scaled(columns, 2)]
-            logits[i, _scaled(rows, 4), _scaled(columns, 4)] = self.net(
-                part, coarse[None, :, rows, columns], fine_part
-            )[0]
+        """Run the head on every object, each where it can be.
+
+        Returns:
+            (N, 4 h / n, 4 w / n): n is 1, but 2 or 4 where hundreds of objects would take too much memory.
+        """
+        h, w = features.embeddings.shape[1:]
+        n_objects = len(self._ids) - 1
+        pool = next(n for n in (1, 2, 4) if n == 4 or n_objects * 16 * h * w // n**2 <= MOST_VALUES)
+        logits = features.embeddings.new_full((n_objects, 4 * h // pool, 4 * w // pool), NOWHERE)
+        for i in range(n_objects):
+            coarse, fine = evidence.of(i + 1)
+            box = possible_box(coarse)
+            while box is not None:
+                found = self._part(features, coarse, fine, box)
+                logits[i, *_scaled(box, 4 // pool)] = F.avg_pool2d(found[None], pool)[0]
+                box = wider_box(box, found > 0, (h, w))
+        return logits
+
+    def _part(
+        self, features: FrameFeatures, coarse: torch.Tensor, fine: torch.Tensor, box: tuple[slice, slice]
+    ) -> torch.Tensor:
+        """Return the logits of one object in a box of cells of the embeddings."""
+        half = _scaled(box, 2)
+        part = FrameFeatures(features.embeddings[:, *box], features.context[:, *box], features.detail[:, *half])
+        logits: torch.Tensor = self.net(part, coarse[None, :, *box], fine[None, :, *half])[0]
         return logits
 
     def _elsewhere(self, t: int, finished: Sequence[FrameMask]) -> References:
@@ -153,29 +171,45 @@ class MaskHeadPml:
         return counts.to(self.embeddings.embedder.device)
 
 
-def _box(coarse: torch.Tensor) -> tuple[slice, slice]:
-    """Return the rows and columns of cells where an object can be, with a margin.
+def possible_box(coarse: torch.Tensor) -> tuple[slice, slice] | None:
+    """Return the rows and columns of cells where an object can be, with a margin; None if it can be nowhere.
 
-    It can be anywhere if it is painted on this frame; otherwise where it was before, and where the nearest references
-    of other frames are its own.
+    It can be around its strokes, where it was before, and where the nearest references of other frames are its own.
 
     Args:
         coarse: (14, h, w), see `Evidence`.
     """
     _, anywhere, _, _, rival, _, painted, *_, prior, _ = coarse
-    if painted.any():
-        return slice(0, coarse.shape[1]), slice(0, coarse.shape[2])
-    possible = (prior > 0) | ((anywhere < rival) & (anywhere < 1))
+    possible = (painted > 0) | (prior > 0) | ((anywhere < rival) & (anywhere < 1))
     if not possible.any():
-        return slice(0, 0), slice(0, 0)
-    return _span(possible.any(1)), _span(possible.any(0))
+        return None
+    margin = STROKE_MARGIN if painted.any() else MARGIN
+    return _span(possible.any(1), margin), _span(possible.any(0), margin)
 
 
-def _span(hit: torch.Tensor) -> slice:
+def wider_box(box: tuple[slice, slice], inside: torch.Tensor, grid: tuple[int, int]) -> tuple[slice, slice] | None:
+    """Return a box that is wider wherever an object reaches the border of `box`; None if it does so nowhere.
+
+    Args:
+        box: rows and columns of cells.
+        inside: (rows, columns) bool of smaller cells, where the object was found in the box.
+        grid: (h, w), rows and columns of the frame.
+    """
+    wider = []
+    for span, n, edge in zip(box, grid, (inside.any(1), inside.any(0)), strict=True):
+        start = max(0, span.start - STROKE_MARGIN) if edge[0] else span.start
+        stop = min(n, span.stop + STROKE_MARGIN) if edge[-1] else span.stop
+        wider.append(slice(start, stop))
+    return None if (wider[0], wider[1]) == box else (wider[0], wider[1])
+
+
+def _span(hit: torch.Tensor, margin: int) -> slice:
     """Return a slice, from an even number on, that holds every True of (n,) and a margin."""
     where = hit.nonzero()[:, 0]
-    return slice(max(0, int(where[0]) - MARGIN) // 2 * 2, min(len(hit), int(where[-1]) + 1 + MARGIN))
+    return slice(max(0, int(where[0]) - margin) // 2 * 2, min(len(hit), int(where[-1]) + 1 + margin))
 
 
-def _scaled(part: slice, factor: int) -> slice:
-    return slice(part.start * factor, part.stop * factor)
+def _scaled(box: tuple[slice, slice], factor: int) -> tuple[slice, slice]:
+    """Return the box in cells that are smaller by a factor."""
+    rows, columns = (slice(span.start * factor, span.stop * factor) for span in box)
+    return rows, columns

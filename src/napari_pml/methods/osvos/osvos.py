@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from napari_pml.embedding.embedder import Embedder
 from napari_pml.embedding.networks.side_network import OBJECT, SideNetwork, reduced, reduction
+from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.embedding.weights import bundled, digest
 from napari_pml.errors import AnnotationError, SettingsError

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.embedding.embedder import DetailedEmbedder, Embedder
+from napari_pml.embedding.protocol import DetailedEmbedder, Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.embedding.weights import digest
 from napari_pml.methods.adaptation import FinishedFrames
-from napari_pml.methods.annotated import ALIKE, AnnotatedReferences, likeness
+from napari_pml.methods.annotated import AnnotatedReferences, looks_like
 from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.mask_head.network import load_mask_head
@@ -199,7 +199,7 @@ class Pml:
         returning = votes * ~shown[:, None]
         context = context * (1 - returning.sum(0)) + returning
         if len(strokes):  # context has no say about what was corrected on this very frame
-            context = torch.where(likeness(cells, strokes.embeddings) == ALIKE, votes, context)
+            context = torch.where(looks_like(cells, strokes.embeddings), votes, context)
         return self._scores((votes + context) / 2, queries)
 
     def _scores(self, votes: torch.Tensor, queries: torch.Tensor) -> Scores:
@@ -263,7 +263,7 @@ class Pml:
         pure = torch.where(context.shares[:, 1] == 0, context.labels[:, 0], -1).view(shape)
         tiles = tiles_with_a_choice(pure, self.config.window)
         cells, similarities, index = nearest_in_window(
-            queries, context.embeddings.view(*shape, -1), self._annotated_pool.k, self.config.window, tiles
+            queries, context.embeddings.view(*shape, -1), self.config.k, self.config.window, tiles
         )
         votes = F.one_hot(pure[-1].flatten().clamp_min(0), len(self._ids)).float().T.contiguous()
         votes[:, cells] = self._vote(similarities, *context.at(index))

@@ -1,4 +1,4 @@
-"""What stands in napari's menus: under Layers > Segment and Layers > Track, and under File > IO Utilities."""
+"""What stands in napari's menus: under Layers > Segment and Layers > VideoDocument, and under File > IO Utilities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_pml.io.calibration import Calibration
 from napari_pml.viewer.colours import palette
 from napari_pml.viewer.document.inputs import inputs_of
 from napari_pml.viewer.document.results import calibration_of, image_below, names_of, show_tracks, tracked, video_of
-from napari_pml.viewer.jobs.errands import run_errand
+from napari_pml.viewer.jobs.tasks import run_task
 from napari_pml.viewer.panel.save_dialog import ask_where, folder_of
 from napari_pml.viewer.preferences import PLUGIN
 
@@ -41,7 +41,7 @@ def track_selected(viewer: Viewer) -> None:
 
         return tracked(as_masks(data), calibration, names)
 
-    run_errand("tracks", work, lambda table: show_tracks(table, labels, viewer.layers))
+    run_task("tracks", work, lambda table: show_tracks(table, labels, viewer.layers))
 
 
 def save_selected(viewer: Viewer) -> None:
@@ -63,7 +63,7 @@ def save_selected(viewer: Viewer) -> None:
         video = None if image is None else video_of(image)
         save(path, as_masks(data), video, calibration, inputs, names, palette(colormap))
 
-    run_errand("saving masks", work, lambda _: show_info(f"Saved {path}"))
+    run_task("saving masks", work, lambda _: show_info(f"Saved {path}"))
 
 
 def _calibration(labels: Labels, image: Image | None) -> Calibration:

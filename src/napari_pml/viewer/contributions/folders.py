@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from napari_pml.disk.untrusted import open_image
 from napari_pml.errors import AnnotationError
-from napari_pml.video.arrays import IMAGE_SUFFIXES, natural_order
+from napari_pml.video.folder import frames_of, images_in
 from napari_pml.viewer.colours import object_colormap
 from napari_pml.viewer.contributions.readers import LayerTuple
 
@@ -37,7 +37,7 @@ def read_folder(path: str) -> list[LayerTuple]:
     Raises:
         VideoError: the images have different sizes, or one cannot be read.
     """
-    from napari_pml.io.export import are_masks  # imports torch
+    from napari_pml.io.label_images import are_masks
 
     folder = Path(path)
     images = _images(folder)
@@ -100,14 +100,16 @@ class LabelFolder:
 
     def _read(self, key: Any) -> None:
         """Read the files of the frames that `key` names."""
-        from napari_pml.io.export import read_labels  # imports torch
+        from napari_pml.io.label_images import read_labels
 
         times = np.arange(self.shape[0])[key[0] if isinstance(key, tuple) else key]
         for t in self._unread.intersection(np.unique(times).tolist()):
-            labels = read_labels(self._paths[t])
+            path = self._paths[t]
+            assert path is not None  # or it would not be unread
+            labels = read_labels(path)
             if labels.shape != self.shape[1:]:
                 raise AnnotationError(
-                    f"{self._paths[t]} is {labels.shape[0]} x {labels.shape[1]} (rows x columns), but its video is "
+                    f"{path} is {labels.shape[0]} x {labels.shape[1]} (rows x columns), but its video is "
                     f"{self.shape[1]} x {self.shape[2]}. Resize it without interpolation."
                 )
             self._labels[t] = labels
@@ -125,7 +127,7 @@ def _video(folder: Path, *, visible: bool) -> list[LayerTuple]:
         masks = [annotations / f"{image.stem}.png" for image in _images(folder)]
         paths = [mask if mask.exists() else None for mask in masks]
         meta = {"name": f"{folder.name} masks", "visible": visible, "colormap": object_colormap()}
-        layers.append((LabelFolder(paths, data.shape[1:3]), meta, "labels"))
+        layers.append((LabelFolder(paths, (data.shape[1], data.shape[2])), meta, "labels"))
     return layers
 
 
@@ -152,8 +154,7 @@ def _sequences(root: Path) -> list[Path]:
 
 def _images(folder: Path) -> list[Path]:
     """Return the images in a folder, in the order in which a video shows them."""
-    visible = (p for p in folder.iterdir() if not p.name.startswith("."))
-    return sorted((p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES), key=natural_order)
+    return frames_of(images_in(folder))
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from napari_pml.errors import PmlError, ProjectError
 from napari_pml.store.project_record import SUFFIX
 from napari_pml.viewer.contributions.readers import LayerTuple
 from napari_pml.viewer.document import autosave
+from napari_pml.viewer.document.metadata import PROJECT
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerTuple]] | None:
@@ -43,6 +44,6 @@ def read_project(path: str) -> list[LayerTuple]:
     finally:
         project.close()
     data = video.as_layer_data()
-    image = Image(data, name=Path(video.name).stem, rgb=data.ndim == 4, metadata={autosave.PROJECT: str(project.path)})
+    image = Image(data, name=Path(video.name).stem, rgb=data.ndim == 4, metadata={PROJECT: str(project.path)})
     restored = restored_layers(image, project.annotations, project.record.drawings, project.shown_masks())
     return [layer.as_layer_data_tuple() for layer in (image, *restored)]

@@ -4,19 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from napari_pml.errors import ChoiceError
+
+if TYPE_CHECKING:
+    from napari_pml.video.video import Video
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 
+MOST_POSITIONS = 100
+"""So many layers may one file become."""
+
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerTuple]] | None:
-    """Return the reader for one video file, or None for anything else."""
-    return read_video if isinstance(path, str) and Path(path).is_file() else None
+    """Return the reader for one video file or image of OME-Zarr, or None for anything else."""
+    if not isinstance(path, str):
+        return None
+    return read_video if Path(path).is_file() or path.lower().endswith(".zarr") else None
 
 
 def read_video(path: str) -> list[LayerTuple]:
-    """Return one image layer that decodes only the frames that are looked at."""
+    """Return one image layer that decodes only the frames that are looked at; of several positions, one each.
+
+    Raises:
+        VideoError: the file is damaged or of another kind, or something else has to be chosen.
+    """
     from napari_pml import open_video
 
-    data = open_video(path).as_layer_data()
-    return [(data, {"name": Path(path).stem, "rgb": data.ndim == 4}, "image")]
+    name = Path(path).name.split(".")[0]
+    try:
+        return [layer_of(open_video(path), name)]
+    except ChoiceError as choice:
+        if choice.kind != "position" or choice.n > MOST_POSITIONS:
+            raise
+        names = [f"{name} {position or i}" for i, position in enumerate(choice.names or choice.n * [""])]
+    videos = [layer_of(open_video(path, position=i), name) for i, name in enumerate(names)]
+    for _, meta, _ in videos[1:]:
+        meta["visible"] = False
+    return videos
+
+
+def layer_of(video: Video, name: str) -> LayerTuple:
+    """Return the layer that shows a video."""
+    data = video.as_layer_data()
+    meta: dict[str, Any] = {"name": name, "rgb": data.ndim == 4}
+    if video.pixel is not None:
+        meta |= {"scale": (1, *video.pixel), "units": ("pixel", video.unit, video.unit)}
+    return data, meta, "image"

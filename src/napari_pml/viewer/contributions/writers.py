@@ -19,7 +19,8 @@ from napari_pml.errors import ExportError
 from napari_pml.viewer.colours import palette
 from napari_pml.viewer.contributions.readers import LayerTuple
 from napari_pml.viewer.document.inputs import inputs_of, read_from_array
-from napari_pml.viewer.document.results import TRACK_NAMES, as_video, calibration_of, names_of
+from napari_pml.viewer.document.metadata import TRACK_NAMES
+from napari_pml.viewer.document.results import as_video, calibration_of, names_of
 
 _SUFFIXES = {"labels": ".png", "image": ".tif", "tracks": ".csv", "points": ".csv", "shapes": ".csv"}
 
@@ -33,7 +34,8 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         ExportError: these are no masks, an open layer is read from there, the folder holds masks of a longer video, or
             the place cannot be written.
     """
-    from napari_pml.io.export import export_folder, write_mask_png
+    from napari_pml.io.export import export_folder
+    from napari_pml.io.label_images import write_mask_png
     from napari_pml.io.save import as_masks, save
 
     labels = _full(data, meta)
@@ -59,7 +61,7 @@ def write_overlay(path: str, layers: list[LayerTuple]) -> list[str]:
     Raises:
         ExportError: the two are not of one size, an open layer is read from there, or the place cannot be written.
     """
-    from napari_pml.io.export import export_overlay
+    from napari_pml.io.overlay import export_overlay
     from napari_pml.io.save import as_masks
 
     _check([Path(path)], layers)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from napari.layers import Image
 from napari.utils.colormaps import Colormap
+from psygnal import Signal
 
 from napari_pml.types import CONFIDENCE_STRIDE
 from napari_pml.viewer.control.controller import Controller
 from napari_pml.viewer.document import layers
 from napari_pml.viewer.document.lazy_frames import ConfidenceFrames, EmbeddingFrames, LazyFrames
-from napari_pml.viewer.jobs.work import Runner
+from napari_pml.viewer.jobs.runner import Runner
 
 if TYPE_CHECKING:
-    from napari_pml import Session
     from napari_pml.methods.reference_map import ReferenceMap
     from napari_pml.methods.references import ReferencePixels
+    from napari_pml.viewer.document.session import SessionLike
 
 Look = Literal["confidence", "embedding"]
 
@@ -32,21 +33,21 @@ class Insight:
 
     Attributes:
         map: the reference pixels of the chosen video, while somebody looks at them.
+        map_changed: emitted when there is another map, or none any more.
     """
 
-    def __init__(
-        self, controller: Controller, embedding_runner: Runner, map_runner: Runner, map_changed: Callable[[], None]
-    ) -> None:
+    map_changed = Signal()
+
+    def __init__(self, controller: Controller, embedding_runner: Runner, map_runner: Runner) -> None:
         """Look into what `controller` does.
 
         Args:
             controller: of the same viewer.
             embedding_runner: runs the job that makes the colours of a frame.
             map_runner: runs the job that makes the map.
-            map_changed: called when there is another map, or none any more.
         """
         self._controller = controller
-        self._embedding_runner, self._map_runner, self._map_changed = embedding_runner, map_runner, map_changed
+        self._embedding_runner, self._map_runner = embedding_runner, map_runner
         self.map: ReferenceMap | None = None
         self._asked: tuple[EmbeddingFrames, int] | None = None
         self._watching = False
@@ -54,8 +55,10 @@ class Insight:
 
     def can_show(self, look: Look) -> bool:
         """Tell whether there is something to show."""
-        track = self._controller.track
-        return self._session is not None and (look == "embedding" or track.has_masks)
+        document = self._controller.document
+        if document is None or document.session is None:
+            return False
+        return look == "embedding" or document.has_masks
 
     def shows(self, look: Look) -> bool:
         """Tell whether a layer is there for the chosen video."""
@@ -63,18 +66,19 @@ class Insight:
 
     def show(self, look: Look, wanted: bool) -> None:
         """Add a layer, or take it away."""
-        shown, track, layer = self._controller.viewer.layers, self._controller.track, self._layer(look)
+        shown, layer = self._controller.viewer.layers, self._layer(look)
         if layer is not None and not wanted:
             shown.remove(layer)
         elif layer is None and wanted and self.can_show(look):
-            image = track.image
+            document = self._controller.chosen
+            image, session = document.image, document.live_session
             if look == "confidence":
                 style = {"colormap": _UNSURE, "contrast_limits": _CONFIDENCE_RANGE, "opacity": 0.7}
-                layer = layers.new_cell_layer(ConfidenceFrames(track.session), image, look, CONFIDENCE_STRIDE, **style)
-                layers.insert_below(layer, track.sources, shown)
+                layer = layers.new_cell_layer(ConfidenceFrames(session), image, look, CONFIDENCE_STRIDE, **style)
+                layers.insert_below(layer, document.sources, shown)
             else:
-                stride = track.session.embedder.stride
-                layer = layers.new_cell_layer(EmbeddingFrames(track.session), image, look, stride, rgb=True)
+                stride = session.embedder.stride
+                layer = layers.new_cell_layer(EmbeddingFrames(session), image, look, stride, rgb=True)
                 layers.insert_below(layer, list(shown)[shown.index(image) + 1 :], shown)
             self.refresh()
 
@@ -102,14 +106,15 @@ class Insight:
             self._make_map(session, references)
 
     @property
-    def _session(self) -> Session | None:
-        return self._controller.track and self._controller.track.session
+    def _session(self) -> SessionLike | None:
+        document = self._controller.document
+        return document.session if document is not None else None
 
     def _layer(self, look: str) -> Image | None:
-        track = self._controller.track
-        if track is None:
+        document = self._controller.document
+        if document is None:
             return None
-        found = (s for s in self._controller.viewer.layers if layers.role_of(s, track.image) == look)
+        found = (s for s in self._controller.viewer.layers if layers.role_of(s, document.image) == look)
         return next((s for s in found if isinstance(s.data, LazyFrames)), None)  # and no projection of it
 
     def _make_colours(self, layer: Image, t: int) -> None:
@@ -124,8 +129,8 @@ class Insight:
 
         self._embedding_runner.start(job, lambda _: layer.refresh(highlight=False, extent=False), lambda: None)
 
-    def _make_map(self, session: Session, references: ReferencePixels | None) -> None:
-        if references is None:
+    def _make_map(self, session: SessionLike | None, references: ReferencePixels | None) -> None:
+        if references is None or session is None:
             self._map_runner.quit()
             self._show_map(None)
             return
@@ -145,4 +150,4 @@ class Insight:
 
     def _show_map(self, reference_map: ReferenceMap | None) -> None:
         self.map = reference_map
-        self._map_changed()
+        self.map_changed.emit()

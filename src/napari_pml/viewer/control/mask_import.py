@@ -17,21 +17,21 @@ from napari_pml.viewer.document.prompts import can_annotate, video_shape
 
 def usable_layers(controller: Controller) -> list[Labels]:
     """Return the layers that could be a mask: (Y, X), or (T, Y, X) as the video; the plugin's own result too."""
-    track = controller.track
-    shape = video_shape(track.image)
+    document = controller.chosen
+    shape = video_shape(document.image)
     return [
         layer
         for layer in controller.viewer.layers
         if isinstance(layer, Labels)
         and not layer.multiscale
         and tuple(layer.data.shape) in (shape, shape[1:])
-        and layer not in track.sources
+        and layer not in document.sources
     ]
 
 
 def can_take_all(controller: Controller, layer: Labels) -> bool:
     """Tell whether a layer could be the annotation of all frames on which it holds something."""
-    return can_annotate(layer, controller.track.image) and not layers.is_mask_layer(layer)
+    return can_annotate(layer, controller.chosen.image) and not layers.is_mask_layer(layer)
 
 
 def mask_in_view(controller: Controller, layer: Labels) -> np.ndarray:
@@ -53,11 +53,11 @@ def take_mask(
     Raises:
         AnnotationError: the mask is empty, has another size, or holds numbers that cannot be objects.
     """
-    track, t = controller.track, controller.frame
-    size = video_shape(track.image)[1:]
+    document, t = controller.chosen, controller.frame
+    size = video_shape(document.image)[1:]
     if mask.shape != size:
         raise AnnotationError(
-            f"The mask is {' x '.join(map(str, mask.shape))} pixels, but frames of '{track.image.name}' are "
+            f"The mask is {' x '.join(map(str, mask.shape))} pixels, but frames of '{document.image.name}' are "
             f"{size[0]} x {size[1]} (rows x columns). Choose a mask of this video, in full resolution."
         )
     objects = [int(label) for label in np.unique(mask) if label not in (0, BACKGROUND)]
@@ -73,8 +73,8 @@ def take_mask(
     strokes = controller.viewer.layers.selection.active
     with strokes.block_history():
         layers.repaint(strokes, t, np.asarray(strokes.data[t]) != mask, mask)
-    track.objects.update(objects)
-    track.names.update(names)
-    controller.mark_complete(complete or t in track.complete)
+    document.objects.update(objects)
+    document.names.update(names)
+    controller.mark_complete(complete or t in document.complete)
     controller.choose_label(objects[0])
     return len(objects)

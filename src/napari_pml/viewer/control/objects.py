@@ -10,77 +10,77 @@ from napari.layers import Labels, Layer
 from napari_pml.errors import AnnotationError
 from napari_pml.types import BACKGROUND, UNLABELLED
 from napari_pml.viewer.colours import RGBA
+from napari_pml.viewer.document.document import VideoDocument
 from napari_pml.viewer.document.layers import repaint
 from napari_pml.viewer.document.prompts import LABEL, marks
-from napari_pml.viewer.document.track import Track
 
 
-def begin(track: Track) -> int:
+def begin(document: VideoDocument) -> int:
     """Return the next free number, for an object without a past.
 
     Raises:
         AnnotationError: there are 65534 objects already.
     """
-    label = max(track.objects, default=0) + 1
+    label = max(document.objects, default=0) + 1
     if label == BACKGROUND:
-        label = next((n for n in range(1, BACKGROUND) if n not in track.objects), BACKGROUND)
+        label = next((n for n in range(1, BACKGROUND) if n not in document.objects), BACKGROUND)
     if label == BACKGROUND:
         raise AnnotationError(f"There are {BACKGROUND - 1} objects, and no more can be told apart. Delete one first.")
-    track.appearance.forget(label)
+    document.appearance.forget(label)
     return label
 
 
-def rename(track: Track, label: int, name: str) -> None:
+def rename(document: VideoDocument, label: int, name: str) -> None:
     """Give an object a name; an empty one takes its name away."""
-    track.names.pop(label, None)
+    document.names.pop(label, None)
     if name.strip():
-        track.names[label] = name.strip()
+        document.names[label] = name.strip()
 
 
-def recolour(track: Track, labels: Iterable[int], colour: RGBA) -> None:
+def recolour(document: VideoDocument, labels: Iterable[int], colour: RGBA) -> None:
     """Give objects another colour, everywhere."""
-    track.appearance.colours.update(dict.fromkeys(labels, colour))
-    track.dress()
+    document.appearance.colours.update(dict.fromkeys(labels, colour))
+    document.apply_colours()
 
 
-def set_hidden(track: Track, labels: Iterable[int], hidden: bool) -> None:
+def set_hidden(document: VideoDocument, labels: Iterable[int], hidden: bool) -> None:
     """Hide objects in every layer, or show them again; they stay annotated."""
     if hidden:
-        track.appearance.hidden.update(labels)
+        document.appearance.hidden.update(labels)
     else:
-        track.appearance.hidden.difference_update(labels)
-    track.dress()
+        document.appearance.hidden.difference_update(labels)
+    document.apply_colours()
 
 
-def frames_with(track: Track, objects: set[int]) -> set[int]:
+def frames_with(document: VideoDocument, objects: set[int]) -> set[int]:
     """Return the frames on which something is drawn that marks one of `objects`."""
     found: set[int] = set()
-    for layer in track.sources:
+    for layer in document.sources:
         if isinstance(layer, Labels):
-            found |= {t for t in track.may_show(layer, objects) if _painted(layer, t, objects).any()}
+            found |= {t for t in document.sources.may_show(layer, objects) if _painted(layer, t, objects).any()}
         else:
-            found |= marks(layer, objects, track.image)[1]
+            found |= marks(layer, objects, document.image)[1]
     return found
 
 
-def delete(track: Track, objects: set[int]) -> None:
+def delete(document: VideoDocument, objects: set[int]) -> None:
     """Take everything away that marks `objects`; in Labels layers, undo brings it back.
 
     Raises:
         AnnotationError: one was learned from another video; or a Labels layer cannot be changed, and shapes and points
             are as they were.
     """
-    _check_own(track, objects)
+    _check_own(document, objects)
 
     def remove(layer: Layer, indices: list[int]) -> None:
         layer.selected_data = set(indices)
         layer.remove_selected()
 
-    _replace(track, objects, UNLABELLED, remove)
-    track.objects -= objects
+    _replace(document, objects, UNLABELLED, remove)
+    document.objects -= objects
 
 
-def merge(track: Track, objects: set[int]) -> int:
+def merge(document: VideoDocument, objects: set[int]) -> int:
     """Make `objects` one, under the lowest of their numbers, which is returned; in Labels layers, undo parts them.
 
     Raises:
@@ -89,22 +89,22 @@ def merge(track: Track, objects: set[int]) -> int:
     """
     into = min(objects)
     others = objects - {into}
-    _check_own(track, others)
+    _check_own(document, others)
 
     def renumber(layer: Layer, indices: list[int]) -> None:
         features = layer.features.astype({LABEL: object})  # from elsewhere, they may be words
         features.loc[indices, LABEL] = into
         layer.features = features
-        track.appearance.dress(layer)
+        document.appearance.apply(layer)
 
-    _replace(track, others, into, renumber)
-    track.objects -= others
+    _replace(document, others, into, renumber)
+    document.objects -= others
     return into
 
 
-def _check_own(track: Track, objects: set[int]) -> None:
+def _check_own(document: VideoDocument, objects: set[int]) -> None:
     """Raise AnnotationError if one of `objects` would go on to be found, since another video shows it."""
-    borrowed = track.session.borrowed if track.session is not None else None
+    borrowed = document.session.borrowed if document.session is not None else None
     if borrowed is not None and (shown := objects & set(borrowed.object_ids)):
         raise AnnotationError(
             f"Object {min(shown)} was learned from another video, and would be found again. Press 'Forget the other "
@@ -112,15 +112,17 @@ def _check_own(track: Track, objects: set[int]) -> None:
         )
 
 
-def _replace(track: Track, objects: set[int], by: int, change_marks: Callable[[Layer, list[int]], None]) -> None:
+def _replace(
+    document: VideoDocument, objects: set[int], by: int, change_marks: Callable[[Layer, list[int]], None]
+) -> None:
     """Paint `by` over `objects` in every Labels source, then have the shapes and points changed that mark them."""
-    for layer in sorted(track.sources, key=lambda source: not isinstance(source, Labels)):
+    for layer in sorted(document.sources, key=lambda source: not isinstance(source, Labels)):
         if isinstance(layer, Labels):
             with layer.block_history():  # one step of undo
-                for t in sorted(track.may_show(layer, objects)):
+                for t in sorted(document.sources.may_show(layer, objects)):
                     repaint(layer, t, _painted(layer, t, objects), by)
         else:
-            indices = marks(layer, objects, track.image)[0].tolist()
+            indices = marks(layer, objects, document.image)[0].tolist()
             if indices:
                 change_marks(layer, indices)
 

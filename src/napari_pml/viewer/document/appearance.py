@@ -1,13 +1,13 @@
-"""Names, own colours and hidden objects of each video, and how its layers come to show them."""
+"""Names, own colours and hidden objects of a video, and how its layers come to show them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 import numpy as np
-from napari.layers import Image, Labels, Layer, Shapes, Tracks
+from napari.layers import Labels, Layer, Shapes, Tracks
 
 from napari_pml.types import UNLABELLED
 from napari_pml.viewer.colours import RGBA, colour_of, object_colormap
@@ -53,7 +53,7 @@ class Appearance:
         self.colours.pop(label, None)
         self.hidden.discard(label)
 
-    def dress(self, layer: Layer) -> None:
+    def apply(self, layer: Layer) -> None:
         """Give what a layer shows the objects' colours, fully transparent where an object is hidden."""
         special = {label: self._shown(label) for label in self.colours.keys() | self.hidden}
         if isinstance(layer, Labels):
@@ -72,11 +72,3 @@ class Appearance:
     def _shown(self, label: int) -> RGBA:
         red, green, blue, _ = self.colour(label)
         return red, green, blue, 0.0 if label in self.hidden else 1.0
-
-
-_APPEARANCES: WeakKeyDictionary[Image, Appearance] = WeakKeyDictionary()
-
-
-def appearance_of(image: Image) -> Appearance:
-    """Return the appearance of a video's objects; it outlives the panel, as the strokes do."""
-    return _APPEARANCES.setdefault(image, Appearance())

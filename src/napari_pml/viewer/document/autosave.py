@@ -17,13 +17,11 @@ from platformdirs import user_data_path
 
 from napari_pml.errors import PmlError
 from napari_pml.store.project_record import SUFFIX, Record
+from napari_pml.viewer.document.metadata import PROJECT
 
 if TYPE_CHECKING:
     from napari_pml.store.project import Project
     from napari_pml.video.video import Video
-
-PROJECT = "napari-pml project"
-"""Key in an image layer's metadata: the path of the project that it was opened from, or restored from."""
 
 _ELSEWHERE = "elsewhere.txt"  # in the folder: the paths of projects that lie in other places, one a line
 

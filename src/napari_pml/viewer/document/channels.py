@@ -6,16 +6,18 @@ green and blue. Colours are stretched as the viewer shows them, so that the netw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from napari_pml.viewer.document.inputs import READ_FROM, read_from
-from napari_pml.viewer.document.prompts import video_data
+from napari_pml.viewer.document.inputs import read_from
+from napari_pml.viewer.document.metadata import READ_FROM
+from napari_pml.viewer.document.prompts import long_axes, video_data
 
 if TYPE_CHECKING:
     from napari_pml.video.video import LayerData
@@ -31,37 +33,35 @@ class Plane:
     Attributes:
         name: shown to the person.
         layer: the image layer it is part of.
-        data: what that layer shows, three or four axes.
+        data: what that layer shows.
         axes: of these, those of time, rows and columns.
-        index: on the remaining axis, if there is one.
+        others: where it lies on each of the remaining axes.
     """
 
     name: str
     layer: Image
     data: Any
     axes: tuple[int, int, int]
-    index: int | None = None
+    others: Mapping[int, int] = field(default_factory=dict)
 
     def frame(self, t: int) -> NDArray[np.generic]:
         """Return frame `t` as stored, (Y, X)."""
         time = self.axes[0]
-        key = (
-            t if axis == time else slice(None) if axis in self.axes else self.index
-            for axis in range(len(self.data.shape))
-        )
+        key = (t if axis == time else self.others.get(axis, slice(None)) for axis in range(len(self.data.shape)))
         return np.asarray(self.data[tuple(key)])
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(T, Y, X)."""
-        return tuple(int(self.data.shape[axis]) for axis in self.axes)
+        n_frames, height, width = (int(self.data.shape[axis]) for axis in self.axes)
+        return n_frames, height, width
 
     def limits(self) -> tuple[float, float]:
         """Return the intensities that become black and white: the layer's own, or those of some frames of this plane.
 
         One frame alone may be black.
         """
-        if self.index is None:
+        if not self.others:
             return tuple(self.layer.contrast_limits)
         n_frames, height, width = self.shape
         times = np.linspace(0, n_frames - 1, min(n_frames, _LIMIT_FRAMES)).round().astype(int)
@@ -92,6 +92,7 @@ class PlaneFrames:
         """Return frame `t`, 0..T-1, as (H, W, C)."""
         if not self.is_rgb:
             (grey,) = self._planes
+            assert grey is not None
             return grey.frame(t)[..., None]
         frame = np.zeros(self.shape[1:], np.uint8)
         for channel, (plane, (low, high)) in enumerate(zip(self._planes, self._limits, strict=True)):
@@ -101,16 +102,25 @@ class PlaneFrames:
         return frame
 
 
-def is_stack(image: Image) -> bool:
-    """Tell whether an image layer has one axis more than a video."""
-    return image.ndim == 4 and not image.rgb
+def planes_of(
+    image: Image, time: int, across: int | None, others: Mapping[int, int] = MappingProxyType({})
+) -> list[Plane]:
+    """Return the channels or slices of a layer, which lie along axis `across`; without one, there is a single plane.
 
-
-def planes_of(image: Image, time: int, across: int) -> list[Plane]:
-    """Return the channels or slices of a layer with four axes, which lie along axis `across`."""
-    rows, columns = (axis for axis in range(4) if axis not in (time, across))
+    Args:
+        image: with more axes than a video.
+        time: which axis frames lie on.
+        across: which axis channels or slices lie on.
+        others: where to look on every further axis; 0 on those that are not named.
+    """
     data = video_data(image)
-    return [Plane(str(i), image, data, (time, rows, columns), i) for i in range(data.shape[across])]
+    free = [axis for axis in range(image.ndim) if axis not in (time, across, *others)]
+    rows, columns = free[-2:]
+    fixed = dict.fromkeys(free[:-2], 0) | dict(others)
+    if across is None:
+        return [Plane(image.name, image, data, (time, rows, columns), fixed)]
+    n = data.shape[across]
+    return [Plane(str(i), image, data, (time, rows, columns), fixed | {across: i}) for i in range(n)]
 
 
 def layers_like(image: Image, images: Sequence[Image]) -> list[Plane]:
@@ -120,6 +130,17 @@ def layers_like(image: Image, images: Sequence[Image]) -> list[Plane]:
     shape = tuple(video_data(image).shape)
     alike = (other for other in images if not other.rgb and tuple(video_data(other).shape) == shape)
     return [Plane(other.name, other, video_data(other), (0, 1, 2)) for other in alike]
+
+
+def drop_single_axes(image: Image) -> None:
+    """Show a layer for which `is_single` holds as the video that it is, in its place; nothing is read for it."""
+    time = next(iter(long_axes(image)[:-2]), image.ndim - 3)
+    (plane,) = planes_of(image, time, None)
+    placed = _placed(plane)
+    image.data = combined([plane])
+    image.rotate, image.shear = np.eye(3), np.zeros(3)
+    for name, value in placed.items():
+        setattr(image, name, value)
 
 
 def combined(planes: Sequence[Plane | None]) -> LayerData:
@@ -141,21 +162,28 @@ def layer_of(data: LayerData, planes: Sequence[Plane | None]) -> Image:
     first = chosen[0]
     return Image(
         data,
-        name=names if first.index is None else f"{first.layer.name} {names}",
+        name=names if not first.others else f"{first.layer.name} {names}",
         rgb=data.ndim == 4,
         metadata={READ_FROM: sorted({str(path) for plane in chosen for path in read_from(plane.layer)})},
-        **_placed(first.layer, list(first.axes)),
+        **_placed(first),
     )
 
 
-def _placed(layer: Image, axes: list[int]) -> dict[str, Any]:
-    """Return the place of some of a layer's axes in the world."""
-    affine = np.asarray(layer.affine.affine_matrix)[np.ix_([*axes, -1], [*axes, -1])]
+def _placed(plane: Plane) -> dict[str, Any]:
+    """Return the place of a plane in the world: scale and translation, and whatever else its layer has, as affine."""
+    layer, axes = plane.layer, list(plane.axes)
+    corner = np.zeros(layer.ndim)
+    for axis, index in plane.others.items():
+        corner[axis] = index
+    origin = np.asarray(layer.data_to_world(corner))
+    steps = [np.asarray(layer.data_to_world(corner + np.eye(layer.ndim)[axis])) - origin for axis in axes]
+    world, own = np.eye(len(axes) + 1), np.diag([*layer.scale[axes], 1.0])
+    world[:-1, :-1], world[:-1, -1] = np.transpose(steps)[axes], origin[axes]
+    own[:-1, -1] = layer.translate[axes]
     return {
         "scale": layer.scale[axes],
         "translate": layer.translate[axes],
-        "rotate": layer.rotate[np.ix_(axes, axes)],
-        "affine": affine,
+        "affine": world @ np.linalg.inv(own),
         "units": [layer.units[axis] for axis in axes],
         "axis_labels": [layer.axis_labels[axis] for axis in axes],
     }

@@ -8,16 +8,14 @@ from typing import Any
 
 from napari.layers import Layer
 
-from napari_pml.viewer.document.autosave import PROJECT
-from napari_pml.viewer.document.track import open_projects
-
-READ_FROM = "napari-pml read from"
-"""Key in a layer's metadata: paths, as strings, of what else was read for it than its data say."""
+from napari_pml.viewer.document.documents import open_projects
+from napari_pml.viewer.document.metadata import PROJECT, READ_FROM
 
 
 def inputs_of(shown: Iterable[Layer]) -> list[Path]:
     """Return what layers of any kind are read from, as far as that is known, and the projects in use."""
-    return [*open_projects(), *(path for layer in shown for path in read_from(layer))]
+    layers = list(shown)
+    return [*open_projects(layers), *(path for layer in layers for path in read_from(layer))]
 
 
 def read_from(layer: Layer) -> list[Path]:
@@ -47,6 +45,8 @@ def _place_of(data: Any) -> str | Path | None:
     """Return where an array is read from: those of this plugin, memory maps, and Zarr arrays on disk know it."""
     root = getattr(getattr(data, "store", None), "root", None)
     if root is not None:
-        return Path(root) / data.path
+        return Path(root) / str(data.path)
     video = getattr(data, "video", None)
-    return getattr(video, "path", None) or getattr(data, "folder", None) or getattr(data, "filename", None)
+    known: str | Path | None = getattr(video, "path", None) or getattr(data, "folder", None)
+    filename: str | Path | None = getattr(data, "filename", None)
+    return known or filename

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -14,22 +14,20 @@ from numpy.typing import NDArray
 
 from napari_pml.errors import AnnotationError
 from napari_pml.viewer.colours import RGBA, colour_of, object_colormap
-from napari_pml.viewer.document.autosave import PROJECT
+from napari_pml.viewer.document.metadata import DOCUMENT, PROJECT, ROLE
 from napari_pml.viewer.document.prompts import LABEL, video_shape
 
 Kind = Literal["brush", "points", "shapes"]
-Callback = Callable[[Any], None]
 
 LAYER_OF: dict[Kind, type[Layer]] = {"brush": Labels, "points": Points, "shapes": Shapes}
 CELL_ROLES = ("confidence", "embedding")
 _NAMES: dict[Kind, str] = {"brush": "strokes", "points": "points", "shapes": "shapes"}
 _DRAWING_MODES = {Labels: "paint", Points: "add", Shapes: "add_polygon_lasso"}
-_EVENTS: dict[type[Layer], tuple[tuple[str, ...], ...]] = {  # see `watch`
+_EVENTS: dict[type[Layer], tuple[tuple[str, ...], ...]] = {  # see `events_of`
     Labels: (("paint", "data"), ("set_data", "reload"), ("selected_label",), ("mode",)),
     Points: (("data", "features", "size"), (), ("current_properties",), ("mode",)),
     Shapes: (("data", "features", "edge_width"), (), ("current_properties",), ("mode",)),
 }
-_ROLE = "napari-pml"  # key in a layer's metadata: which part it has for which image layer (its identity)
 _COVERING = ("opaque", "translucent", "translucent_no_depth")
 _TILE = 512  # pixels; a brush writes whole tiles, the display reads whole frames: neither may take long
 
@@ -76,7 +74,7 @@ def new_cell_layer(frames: Any, image: Image, role: str, stride: int, **options:
 
 def shows_cells(layer: Layer) -> bool:
     """Tell whether `new_cell_layer` made a layer: it is no video."""
-    return layer.metadata.get(_ROLE, (None, None))[0] in CELL_ROLES
+    return layer.metadata.get(ROLE, (None, None))[0] in CELL_ROLES
 
 
 def covers(layer: Image, other: Image) -> bool:
@@ -97,26 +95,26 @@ def new_marker_layer(image: Image, t: int, y: float, x: float) -> Vectors:
 
 def role_of(layer: Layer, image: Image) -> str | None:
     """Return the part that `layer` has for `image`, such as "strokes" or "masks", if the plugin made it, else None."""
-    role, owner = layer.metadata.get(_ROLE, (None, None))
+    role, owner = layer.metadata.get(ROLE, (None, None))
     return role if owner == _identity(image) else None
 
 
 def drop_role(layer: Layer) -> None:
     """Let a layer be an ordinary one: napari gives a duplicate the metadata of the original."""
-    layer.metadata = {key: value for key, value in layer.metadata.items() if key != _ROLE}
+    layer.metadata = {key: value for key, value in layer.metadata.items() if key != ROLE}
 
 
-def drop_project(image: Image) -> None:
+def drop_document(image: Image) -> None:
     """Let an image begin with work of its own, for the same reason."""
-    image.metadata = {key: value for key, value in image.metadata.items() if key != PROJECT}
+    image.metadata = {key: value for key, value in image.metadata.items() if key not in (PROJECT, DOCUMENT)}
 
 
 def is_mask_layer(layer: Layer) -> bool:
     """Tell whether a layer shows results of the plugin."""
-    return layer.metadata.get(_ROLE, (None, None))[0] == "masks"
+    return bool(layer.metadata.get(ROLE, (None, None))[0] == "masks")
 
 
-def insert_below(layer: Layer, others: list[Layer], shown: LayerList) -> None:
+def insert_below(layer: Layer, others: Iterable[Layer], shown: LayerList) -> None:
     """Add a layer below all `others` that are shown; the active layer stays active."""
     active = shown.selection.active
     shown.insert(min((shown.index(other) for other in others), default=len(shown)), layer)
@@ -171,7 +169,7 @@ def repaint(layer: Labels, t: int, where: NDArray[np.bool_], label: int | NDArra
     if not len(y):
         return
     try:
-        layer.data_setitem((np.full(len(y), t), y, x), label if np.isscalar(label) else label[y, x])
+        layer.data_setitem((np.full(len(y), t), y, x), label[y, x] if isinstance(label, np.ndarray) else label)
     except (NotImplementedError, TypeError, ValueError) as error:  # dask, read-only arrays
         raise AnnotationError(
             f"What layer '{layer.name}' holds can be read but not changed. Untick it under 'Annotation layers'; "
@@ -190,21 +188,12 @@ def start_drawing(layer: Layer) -> None:
         layer.mode = _DRAWING_MODES[_kind_of(layer)]
 
 
-def watch(layer: Layer, edited: Callback, redrawn: Callback, chosen: Callback, taken: Callback) -> None:
-    """Call back when annotations in a layer change or may have, and when another label or another tool is chosen.
+def events_of(layer: Layer) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the events that tell of edits, of redrawing, of another label, and of another tool.
 
     Undo in a Labels layer says no more than that it was drawn anew, as happens on every step in time too.
     """
-    for names, callback in zip(_EVENTS[_kind_of(layer)], (edited, redrawn, chosen, taken), strict=True):
-        for name in names:
-            getattr(layer.events, name).connect(callback)
-
-
-def unwatch(layer: Layer, *callbacks: Callback) -> None:
-    """Undo `watch`."""
-    for names, callback in zip(_EVENTS[_kind_of(layer)], callbacks, strict=True):
-        for name in names:
-            getattr(layer.events, name).disconnect(callback)
+    return _EVENTS[_kind_of(layer)]
 
 
 def painted_frames(event: Any) -> set[int] | None:
@@ -224,7 +213,7 @@ def _placed_like(image: Image, role: str) -> dict[str, Any]:
     same = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return {
         "name": f"{image.name} {role}",
-        "metadata": {_ROLE: (role, _identity(image))},
+        "metadata": {ROLE: (role, _identity(image))},
         **{name: getattr(image, name) for name in same},
     }
 

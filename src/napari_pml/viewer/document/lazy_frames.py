@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_pml.embedding.components import PrincipalComponents
+from napari_pml.video.indexing import take
 
 if TYPE_CHECKING:
-    from napari_pml import Session
     from napari_pml.embedding.video_embeddings import VideoEmbeddings
+    from napari_pml.viewer.document.session import SessionLike
 
 BASIS_FRAMES = 5
 """The colours of embeddings are chosen for so many frames at most, spread over those that are embedded already."""
@@ -34,7 +35,7 @@ class LazyFrames(ABC):
         dtype: of the array.
     """
 
-    def __init__(self, session: Session, dtype: Any, grid: tuple[int, int], *channels: int) -> None:
+    def __init__(self, session: SessionLike, dtype: Any, grid: tuple[int, int], *channels: int) -> None:
         self.session = session
         self.shape = (len(session.video), *grid, *channels)
         self.dtype = np.dtype(dtype)
@@ -57,11 +58,7 @@ class LazyFrames(ABC):
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        first, *others = key if isinstance(key, tuple) else (key,)
-        frames = np.arange(self.shape[0])[first]
-        if frames.ndim == 0:
-            return self.frame(int(frames))[tuple(others)]
-        return np.stack([self.frame(t) for t in frames.tolist()])[(slice(None), *others)]
+        return take(self.frame, self.shape, self.dtype, key)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)
@@ -73,7 +70,7 @@ class LazyFrames(ABC):
 class MaskFrames(LazyFrames):
     """(T, H, W) uint16 labels, 0 on frames without a mask; a guess hides the finished mask of earlier annotations."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SessionLike) -> None:
         super().__init__(session, np.uint16, session.video.shape[1:])
 
     def frame(self, t: int) -> NDArray[np.uint16]:
@@ -84,7 +81,7 @@ class MaskFrames(LazyFrames):
 class ConfidenceFrames(LazyFrames):
     """(T, h, w) float32 in 0..1, how sure the winner is; NaN on frames without a mask."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SessionLike) -> None:
         super().__init__(session, np.float32, session.masks.grid)
         self._none = np.full(self.shape[1:], np.nan, np.float32)
 
@@ -99,7 +96,7 @@ class ConfidenceFrames(LazyFrames):
 class EmbeddingFrames(LazyFrames):
     """(T, h, w, 4) uint8 RGBA, the embeddings' principal components; transparent where they are not made yet."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: SessionLike) -> None:
         super().__init__(session, np.uint8, session.embeddings.grid, 4)
         self._embeddings = session.embeddings
         self._made: dict[int, NDArray[np.uint8]] = {}

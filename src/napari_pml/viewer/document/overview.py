@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_pml.types import STALE
 
 if TYPE_CHECKING:
-    from napari_pml import Session
+    from napari_pml.viewer.document.session import SessionLike
 
 
 class State(IntEnum):
@@ -42,39 +42,48 @@ class Overview:
         certainties: (T,) float32 in 0..1, NaN without a mask.
         annotated: (T,) bool, whether something is annotated.
         complete: (T,) bool, whether everything is.
+        damaged: (T,) bool, whether the frame is known to be damaged, and shown as a repeat of its neighbour.
     """
 
     states: NDArray[np.uint8]
     certainties: NDArray[np.float32]
     annotated: NDArray[np.bool_]
     complete: NDArray[np.bool_]
+    damaged: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, session: Session) -> Overview:
+    def of(cls, session: SessionLike) -> Overview:
         """Return what is known now; a few operations on arrays of T numbers, whatever has changed."""
         annotations, revisions = session.annotations, session.masks.revisions
         states = np.full(len(revisions), State.NONE, np.uint8)
         states[revisions >= STALE] = State.OUTDATED
         states[revisions == STALE] = State.GUESS
         states[revisions >= max(annotations.revision, STALE + 1)] = State.DONE
-        annotated, complete = np.zeros((2, len(revisions)), bool)
+        annotated, complete, damaged = np.zeros((3, len(revisions)), bool)
         annotated[list(annotations.frames)] = True
         complete[list(annotations.complete)] = True
-        return cls(states, session.masks.certainties, annotated, complete)
+        damaged[session.video.damaged] = True
+        return cls(states, session.masks.certainties, annotated, complete, damaged)
 
     def in_columns(self, n: int) -> Overview:
         """Return the same in n columns, each as wide as any other.
 
-        A column of several frames shows whether any is annotated, the least of their states and of their certainties.
+        A column of several frames shows whether any is annotated or damaged, the least of their states and of their
+        certainties.
         """
         firsts = np.arange(n) * len(self.states) // n
         if n >= len(self.states):
             return Overview(
-                self.states[firsts], self.certainties[firsts], self.annotated[firsts], self.complete[firsts]
+                self.states[firsts],
+                self.certainties[firsts],
+                self.annotated[firsts],
+                self.complete[firsts],
+                self.damaged[firsts],
             )
         return Overview(
             np.minimum.reduceat(self.states, firsts),
             np.fmin.reduceat(self.certainties, firsts),
             np.logical_or.reduceat(self.annotated, firsts),
             np.logical_or.reduceat(self.complete, firsts),
+            np.logical_or.reduceat(self.damaged, firsts),
         )

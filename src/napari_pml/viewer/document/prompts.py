@@ -34,7 +34,24 @@ def video_data(image: Image) -> Any:
 
 def video_shape(image: Image) -> tuple[int, int, int]:
     """Return (T, H, W) of an image layer that shows a video."""
-    return tuple(int(n) for n in video_data(image).shape[:3])
+    n_frames, height, width = (int(n) for n in video_data(image).shape[:3])
+    return n_frames, height, width
+
+
+def is_stack(image: Image) -> bool:
+    """Tell whether an image layer has more axes than a video."""
+    return image.ndim > 3 and not image.rgb
+
+
+def long_axes(image: Image) -> list[int]:
+    """Return the axes of a layer along which there is more than one thing; the last two are rows and columns."""
+    shape = video_data(image).shape
+    return [axis for axis, n in enumerate(shape) if n > 1 or axis >= len(shape) - 2]
+
+
+def is_single(image: Image) -> bool:
+    """Tell whether a layer is a video but for further axes along which there is only one thing."""
+    return is_stack(image) and not image.multiscale and len(long_axes(image)) <= 3
 
 
 def can_annotate(layer: Layer, image: Image) -> bool:
@@ -164,7 +181,8 @@ def _ellipse(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return points around the ellipse inside a (4, 2) box, which may be turned."""
     angle = np.linspace(0, 2 * np.pi, _ELLIPSE_CORNERS, endpoint=False)[:, None]
     half_a, half_b = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
-    return corners.mean(axis=0) + np.cos(angle) * half_a + np.sin(angle) * half_b
+    points: NDArray[np.float64] = corners.mean(axis=0) + np.cos(angle) * half_a + np.sin(angle) * half_b
+    return points
 
 
 def _xy(vertices: NDArray[np.float64]) -> list[tuple[float, float]]:

@@ -13,8 +13,9 @@ from napari.layers import Image, Labels, Layer, Tracks
 from napari_pml.errors import ExportError
 from napari_pml.io.calibration import Calibration
 from napari_pml.viewer.colours import palette
-from napari_pml.viewer.document.appearance import appearance_of
+from napari_pml.viewer.document.document import VideoDocument
 from napari_pml.viewer.document.layers import role_of
+from napari_pml.viewer.document.metadata import TRACK_NAMES, TRACKS_OF
 from napari_pml.viewer.document.prompts import video_data, video_shape
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from napari_pml.video.video import Video
 
 _PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-TRACK_NAMES = "napari-pml names"
-"""Key in the metadata of a Tracks layer: object -> its name. Its features are numbers alone, since napari makes colours
-of any of them."""
-
-_TRACKS_OF = "napari-pml tracks"  # key in the metadata of a Tracks layer: of which layer (its unique_id)
 
 
 def calibration_of(scale: Iterable[float], units: Iterable[Any], data: Any) -> Calibration:
@@ -43,14 +39,16 @@ def calibration_of(scale: Iterable[float], units: Iterable[Any], data: Any) -> C
     of_time, *of_pixel = list(units)[-3:]
     video = getattr(data, "video", None)
     seconds = times = None
+    damaged = video.damaged if video is not None else ()
     if of_time.is_compatible_with("second"):
         seconds = float((frame * of_time).to("second").magnitude)
     elif video is not None:
         times = video.times
     if all(unit.is_compatible_with("meter") for unit in of_pixel):
-        size = tuple(float((n * unit).to(of_pixel[-1]).magnitude) for n, unit in zip(pixel, of_pixel, strict=True))
-        return Calibration(seconds, size, str(of_pixel[-1]), times)
-    return Calibration(seconds, tuple(map(float, pixel)) if pixel != [1, 1] else None, times=times)
+        height, width = (float((n * u).to(of_pixel[-1]).magnitude) for n, u in zip(pixel, of_pixel, strict=True))
+        return Calibration(seconds, (height, width), str(of_pixel[-1]), times, damaged)
+    height, width = map(float, pixel)
+    return Calibration(seconds, (height, width) if (height, width) != (1, 1) else None, times=times, damaged=damaged)
 
 
 def measured(
@@ -83,7 +81,7 @@ def names_of(masks: Any, shown: Iterable[Layer]) -> dict[int, str]:
         for image in layers
         if layer.data is masks and isinstance(image, Image) and role_of(layer, image) == "masks"
     )
-    return next((dict(appearance_of(image).names) for image in images), {})
+    return next((dict(VideoDocument.of(image).names) for image in images), {})
 
 
 def show_summary(table: pd.DataFrame, layer: Labels) -> None:
@@ -107,7 +105,7 @@ def new_tracks(table: pd.DataFrame, layer: Layer) -> Tracks:
         table[["object", "frame", "centroid_y", "centroid_x"]].to_numpy(),
         features=table.drop(columns="name", errors="ignore"),
         name=f"{layer.name} tracks",
-        metadata={_TRACKS_OF: str(layer.unique_id), TRACK_NAMES: names},
+        metadata={TRACKS_OF: str(layer.unique_id), TRACK_NAMES: names},
         blending="translucent",
         **{name: getattr(layer, name) for name in _PLACE},
     )
@@ -115,14 +113,15 @@ def new_tracks(table: pd.DataFrame, layer: Layer) -> Tracks:
         rgb = palette(layer.colormap)[tracks.data[:, 0].astype(int)] / 255
         tracks.track_colors = np.pad(rgb, ((0, 0), (0, 1)), constant_values=1)
     else:
-        appearance_of(layer).tracks.add(tracks)
-        appearance_of(layer).dress(tracks)
+        appearance = VideoDocument.of(layer).appearance
+        appearance.tracks.add(tracks)
+        appearance.apply(tracks)
     return tracks
 
 
 def show_tracks(table: pd.DataFrame, layer: Layer, shown: LayerList) -> None:
     """Add the tracks of `layer` to the layers `shown`, in place of those that were made for it before."""
-    for earlier in [other for other in shown if other.metadata.get(_TRACKS_OF) == str(layer.unique_id)]:
+    for earlier in [other for other in shown if other.metadata.get(TRACKS_OF) == str(layer.unique_id)]:
         shown.remove(earlier)
     shown.append(new_tracks(table, layer))
 

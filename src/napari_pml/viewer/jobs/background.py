@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class Background(QObject):
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="napari-pml", initializer=_give_way)
         self._task: _Task | None = None
         self._future: Future[None] | None = None
-        self._later: Callable[[], None] | None = None
+        self._later: Callable[[], object] | None = None
         self._when_quiet: Callable[[], None] | None = None
         self._timer = QTimer(self, singleShot=True, interval=_PAUSE_MS)
         self._timer.timeout.connect(self._now)
@@ -72,6 +72,9 @@ class Background(QObject):
             receive: called in the main thread with every value the job yields.
             ended: called in the main thread when the job ended, failed or was cancelled, not when replaced.
         """
+        # Jobs import it, and whoever asks sys.modules for it meanwhile, as scipy does, must not find half of it.
+        import torch  # noqa: F401
+
         self.quit()
         self._task = _Task(job, receive, ended)
         self._future = self._pool.submit(self._run, self._task)
@@ -88,7 +91,7 @@ class Background(QObject):
         if self._future is not None:
             wait([self._future])
 
-    def soon(self, callback: Callable[[], None]) -> None:
+    def soon(self, callback: Callable[[], object]) -> None:
         """Call `callback` when nobody has called `soon` for a moment."""
         self._later = callback
         self._timer.start()
@@ -110,7 +113,8 @@ class Background(QObject):
         """In the worker thread."""
         try:
             if not task.stopped:
-                with closing(task.job()) as values:
+                values = task.job()
+                with closing(values) if isinstance(values, Generator) else nullcontext():
                     for value in values:
                         self._arrived.emit(task, value)
                         if task.stopped:

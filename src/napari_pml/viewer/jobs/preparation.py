@@ -1,41 +1,36 @@
-"""What is done when nobody wants anything: frames are embedded, so that later strokes need not wait for it."""
+"""Precompute embeddings while the user is idle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
-from napari_pml.viewer.jobs.problems import Job
+from psygnal import Signal
 
-if TYPE_CHECKING:
-    from napari_pml import Session
-    from napari_pml.viewer.jobs.work import Runner
+from napari_pml.viewer.document.document import VideoDocument
+from napari_pml.viewer.jobs.problems import Problems
+from napari_pml.viewer.jobs.runner import Runner
 
 
 class Preparation:
-    """A job that gives way to everything else, at the latest when the frame that is under way is embedded.
+    """A job that gives way to everything else, at the latest when the present frame is embedded.
 
     Attributes:
+        document: whose frames are embedded, from the one in view outward; None for nobody's.
         progress: how many frames are embedded, and how many will be; None while nothing is prepared.
+        changed: emitted when `progress` has changed.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        in_view: Callable[[], tuple[Session, int] | None],
-        changed: Callable[[], None],
-        watched: Callable[[Job], Job],
-    ) -> None:
+    changed = Signal()
+
+    def __init__(self, runner: Runner, problems: Problems) -> None:
         """Begin idle.
 
         Args:
             runner: runs the job.
-            in_view: returns the session and the frame that are looked at, if there is one.
-            changed: called when `progress` has changed.
-            watched: notes of a job what is in its way.
+            problems: told of what makes it fail.
         """
-        self._runner, self._in_view, self._changed, self._watched = runner, in_view, changed, watched
+        self._runner, self._problems = runner, problems
+        self.document: VideoDocument | None = None
         self.progress: tuple[int, int] | None = None
         self._running = False
 
@@ -50,17 +45,17 @@ class Preparation:
         self.progress, self._running = None, False
 
     def _begin(self) -> None:
-        found = self._in_view()
-        if found is not None:
-            session, t = found
+        session = self.document.session if self.document is not None else None
+        if self.document is not None and session is not None:
+            job = partial(session.prepare, self.document.frame)
             self._running = True
-            self._runner.start(self._watched(partial(session.prepare, t)), self._show, self._ended)
+            self._runner.start(self._problems.watched("preparation", job), self._show, self._ended)
 
     def _show(self, progress: tuple[int, int]) -> None:
         if self._running:  # a job that was replaced had yielded this
             self.progress = progress
-            self._changed()
+            self.changed.emit()
 
     def _ended(self) -> None:
         self.replaced()
-        self._changed()
+        self.changed.emit()

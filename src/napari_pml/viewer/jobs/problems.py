@@ -1,4 +1,4 @@
-"""What is in the way of the work on a video: told once, and shown until it is over."""
+"""Problems that make jobs fail: each is reported once, and shown until it is over."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ Job = Callable[[], Iterator[Any]]
 
 
 class Problems:
-    """Whatever a person does begins a job, and a frame that cannot be read lets all of them fail with the same words.
+    """One unreadable frame makes every job fail identically; it is reported once.
 
     Jobs run one at a time, in another thread than the one that asks for the text.
     """
 
     def __init__(self) -> None:
         """Begin without any."""
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all problems: each is reported again."""
         self._now: dict[str, str] = {}  # kind of job -> why the last one failed; replaced, never changed
         self._told: set[str] = set()
 
     def __str__(self) -> str:
-        """Return what is in the way now; nothing if nothing is."""
+        """Return the present problems, a line each."""
         return "\n".join(dict.fromkeys(self._now.values()))
 
     def watched(self, kind: str, job: Job) -> Job:
-        """Return the same job, which ends in an error only if the person has not been told of it yet.
+        """Return a job that raises only errors that have not been reported yet.
 
         Args:
-            kind: of job; what is in the way of one kind is over when a job of that kind gets to its end.
+            kind: of job; its problem is over when a job of that kind runs to its end.
             job: generator function.
         """
 

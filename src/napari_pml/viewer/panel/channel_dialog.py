@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDialog, QDialogButtonBox, QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDialog, QDialogButtonBox, QFormLayout, QLabel, QSpinBox, QWidget
 
-from napari_pml.viewer.document.channels import Plane, combined, is_stack, layer_of, layers_like, planes_of
-from napari_pml.viewer.document.prompts import video_data
+from napari_pml.viewer.document.channels import Plane, combined, layer_of, layers_like, planes_of
+from napari_pml.viewer.document.prompts import is_stack, long_axes, video_data
 from napari_pml.viewer.jobs.background import Background
 
 if TYPE_CHECKING:
@@ -37,16 +37,24 @@ class ChannelDialog(QDialog):
         self._planes: list[Plane] = []
         form = QFormLayout(self)
         self.time, self.across = QComboBox(), QComboBox()
+        self.places: dict[int, QSpinBox] = {}  # where to look along each further axis
         self.remove = QCheckBox("Take the original out of the viewer")
         self.remove.setToolTip("Where time is not the axis before the last two, its sliders and the new layer's differ")
         if is_stack(image):
             time, across = _guess(image)
             for box, axis in ((self.time, time), (self.across, across)):
-                box.addItems([_axis_name(image, i) for i in range(4)])
+                box.addItems([_axis_name(image, i) for i in range(image.ndim)])
                 box.setCurrentIndex(axis)
                 box.currentIndexChanged.connect(self._list_planes)
             form.addRow("Time", self.time)
             form.addRow("Channels or slices", self.across)
+            for axis in _further(image):
+                place = QSpinBox()
+                place.setRange(0, video_data(image).shape[axis] - 1)
+                place.setValue(place.maximum() // 2)
+                place.valueChanged.connect(self._list_planes)
+                self.places[axis] = place
+                form.addRow(_axis_name(image, axis), place)
         self.colours = [QComboBox() for _ in _COLOURS]
         for name, box in zip(_COLOURS, self.colours, strict=True):
             box.currentIndexChanged.connect(self._show_whether_complete)
@@ -86,7 +94,11 @@ class ChannelDialog(QDialog):
         """Offer the channels, the first three as colours; of many slices the one in the middle."""
         if is_stack(self._image):
             time, across = self.time.currentIndex(), self.across.currentIndex()
-            self._planes = planes_of(self._image, time, across) if time != across else []
+            places = {axis: box.value() for axis, box in self.places.items()}
+            for axis, box in self.places.items():
+                box.setEnabled(axis not in (time, across))
+            others = {axis: place for axis, place in places.items() if axis not in (time, across)}
+            self._planes = planes_of(self._image, time, across, others) if time != across else []
             self.remove.setChecked(time != 1)
         else:
             self._planes = _alike(self._image, self._viewer)
@@ -97,7 +109,7 @@ class ChannelDialog(QDialog):
                 box.clear()
                 box.addItem("-", None)
                 for plane in self._planes:
-                    box.addItem(plane.name if plane.index is None else f"number {plane.name}", plane)
+                    box.addItem(plane.name if not plane.others else f"number {plane.name}", plane)
                 box.setCurrentIndex(chosen[i] + 1 if i < len(chosen) else 0)
         self._show_whether_complete()
 
@@ -119,9 +131,17 @@ def _guess(image: Image) -> tuple[int, int]:
     """Return the axes that are probably time, and channels or slices: by their names, else by their lengths."""
     labels = [label.lower() for label in image.axis_labels]
     shape = video_data(image).shape
-    across = next((i for i, label in enumerate(labels) if label[:1] in ("c", "z")), min((0, 1), key=lambda i: shape[i]))
-    time = next((i for i, label in enumerate(labels) if label[:1] == "t"), 1 - across if across < 2 else 0)
+    front = [axis for axis in long_axes(image) if axis < image.ndim - 2] or list(range(image.ndim - 2))
+    shortest = min(front, key=lambda axis: shape[axis])
+    across = next((i for letter in "cz" for i, label in enumerate(labels) if label[:1] == letter), shortest)
+    others = [axis for axis in front if axis != across] or [axis for axis in range(image.ndim) if axis != across]
+    time = next((i for i, label in enumerate(labels) if label[:1] == "t"), others[0])
     return time, across
+
+
+def _further(image: Image) -> list[int]:
+    """Return the axes along which a place has to be chosen, if neither time nor channels lie on them."""
+    return long_axes(image)[:-2] if len(long_axes(image)) > 4 else []
 
 
 def _axis_name(image: Image, axis: int) -> str:

@@ -21,8 +21,8 @@ class LearnButton(QPushButton):
 
     def refresh(self) -> None:
         """Show what a click does now."""
-        track = self._controller.track
-        self.setEnabled(track is not None)
+        document = self._controller.document
+        self.setEnabled(document is not None)
         if self._borrows:
             self.setText("Forget the other video")
             self.setToolTip("Segment from what is annotated on this video alone")
@@ -32,7 +32,8 @@ class LearnButton(QPushButton):
 
     @property
     def _borrows(self) -> bool:
-        session = self._controller.track and self._controller.track.session
+        document = self._controller.document
+        session = document.session if document is not None else None
         return session is not None and session.borrowed is not None
 
     def _clicked(self) -> None:

@@ -28,16 +28,18 @@ class LookInside(QCollapsible):
         self.layout().setContentsMargins(0, 0, 0, 0)
         self._controller = controller
         self._backgrounds = Background(), Background()
-        self._insight = Insight(controller, *self._backgrounds, self._show_map)
+        self._insight = Insight(controller, *self._backgrounds)
+        self._insight.map_changed.connect(self._show_map)
         self._marker = Marker(controller.viewer)
         self._unmark = QTimer(self, singleShot=True, interval=_MARKED_MS)
         self._unmark.timeout.connect(self._marker.remove)
 
         self.boxes: dict[Look, QCheckBox] = {}
-        for look, text, tip in (
+        looks: tuple[tuple[Look, str, str], ...] = (
             ("confidence", "Confidence: where it is unsure", "Red where labels compete, clear where one is sure"),
             ("embedding", "Embedding: what it sees", "What looks alike to the network has the same colour"),
-        ):
+        )
+        for look, text, tip in looks:
             box = self.boxes[look] = QCheckBox(text, toolTip=tip)
             box.clicked.connect(lambda wanted, look=look: self._insight.show(look, wanted))
             self.addWidget(box)
@@ -62,14 +64,15 @@ class LookInside(QCollapsible):
         _drain(self._backgrounds)
 
     def _show_map(self) -> None:
-        track = self._controller.track
-        self.plot.show_map(self._insight.map, *([] if track is None else [track.appearance.colour]))
+        document = self._controller.document
+        self.plot.show_map(self._insight.map, *([] if document is None else [document.appearance.colour]))
 
     def _go_to(self, number: int) -> None:
         points = self._insight.map
+        assert points is not None
         t = int(points.frames[number])
         if t >= 0:  # and not of another video
-            self._marker.show(self._controller.track.image, t, *points.pixels[number].tolist())
+            self._marker.show(self._controller.chosen.image, t, *points.pixels[number].tolist())
             self._unmark.start()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
@@ -71,12 +71,12 @@ class MaskDialog(QDialog):
 
     def take_file(self, path: Path) -> None:
         """Read a mask in the background, and take it."""
-        t = self._controller.frame
+        t, size = self._controller.frame, self._controller.chosen.data.shape[1:3]
 
         def read() -> Iterator[NamedLabels]:
             from napari_pml.io.label_files import read_annotation  # imports torch: not when the viewer starts
 
-            yield read_annotation(path, t)
+            yield read_annotation(path, t, size)
 
         self.setEnabled(False)
         self._reader.start(read, partial(self._take_named, path), partial(self.setEnabled, True))
@@ -87,17 +87,18 @@ class MaskDialog(QDialog):
         super().done(result)
 
     def _take_named(self, path: Path, found: NamedLabels) -> None:
-        track = self._controller.track
-        note_input(track.image, path)
-        taken = track.objects if track.is_drawn_on else ()  # object 1 is there from the beginning, for the first stroke
+        document = self._controller.chosen
+        note_input(document.image, path)
+        # Object 1 is there from the beginning, for the first stroke.
+        taken = document.objects if document.is_drawn_on else ()
         try:
-            named = found.renumbered(dict.fromkeys(taken, "") | track.names)
+            named = found.renumbered(dict.fromkeys(taken, "") | document.names)
         except AnnotationError as error:
             show_error(str(error))
         else:
             self._take(named.labels, named.names)
 
-    def _take(self, mask: NDArray, names: Mapping[int, str] = MappingProxyType({})) -> None:
+    def _take(self, mask: NDArray[Any], names: Mapping[int, str] = MappingProxyType({})) -> None:
         try:
             take_mask(self._controller, mask, complete=self.complete.isChecked(), names=names)
         except AnnotationError as error:

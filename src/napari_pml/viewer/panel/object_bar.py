@@ -36,6 +36,7 @@ from napari_pml.types import BACKGROUND
 from napari_pml.viewer.colours import colour_of
 from napari_pml.viewer.control import objects
 from napari_pml.viewer.control.controller import Controller
+from napari_pml.viewer.document.document import VideoDocument
 from napari_pml.viewer.panel.object_model import SWATCH, ObjectModel, Role, Row, swatch
 
 _ROWS_IN_VIEW = 8
@@ -113,15 +114,15 @@ class ObjectBar(QWidget):
 
     def show_objects(self) -> None:
         """Show the objects of the controller's video, the one that is painted selected."""
-        track = self._controller.track
-        if track is None:
+        document = self._controller.document
+        if document is None:
             self._model.show_rows(())
         else:
-            looks = track.appearance
+            looks = document.appearance
             self._model.show_rows(
                 tuple(
                     Row(label, looks.names.get(label, ""), looks.colour(label), label in looks.hidden)
-                    for label in sorted(track.objects)
+                    for label in sorted(document.objects)
                 )
             )
         many = len(self._model.rows) > _MANY
@@ -145,11 +146,11 @@ class ObjectBar(QWidget):
         self._show_buttons()
 
     def _show_buttons(self) -> None:
-        track, selected = self._controller.track, self.selected
+        document, selected = self._controller.document, self.selected
         for name, button in self.buttons.items():
             button.setEnabled(len(selected) >= 2 if name == "Merge" else bool(selected))
         self.buttons["Rename"].setEnabled(len(selected) == 1)
-        hidden = track is not None and bool(selected) and selected <= track.appearance.hidden
+        hidden = document is not None and bool(selected) and selected <= document.appearance.hidden
         self.buttons["Hide"].setText("Show" if hidden else "Hide")
 
     @property
@@ -195,60 +196,60 @@ class ObjectBar(QWidget):
             self._controller.choose_label(*self.selected)
 
     def _begin(self) -> None:
-        if self._controller.track is not None:
+        if self._controller.document is not None:
             self._filter.clear()
-            self._try(lambda track: self._controller.choose_label(objects.begin(track)))
+            self._try(lambda document: self._controller.choose_label(objects.begin(document)))
 
     def _edit_name(self) -> None:
         (index,) = self._list.selectionModel().selectedIndexes()
         self._list.edit(index)
 
     def _rename(self, label: int, name: str) -> None:
-        self._try(lambda track: objects.rename(track, label, name))
-        self._controller.tell_soon()
+        self._try(lambda document: objects.rename(document, label, name))
+        self._controller.flush_soon()
 
     def _recolour(self) -> None:
         selected = self.selected  # which may be others when the dialog is closed, since work goes on
-        first = self._controller.track.appearance.colour(min(selected))
+        first = self._controller.chosen.appearance.colour(min(selected))
         colour = QColorDialog.getColor(QColor.fromRgbF(*first), self, "Colour of the object")
         if colour.isValid():
-            self._try(lambda track: objects.recolour(track, selected, colour.getRgbF()))
-            self._controller.tell_soon()
+            self._try(lambda document: objects.recolour(document, selected, colour.getRgbF()))
+            self._controller.flush_soon()
 
     def _hide(self) -> None:
-        hidden = self._controller.track.appearance.hidden
-        self._try(lambda track: objects.set_hidden(track, self.selected, not self.selected <= hidden))
+        hidden = self._controller.chosen.appearance.hidden
+        self._try(lambda document: objects.set_hidden(document, self.selected, not self.selected <= hidden))
 
     def _merge(self) -> None:
         selected = self.selected
         others = selected - {min(selected)}
         if self._agreed(others, f"Make {_named(others)} part of object {min(selected)}"):
-            self._try(lambda track: self._controller.choose_label(objects.merge(track, selected)))
+            self._try(lambda document: self._controller.choose_label(objects.merge(document, selected)))
 
     def _delete(self) -> None:
         selected = self.selected
         if self._agreed(selected, f"Delete {_named(selected)} and everything drawn for it"):
-            self._try(lambda track: objects.delete(track, selected))
+            self._try(lambda document: objects.delete(document, selected))
 
     def _agreed(self, labels: set[int], question: str) -> bool:
         """Ask before more than one frame is changed."""
-        n = len(objects.frames_with(self._controller.track, labels))
+        n = len(objects.frames_with(self._controller.chosen, labels))
         if n < 2:
             return True
         answer = QMessageBox.question(self, "Segment video", f"{question}, on {n} frames?")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
-    def _try(self, change: Callable) -> None:
-        """Change the track; if it cannot be, say why; show what has become of it."""
-        track = self._controller.track
+    def _try(self, change: Callable[[VideoDocument], object]) -> None:
+        """Change the document; if it cannot be, say why; show what has become of it."""
+        document = self._controller.chosen
         try:
-            change(track)
+            change(document)
         except AnnotationError as error:
             show_error(str(error))
         label = self._controller.label
-        if label != BACKGROUND and label not in track.objects:  # it was deleted
-            self._controller.choose_label(min(track.objects, default=1))
-        self._controller.changed()
+        if label != BACKGROUND and label not in document.objects:  # it was deleted
+            self._controller.choose_label(min(document.objects, default=1))
+        self._controller.changed.emit()
 
 
 class _ObjectView(QListView):

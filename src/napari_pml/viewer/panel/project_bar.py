@@ -52,8 +52,8 @@ class SaveBar(QWidget):
 
     def refresh(self) -> None:
         """Show everything as it is now."""
-        track, saving = self._controller.track, self._projects.saving
-        session = track.session if track is not None else None
+        document, saving = self._controller.document, self._projects.saving
+        session = document.session if document is not None else None
         self.save.setEnabled(session is not None and not saving)
         project = session.project if session is not None else None
         self.place.setVisible(session is not None)
@@ -68,7 +68,7 @@ class SaveBar(QWidget):
             self.place.setText(f"Your work is saved in {project.path.name}.")
 
     def _choose_place(self) -> None:
-        image = self._controller.track.image
+        image = self._controller.chosen.image
         suggestion = str(folder_of(image) / f"{image.name}{SUFFIX}")
         chosen, _ = QFileDialog.getSaveFileName(self, "Save project as", suggestion, f"Project (*{SUFFIX})")
         if chosen:

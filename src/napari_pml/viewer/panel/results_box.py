@@ -1,4 +1,4 @@
-"""The part of the panel for what comes after segmenting: measure, track, save."""
+"""The part of the panel for what comes after segmenting: measure, document, save."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from superqt import QCollapsible
 from napari_pml.io.calibration import Calibration
 from napari_pml.viewer.colours import object_colormap, palette
 from napari_pml.viewer.control.controller import Controller
+from napari_pml.viewer.document.document import VideoDocument
 from napari_pml.viewer.document.inputs import inputs_of
 from napari_pml.viewer.document.results import calibration_of, measured, show_summary, show_tracks, tracked
-from napari_pml.viewer.document.track import Track
-from napari_pml.viewer.jobs.errands import run_errand
+from napari_pml.viewer.jobs.tasks import run_task
 from napari_pml.viewer.panel.save_dialog import ask_where, folder_of
 
 _TABLE = "Features table widget"  # what napari calls it
 
 
 class ResultsBox(QCollapsible):
-    """Buttons that make something of the masks of the chosen video; one errand at a time."""
+    """Buttons that make something of the masks of the chosen video; one task at a time."""
 
     def __init__(self, viewer: ViewerModel, controller: Controller) -> None:
         """Show the buttons.
@@ -54,59 +54,60 @@ class ResultsBox(QCollapsible):
 
     def refresh(self) -> None:
         """Allow what is possible now."""
-        track = self._controller.track
-        ready = track is not None and track.session is not None and bool(track.session.masks.finished)
-        self.table.setEnabled(ready and not self._busy and track.masks is not None)
+        document = self._controller.document
+        session = document.session if document is not None else None
+        ready = session is not None and bool(session.masks.finished) and not self._busy
+        self.table.setEnabled(ready and document is not None and document.masks is not None)
         for button in (self.tracks, self.save):
-            button.setEnabled(ready and not self._busy)
+            button.setEnabled(ready)
 
     def _table(self) -> None:
-        track = self._controller.track
-        said = f"For every frame: Save masks... as .csv{_caveats(track)}"
+        document = self._controller.chosen
+        said = f"For every frame: Save masks... as .csv{_caveats(document)}"
 
         def done(table: pd.DataFrame) -> None:
-            if track.masks is None:  # taken away in the meantime
+            if document.masks is None:  # taken away in the meantime
                 return
-            show_summary(table, track.masks)
-            self._viewer.layers.selection.active = track.masks  # whose features napari's table shows
+            show_summary(table, document.masks)
+            self._viewer.layers.selection.active = document.masks  # whose features napari's table shows
             _open_table(self._viewer)
             show_info(said)
 
-        masks, calibration, names = track.session.masks, _calibration(track), dict(track.names)
+        masks, calibration, names = document.live_session.masks, _calibration(document), dict(document.names)
         self._run("measuring", lambda: measured(masks, calibration, names), done)
 
     def _tracks(self) -> None:
-        track = self._controller.track
-        caveats = _caveats(track)
+        document = self._controller.chosen
+        caveats = _caveats(document)
 
         def done(table: pd.DataFrame) -> None:
-            show_tracks(table, track.image, self._viewer.layers)
+            show_tracks(table, document.image, self._viewer.layers)
             if caveats:
                 show_info(f"Tracks of all masks{caveats}")
 
-        masks, calibration, names = track.session.masks, _calibration(track), dict(track.names)
+        masks, calibration, names = document.live_session.masks, _calibration(document), dict(document.names)
         self._run("tracks", lambda: tracked(masks, calibration, names), done)
 
     def _save(self) -> None:
-        track = self._controller.track
-        path = ask_where(self, folder_of(track.image), f"{track.image.name} masks")
+        document = self._controller.chosen
+        path = ask_where(self, folder_of(document.image), f"{document.image.name} masks")
         if path is None:
             return
-        session, calibration, inputs = track.session, _calibration(track), inputs_of(self._viewer.layers)
-        names, colormap = dict(track.names), object_colormap(track.appearance.colours)
+        session, calibration, inputs = document.live_session, _calibration(document), inputs_of(self._viewer.layers)
+        names, colormap = dict(document.names), object_colormap(document.appearance.colours)
 
         def work() -> None:
             from napari_pml.io.save import save
 
             save(path, session.masks, session.video, calibration, inputs, names, palette(colormap))
 
-        said = f"Saved {path}{_caveats(track)}"
+        said = f"Saved {path}{_caveats(document)}"
         self._run("saving masks", work, lambda _: show_info(said))
 
     def _run(self, title: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self._busy = True
         self.refresh()
-        run_errand(title, work, done, self._ended)
+        run_task(title, work, done, self._ended)
 
     def _ended(self) -> None:
         self._busy = False
@@ -121,14 +122,15 @@ def _open_table(viewer: ViewerModel) -> None:
         dock.parent().addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
 
 
-def _caveats(track: Track) -> str:
+def _caveats(document: VideoDocument) -> str:
     """Return how many frames have no finished mask, or one of earlier annotations, to be said with a result."""
-    finished, n_frames = track.session.masks.finished, track.session.masks.shape[0]
-    earlier = len(set(finished).intersection(track.session.stale_frames()))
+    session = document.live_session
+    finished, n_frames = session.masks.finished, session.masks.shape[0]
+    earlier = len(set(finished).intersection(session.stale_frames()))
     empty = n_frames - len(finished)
     text = f"; {empty} of {n_frames} frames have no finished mask and are empty: propagate first" if empty else ""
     return text + (f"; {earlier} of {len(finished)} masks are from before the last change" if earlier else "")
 
 
-def _calibration(track: Track) -> Calibration:
-    return calibration_of(track.image.scale, track.image.units, track.data)
+def _calibration(document: VideoDocument) -> Calibration:
+    return calibration_of(document.image.scale, document.image.units, document.data)

@@ -42,11 +42,14 @@ class ScatterPlot(QWidget):
 
     def places(self) -> NDArray[np.float64]:
         """Return where the points are in the widget, as (N, 2) x, y in pixels; one scale for both axes."""
+        assert self._map is not None
         positions = self._map.positions
         low, high = positions.min(0), positions.max(0)
         room = np.array([self.width(), self.height()]) - 2 * _MARGIN
         scale = (room / np.maximum(high - low, 1e-6)).min()
-        return (positions - (low + high) / 2) * (scale, -scale) + np.array([self.width(), self.height()]) / 2
+        middle = np.array([self.width(), self.height()]) / 2
+        places: NDArray[np.float64] = (positions - (low + high) / 2) * (scale, -scale) + middle
+        return places
 
     def point_at(self, x: float, y: float) -> int | None:
         """Return the number of the point at a place in the widget; None if there is none."""
@@ -95,6 +98,7 @@ class ScatterPlot(QWidget):
 
     def describe(self, number: int) -> str:
         """Return what a point is."""
+        assert self._map is not None
         label = int(self._map.labels[number])
         name = "background" if label == BACKGROUND else f"object {label}"
         how = "painted" if self._map.painted[number] else "not painted"

@@ -26,7 +26,7 @@ class SettingsForm(QCollapsible):
     def __init__(self) -> None:
         super().__init__("Settings", expandedIcon="▼", collapsedIcon="▶")
         self.setToolTip("Which network and which method, and what they may be set to")
-        self._fields: dict[str, ValueWidget] = {}
+        self._fields: dict[str, ValueWidget[Any]] = {}
         self._config: MethodConfig | None = None
         self._network: ComboBox | None = None
         self._shown_network = "compact"
@@ -36,6 +36,7 @@ class SettingsForm(QCollapsible):
     @property
     def config(self) -> MethodConfig:
         """The settings as they are in the form."""
+        assert self._config is not None
         return replace(self._config, **{name: widget.value for name, widget in self._fields.items()})
 
     def show_config(self, config: MethodConfig | None) -> None:
@@ -61,6 +62,7 @@ class SettingsForm(QCollapsible):
             self._network.value, self._resolution.value = network, resolution
 
     def _on_network(self, _: Any) -> None:
+        assert self._network is not None
         name = f"{self._network.value}{self._resolution.value}"
         if name != self._shown_network:
             self.network_chosen.emit(name)
@@ -69,7 +71,7 @@ class SettingsForm(QCollapsible):
         if self._fields:
             return
         from napari_pml import METHODS
-        from napari_pml.embedding.embedder import EMBEDDERS, ENLARGEMENTS
+        from napari_pml.embedding.registry import EMBEDDERS, ENLARGEMENTS
 
         self._methods, self._networks = METHODS, [*EMBEDDERS]
         self._network = ComboBox(label="network", choices=lambda _: self._networks, tooltip="What describes the pixels")
@@ -82,7 +84,7 @@ class SettingsForm(QCollapsible):
         self.show_network(self._shown_network)
         self._method = ComboBox(label="method", choices=[*METHODS, _OTHER], tooltip="How to segment")
         self._method.changed.connect(self._on_method)
-        self._form = Container(widgets=[self._network, self._resolution, self._method])
+        self._form: Container[Any] = Container(widgets=[self._network, self._resolution, self._method])
         self._form.margins = (0, 0, 0, 0)
         self.addWidget(self._form.native)
         self._fill(self._config or METHODS["pml"])
@@ -110,9 +112,10 @@ class SettingsForm(QCollapsible):
         for widget in self._fields.values():
             self._form.remove(widget)
         hints = get_type_hints(type(config), include_extras=True)
-        self._fields = {
+        made = {
             field.name: create_widget(field.default, hints[field.name], name=field.name) for field in fields(config)
         }
+        self._fields = {name: widget for name, widget in made.items() if isinstance(widget, ValueWidget)}
         for widget in self._fields.values():
             widget.changed.connect(self._on_field)
             self._form.append(widget)

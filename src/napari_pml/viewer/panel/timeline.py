@@ -16,6 +16,7 @@ _LOWEST = 0.2  # height of the bar of the least certain frame, as a share of the
 _PLAIN = 0.8  # a video whose frames are all more certain than this has high bars only
 _COLOURS = {State.DONE: "#56b4e9", State.OUTDATED: "#e69f00", State.GUESS: "#999999"}  # told apart by everybody
 _VIEW = "#d55e00"
+_DAMAGED = "#cc79a7"
 
 
 class Timeline(QWidget):
@@ -55,6 +56,8 @@ class Timeline(QWidget):
             parts.append("complete")
         elif overview.annotated[t]:
             parts.append("annotated")
+        if overview.damaged[t]:
+            parts.append("damaged: a repeat of its neighbour")
         return f"Frame {t}: {', '.join(parts)}"
 
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -72,6 +75,9 @@ class Timeline(QWidget):
         image = _bars(columns, round(bars.height() * ratio))
         painter.drawImage(bars, QImage(image.data, image.shape[1], image.shape[0], QImage.Format.Format_RGBA8888))
         width = self.width() / n_frames
+        for first, last in _runs(columns.damaged):
+            left = first / ratio
+            painter.fillRect(QRectF(left, _HEIGHT - 6, max(2, last / ratio - left), 6), QColor(_DAMAGED))
         for marked, height in ((columns.annotated, _LANE - 2), (columns.complete, _HEIGHT)):
             for first, last in _runs(marked):
                 if width > 4:  # so wide that each frame is seen
@@ -109,12 +115,14 @@ class Timeline(QWidget):
                 *legend,
                 "low bar: uncertain",
                 "tick: annotated; long tick: complete",
+                *([f"<font color='{_DAMAGED}'>&#9632;</font> damaged"] if self._overview.damaged.any() else ()),
             )
             QToolTip.showText(event.globalPos(), f"<p style='white-space: pre'>{'<br>'.join(lines)}</p>", self)
             return True
-        return super().event(event)
+        return bool(super().event(event))
 
     def _frame_at(self, x: float) -> int:
+        assert self._overview is not None
         n_frames = len(self._overview.states)
         return min(max(int(x * n_frames / self.width()), 0), n_frames - 1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from qtpy.QtCore import QEvent, QSignalBlocker, Qt
 from qtpy.QtWidgets import (
@@ -25,9 +26,9 @@ from superqt import QCollapsible
 
 from napari_pml.viewer.control.controller import Controller
 from napari_pml.viewer.control.projects import Projects
+from napari_pml.viewer.document.document import why_unsuitable
 from napari_pml.viewer.document.layers import Kind, shows_cells
 from napari_pml.viewer.document.overview import Overview
-from napari_pml.viewer.document.track import why_unsuitable
 from napari_pml.viewer.jobs.background import Background
 from napari_pml.viewer.panel.activity import Activity
 from napari_pml.viewer.panel.channel_dialog import ChannelDialog, has_choice
@@ -48,19 +49,24 @@ from napari_pml.viewer.panel.timeline import Timeline
 class SegmentationWidget(QWidget):
     """Choose a video, paint strokes, propagate."""
 
-    def __init__(self, napari_viewer: "napari.viewer.Viewer") -> None:  # noqa: F821, UP037  (napari reads this name)
+    def __init__(
+        self,
+        napari_viewer: "napari.viewer.Viewer",  # type: ignore[name-defined]  # noqa: F821, UP037  (napari reads it)
+    ) -> None:
         """Show the panel for a viewer."""
         super().__init__()
         # napari passes a proxy whose layers are other objects than those in its events
-        viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
+        viewer: ViewerModel = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.background = Background()
-        self.controller = Controller(viewer, self.background, self.refresh)
+        self.controller = Controller(viewer, self.background)
         self.activity = Activity()
         self.saving = Background()
-        self.projects = Projects(self.controller, self.saving, self.refresh)
+        self.projects = Projects(self.controller, self.saving)
         self._viewer = viewer
         self._shown_sources: list[tuple[Layer, str, bool]] = []
         self._build()
+        self.controller.changed.connect(self.refresh)
+        self.projects.changed.connect(self.refresh)
         unbind, controller = self._bind_keys(), self.controller
         closing = [unbind, controller.close, self.background.drain, self.saving.drain, self.activity.close]
         self._shut = partial(_call_all, closing)
@@ -93,11 +99,12 @@ class SegmentationWidget(QWidget):
         tools = QHBoxLayout(self.tools)
         tools.setContentsMargins(0, 0, 0, 0)
         self._tool_buttons: dict[Kind, QPushButton] = {}
-        for kind, tip in (
+        tools_offered: tuple[tuple[Kind, str], ...] = (
             ("brush", "Paint strokes, fill areas, erase (a Labels layer)"),
             ("points", "Click on objects (a Points layer)"),
             ("shapes", "Outline areas, draw lines (a Shapes layer)"),
-        ):
+        )
+        for kind, tip in tools_offered:
             button = self._tool_buttons[kind] = QPushButton(kind.capitalize(), toolTip=tip, checkable=True)
             button.clicked.connect(lambda _, kind=kind: self._draw_with(kind))
             tools.addWidget(button)
@@ -198,27 +205,27 @@ class SegmentationWidget(QWidget):
 
     def refresh(self) -> None:
         """Show everything as it is now."""
-        controller, track = self.controller, self.controller.track
+        controller, document = self.controller, self.controller.document
         self.channels.setVisible(has_choice(self.images.currentData(), self._viewer))
         self.hint.setText(hint(controller))
         self.status.setText(status(controller))
-        self.problem.setText(str(controller.work.problems))
+        self.problem.setText(str(controller.jobs.problems))
         for shown in (self.problem, self.try_again):
             shown.setVisible(bool(self.problem.text()))
         self.first_steps.setVisible(self.images.count() == 0)
-        self.work_area.setVisible(track is not None)
+        self.work_area.setVisible(document is not None)
         self.objects.show_objects()
         self.learn.refresh()
-        self.complete.setChecked(track is not None and controller.frame in track.complete)
-        propagating, paused = controller.work.propagating, controller.work.paused
+        self.complete.setChecked(document is not None and controller.frame in document.complete)
+        propagating, paused = controller.jobs.propagating, controller.jobs.paused
         self.propagate.setText("Pause" if propagating else "Resume" if paused else "Propagate")
-        self.propagate.setEnabled(track is not None and track.is_drawn_on)
-        self.suggest.setEnabled(track is not None and track.masks is not None and not propagating)
+        self.propagate.setEnabled(document is not None and document.is_drawn_on)
+        self.suggest.setEnabled(document is not None and document.masks is not None and not propagating)
         for kind, button in self._tool_buttons.items():
             button.setChecked(kind == controller.tool)
-        self.settings.show_config(controller.work.settings(track))
-        if track is not None and track.session is not None:
-            self.settings.show_network(track.session.embedder.name)
+        self.settings.show_config(controller.jobs.settings(document))
+        if document is not None and document.session is not None:
+            self.settings.show_network(document.session.embedder.name)
         self.results.refresh()
         self.look_inside.refresh()
         self.projects.look()
@@ -228,11 +235,11 @@ class SegmentationWidget(QWidget):
         self._list_sources()
 
     def _propagate_or_pause(self) -> None:
-        work = self.controller.work
+        work = self.controller.jobs
         (work.pause if work.propagating else self.controller.propagate)()
 
     def _show_progress(self) -> None:
-        work, track = self.controller.work, self.controller.track
+        work, document = self.controller.jobs, self.controller.document
         progress = work.learning or work.progress
         self.progress.setVisible(progress is not None)
         self.progress_text.setVisible(progress is not None)
@@ -241,13 +248,14 @@ class SegmentationWidget(QWidget):
             self.progress.setValue(progress.done)
             at_work = work.propagating or work.learning is not None
             self.progress_text.setText(str(progress) if at_work else progress.counted + ", paused" * work.paused)
-        self.activity.show(progress if work.propagating else None)
-        session = track and track.session
+        self.activity.show(work.progress if work.propagating else None)
+        session = document and document.session
         self.timeline.show_frames(Overview.of(session) if session else None, self.controller.frame if session else 0)
 
     def _list_sources(self) -> None:
-        track, layers = self.controller.track, self.controller.candidates()
-        shown = [(layer, layer.name, layer in track.sources) for layer in layers]
+        document, layers = self.controller.document, self.controller.candidates()
+        sources = document.sources if document is not None else ()
+        shown = [(layer, layer.name, layer in sources) for layer in layers]
         if shown == self._shown_sources:
             return
         self._shown_sources = shown

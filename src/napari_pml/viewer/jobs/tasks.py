@@ -12,7 +12,7 @@ from napari_pml.viewer.jobs.background import report
 Result = TypeVar("Result")
 
 
-def run_errand(
+def run_task(
     title: str, work: Callable[[], Result], done: Callable[[Result], None], ended: Callable[[], None] = lambda: None
 ) -> None:
     """Run `work` in a thread of its own, with a bar in napari's activity dock.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from napari_pml.disk.untrusted import check_bytes, check_pages, open_image
+from napari_pml.disk.untrusted import check_bytes, check_is_file, check_pages, check_pixels, open_image
 from napari_pml.errors import AnnotationError
 from napari_pml.io.destination import is_png_name, written
 from napari_pml.types import BACKGROUND, Labels

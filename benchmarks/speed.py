@@ -145,7 +145,9 @@ def measure_parts(report: Report, embedder: Embedder) -> None:
         session.annotate(0, truth[0], complete=True)
         list(session.propagate())
         scores = session._segmenter.method.segment(6, [session.masks[t] for t in range(6)])
-        report.row("refine along edges, two objects", seconds(lambda: Refiner(session.video)(6, scores, "edges")))
+        report.row(
+            "refine along edges, two objects", seconds(lambda: Refiner(session.embeddings.video)(6, scores, "edges"))
+        )
         report.row("write a mask as PNG", seconds(lambda: write_mask_png(truth[3], folder / "mask.png")))
         disk, masks = MaskStore(truth.shape, store.grid, folder / "masks.zarr"), [store[t] for t in range(len(truth))]
         report.row("write a mask to Zarr on disk", seconds(lambda: [disk.put(m) for m in masks], 3) / len(masks))

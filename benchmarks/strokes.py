@@ -21,15 +21,15 @@ from napari_pml.evaluation.curve import LOSS
 from napari_pml.evaluation.measures import boundary_accuracy, region_similarity
 from napari_pml.evaluation.robot import correction, first_strokes
 from napari_pml.methods.config import MethodConfig
-from napari_pml.training.material import Footage, find_footage, only_fold
+from napari_pml.training.material import AnnotatedClip, find_annotated_clips, only_fold
 from napari_pml.types import UNLABELLED, Labels
 
 
 def curve(
-    footage: Footage, i: int, config: MethodConfig, rounds: int, embedder: str, tool: str
+    annotated: AnnotatedClip, i: int, config: MethodConfig, rounds: int, embedder: str, tool: str
 ) -> tuple[list[float], list[float], list[float]]:
     """Return J, F and the seconds from stroke to mask after each round on one frame."""
-    frame, scale, truth = footage.read(i)
+    frame, scale, truth = annotated.read(i)
     session = Session(open_video((scale.to_rgb(frame)[None] * 255).round().astype(np.uint8)), config, embedder=embedder)
     session.embeddings[0]
     strokes: Labels = first_strokes(truth, tool)
@@ -62,7 +62,7 @@ def main() -> None:
     print("| data | method | frames | J after 1, 2, ... | F after the first and the last | rounds that lose | ms |")
     print("|---|---|---|---|---|---|---|")
     for folder in args.data:
-        videos = find_footage(folder)
+        videos = find_annotated_clips(folder)
         videos = videos if args.fold is None else only_fold(videos, args.fold)
         videos = [videos[i] for i in np.unique(np.linspace(0, len(videos) - 1, args.videos).round().astype(int))]
         frames = [

@@ -5,14 +5,14 @@ import signal
 
 from distributed import WorkerPlugin
 
-from napari_pml.cluster import work
+from napari_pml.cluster import run_job
 
 
 class Deadly(WorkerPlugin):
     """Kills the worker after the second mask; the cluster gives it to workers that come later, too."""
 
     def setup(self, worker):
-        segment = work.segment_video
+        segment = run_job.segment_video
 
         def segment_and_die(session, folder):
             for n, mask in enumerate(segment(session, folder)):
@@ -23,4 +23,4 @@ class Deadly(WorkerPlugin):
                         mark.touch()
                         os.kill(os.getpid(), signal.SIGKILL)
 
-        work.segment_video = segment_and_die
+        run_job.segment_video = segment_and_die

@@ -30,8 +30,8 @@ BACKGROUND = 65535
 MAX_REVISION = 2**62
 """No work gets so far; what says so is damaged."""
 
-STALE = 0
-"""The revision of a mask that is a guess: smaller than that of any annotation."""
+PREVIEW_REVISION = 0
+"""The revision of a preview: smaller than that of any annotation."""
 
 CONFIDENCE_STRIDE = 8
 """Side in pixels of the cells in which confidence is kept, whatever cells a network has."""

@@ -19,7 +19,7 @@ from napari_pml.embedding.networks.details import N_DETAILS
 from napari_pml.engine.session import Session
 from napari_pml.io.label_images import read_labels, write_mask_png
 from napari_pml.store.project import Project
-from napari_pml.store.project_record import Record
+from napari_pml.store.project_record import ProjectRecord
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_run_is_saved_as_a_project_and_continued(run, clip, tmp_path, drawn):
     (tmp_path / "mirrored").mkdir()
     for t, frame in enumerate(drawn[0]):
         Image.fromarray(frame[:, ::-1]).save(tmp_path / f"mirrored/{t}.png")
-    result = run("segment", tmp_path / "mirrored", "--references", project, "--out", tmp_path / "learned")
+    result = run("segment", tmp_path / "mirrored", "--transfer-from", project, "--out", tmp_path / "learned")
     assert result.exit_code == 0, result.output
     assert set(np.unique(read_labels(tmp_path / "learned/00004.png"))) == {0, 1, 2}
 
@@ -103,8 +103,8 @@ def test_a_project_keeps_its_method_and_settings_unless_others_are_given(run, cl
     def settings(*args):
         result = run("segment", clip, "--out", tmp_path / "masks", "--project", project, *args)
         assert result.exit_code == 0, result.output
-        record = Record.read(project)
-        return record.revision, {name: record.basis["settings"].get(name) for name in ("method", "window", "k")}
+        record = ProjectRecord.read(project)
+        return record.revision, {name: record.provenance["settings"].get(name) for name in ("method", "window", "k")}
 
     first = ("--annotations", tmp_path / "first.png", "--method", "feelvos", "--config", "window=7")
     revision, known = settings(*first)
@@ -131,7 +131,7 @@ def test_outlines_of_other_programs_bring_names_that_hold_on_every_frame(run, cl
         "segment", clip, *labelme(0, 1, 2), *labelme(7, 2, 1), "--out", tmp_path / "masks", "--project", project
     )
     assert result.exit_code == 0, result.output
-    assert Record.read(project).names == {1: "thing1", 2: "thing2"}
+    assert ProjectRecord.read(project).names == {1: "thing1", 2: "thing2"}
     again = ("segment", clip, "--out", tmp_path / "masks", "--project", project)
     assert run(*again, "--table", tmp_path / "a.csv", "--coco", tmp_path / "a.json").exit_code == 0
     assert pd.read_csv(tmp_path / "a.csv")["name"].tolist() == ["thing1", "thing2"] * 8
@@ -155,13 +155,13 @@ def test_names_of_references_hold_in_this_video(run, clip, tmp_path):
     there, here, out = tmp_path / "there.pml.zarr", tmp_path / "here.pml.zarr", tmp_path / "masks"
     result = run("segment", clip, *labelme("there.json", "dog", "cell"), "--out", out, "--project", there)
     assert result.exit_code == 0, result.output
-    references = ("--references", there, "--out", out, "--project", here)
+    references = ("--transfer-from", there, "--out", out, "--project", here)
     result = run("segment", clip, *references)
     assert result.exit_code == 0, result.output
-    assert Record.read(here).names == {1: "dog", 2: "cell"}
+    assert ProjectRecord.read(here).names == {1: "dog", 2: "cell"}
     result = run("segment", clip, *labelme("here.json", "cell", "bird"), *references)
     assert result.exit_code == 0, result.output
-    assert Record.read(here).names == {1: "dog", 2: "cell", 3: "bird"}
+    assert ProjectRecord.read(here).names == {1: "dog", 2: "cell", 3: "bird"}
     assert set(np.unique(read_labels(out / "00000.png"))) == {0, 2, 3}
 
 
@@ -418,7 +418,7 @@ def test_what_is_read_is_not_written_over(run, clip, tmp_path, option):
         ["--out", "masks", "--coco", "first.json"],
         ["--out", "clip/3.tif"],  # would be a frame
         ["--out", "masks", "--project", "masks"],
-        ["--out", "masks", "--references", "other.pml.zarr", "--coco", "other.pml.zarr/zarr.json"],
+        ["--out", "masks", "--transfer-from", "other.pml.zarr", "--coco", "other.pml.zarr/zarr.json"],
     ],
 )
 def test_no_result_is_written_over_what_is_read_or_another_result(run, clip, tmp_path, monkeypatch, outputs):

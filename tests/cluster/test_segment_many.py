@@ -28,7 +28,7 @@ from napari_pml.cluster import batch
 from napari_pml.cluster.batch import Network, local_workers, run_jobs, running_cluster
 from napari_pml.cluster.jobs import read_jobs
 from napari_pml.cluster.report import Outcome, State
-from napari_pml.cluster.work import work
+from napari_pml.cluster.run_job import run_job
 from napari_pml.engine.segment_video import segment_video
 from napari_pml.engine.session import Session
 from napari_pml.errors import ClusterError, JobsError, WeightsError
@@ -112,7 +112,7 @@ def masks_in(folder):
 
 def finish(job):
     """The outcome of a job done here and now."""
-    steps = work(job, ColourEmbedder())
+    steps = run_job(job, ColourEmbedder())
     while True:
         try:
             next(steps)
@@ -284,7 +284,7 @@ def test_a_change_of_anything_that_masks_depend_on_begins_the_job_again(clip, ta
     assert sorted(masks_in(job.out)) == ["00000.png", "00001.png", "00002.png"]  # nothing of the longer video is left
     other = ColourEmbedder()
     other.fingerprint = "colour-2"
-    steps = work(job, other)
+    steps = run_job(job, other)
     assert next(steps).t == 0
     steps.close()
     assert not masks_in(job.out).keys() & {"00001.png", "00002.png"}
@@ -295,7 +295,7 @@ def test_a_job_that_was_stopped_begins_again_and_had_whole_files_only(clip, tabl
     (job,) = read_jobs(table("video,out,annotations", "a,out,a.png"))
     expected = replace(job, out=job.out.with_name("expected"))
     finish(expected)
-    steps = work(job, ColourEmbedder())
+    steps = run_job(job, ColourEmbedder())
     assert [next(steps).t for _ in range(2)] == [0, 1]
     steps.close()
     assert masks_in(job.out).items() <= masks_in(expected.out).items()
@@ -324,14 +324,14 @@ def test_masks_that_something_else_wrote_are_not_those_of_the_job(write, clip, t
 def test_one_folder_is_worked_on_once_at_a_time(clip, table, caplog):
     clip("a")
     (job,) = read_jobs(table("video,out,annotations", "a,out,a.png"))
-    steps = work(job, ColourEmbedder())
+    steps = run_job(job, ColourEmbedder())
     next(steps)
     found = []
     other = threading.Thread(target=lambda: found.append(finish(job)))
     other.start()
     other.join(0.3)
     assert not found
-    (told,) = (record for record in caplog.records if record.name == "napari_pml.cluster.work")
+    (told,) = (record for record in caplog.records if record.name == "napari_pml.cluster.run_job")
     assert f"Another process works in {job.out}" in told.getMessage()
     assert [mask.t for mask in steps] == [1, 2, 3]
     other.join(10)
@@ -400,7 +400,7 @@ def test_workers_with_a_gpu_take_one_job_for_each(client, clip, table, monkeypat
         yield
         return Outcome(job, State.done)
 
-    monkeypatch.setattr(batch, "work", slow)
+    monkeypatch.setattr(batch, "run_job", slow)
     clip("a")
     jobs = read_jobs(table("video,out,annotations", *(f"a,out/{n},a.png" for n in range(4))))
     with in_process(resources={"GPU": 1}) as cluster, Client(cluster, set_as_default=False) as with_gpu:
@@ -424,7 +424,7 @@ def test_a_job_that_nobody_wants_any_more_ends(client, clip, table, monkeypatch)
         finally:
             ended.set()
 
-    monkeypatch.setattr(batch, "work", endless)
+    monkeypatch.setattr(batch, "run_job", endless)
     clip("a")
     found = run_jobs(read_jobs(table("video,out,annotations", "a,quick,a.png", "a,endless,a.png")), COMPACT, client)
     assert next(found).job.out.name == "quick"

@@ -33,6 +33,7 @@ from napari_pml.errors import AnnotationError, PmlError, ProjectError, VideoErro
 from napari_pml.io.label_files import read_annotation
 from napari_pml.io.label_images import read_labels
 from napari_pml.store.project import Project
+from napari_pml.video.working import WorkingVideo
 from odd import says_what_to_do
 
 FRAMES, MASKS = draw_video(3, 24, 32)
@@ -258,12 +259,11 @@ def test_chunks_that_inflate(tmp_path, monkeypatch):
             open_video(path).read(0)
 
 
-def test_frames_are_enlarged_once_and_not_beyond_the_limit():
-    for name in ("compact@4x@4x", "compact@2x@2x"):
+def test_frames_are_not_enlarged_beyond_the_limit():
+    for name in ("compact@4x@4x", "compact@2x"):
         refused(lambda name=name: load_embedder(name, torch.device("cpu")), WeightsError)
-    embedder = load_embedder("compact@4x", torch.device("cpu"))
-    frames = torch.zeros(1).expand(1, 3, 4000, MAX_PIXELS // 16 // 4000 + 9)
-    refused(lambda: embedder.embed(frames, torch.zeros(1)), VideoError)
+    video = open_video(np.broadcast_to(np.uint8(0), (2, 4000, MAX_PIXELS // 16 // 4000 + 9)))
+    refused(lambda: WorkingVideo(video, "4x"), VideoError)
 
 
 # Links

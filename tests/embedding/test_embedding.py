@@ -37,7 +37,7 @@ def cache(tmp_path_factory):
         yield cache
 
 
-@pytest.fixture(scope="module", params=["compact", "compact@2x", "deeplab-resnet101", "dinov2-small", "dinov3-small"])
+@pytest.fixture(scope="module", params=["compact", "deeplab-resnet101", "dinov2-small", "dinov3-small"])
 def embedder(request, cache):
     return load_embedder(request.param, CPU)
 
@@ -280,12 +280,3 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path):
     torch.save({"weight": print}, tmp_path / "evil.pth")
     with pytest.raises(WeightsError, match="tensors alone"):
         load_weights(tmp_path / "evil.pth")
-
-
-def test_enlarged_frames_have_smaller_cells():
-    plain, large = (load_embedder(name, CPU) for name in ("compact", "compact@4x"))
-    assert (large.stride, large.dim) == (2, plain.dim)
-    assert large.fingerprint != plain.fingerprint
-    assert large.embed(torch.rand(1, 3, 20, 26), torch.zeros(1)).shape == (1, plain.dim, 10, 13)
-    with pytest.raises(WeightsError, match="Choose one of compact"):
-        load_embedder("compact@3x", CPU)

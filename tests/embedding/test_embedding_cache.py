@@ -206,7 +206,7 @@ def test_a_place_that_cannot_be_written_to_is_said_and_work_goes_on(tmp_path, fo
     with pytest.warns(UserWarning, match="cannot be kept on disk"):
         running = VideoEmbeddings(open_video(folder), colour_embedder, 0, EmbeddingCache(tmp_path / "file", 10**9))
     assert torch.equal(running[3], embedded[3])
-    assert running.room == 0
+    assert running.capacity == 0
 
 
 def test_what_was_not_used_for_longest_makes_room(tmp_path, drawn, colour_embedder):
@@ -236,7 +236,7 @@ def test_a_video_that_is_too_large_is_kept_as_far_as_there_is_room(folder, tmp_p
     for t in range(8):
         _ = embeddings[t]
     assert [t in embeddings.disk for t in range(8)] == [True] * 4 + [False] * 4
-    assert embeddings.room == 4
+    assert embeddings.capacity == 4
 
 
 def test_masks_are_the_same_with_and_without(folder, cache, colour_embedder, drawn, embedded):
@@ -307,7 +307,7 @@ def test_asking_for_room_takes_none(tmp_path, drawn, colour_embedder):
         stores.append(VideoEmbeddings(open_video(tmp_path / f"{i}/JPEGImages/480p/shapes"), colour_embedder, 0, cache))
     for t in range(8):
         _ = stores[0][t]
-    assert stores[1].room == 8
+    assert stores[1].capacity == 8
     assert sum(t in stores[0].disk for t in range(8)) == 8
     assert len(list(cache.videos()[0].path.glob("*.0.0.0"))) + len(list(cache.videos()[1].path.glob("*.0.0.0"))) == 8
 
@@ -317,7 +317,7 @@ def test_the_disk_is_not_filled_to_the_brim(folder, cache, colour_embedder, monk
     one = VideoEmbeddings(open_video(folder), colour_embedder).frame_bytes
     monkeypatch.setattr(type(cache), "_free", cache_module.FREE_BYTES + 4 * one)
     embeddings = VideoEmbeddings(open_video(folder), colour_embedder, 0, cache)
-    assert embeddings.room == 0
+    assert embeddings.capacity == 0
     _ = embeddings[0]
     assert 0 not in embeddings.disk
 

@@ -95,7 +95,8 @@ def test_frames_of_more_cells_than_can_be_counted_are_refused():
     class Fine(ColourEmbedder):
         stride = 1
 
-    session = Session(open_video(np.zeros((1, 4000, 4000), np.uint8)), embedder=ColourEmbedder())
+    video = open_video(np.zeros((1, 4000, 4000), np.uint8))
+    session = Session(video, embedder=ColourEmbedder(), resolution="native")
     with pytest.raises(SettingsError, match="cells"):
         session.embedder = Fine()
     assert session.embedder.stride == 8

@@ -61,7 +61,7 @@ def test_learning_from_another_video_goes_on_with_the_cpu(make, drawn):
     session, other = make(Crowded()), make(ColourEmbedder())
     other.annotate(0, drawn[1][0], complete=True)
     with pytest.warns(UserWarning, match="going on with the CPU"):
-        assert session.learn_from(other)
+        assert session.transfer_from(other)
     assert set(session.segment(0).labels.ravel()) == {0, 1, 2}
 
 

@@ -6,7 +6,6 @@ import torch
 
 from drawn_video import ColourEmbedder, draw_video, jaccard
 from napari_pml import BACKGROUND, METHODS, MaskStore, PmlConfig, PmlError, Session, open_video
-from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.methods.osvos.osvos import OsvosConfig
 from napari_pml.store.certainty import certainty
 from napari_pml.store.project import Project
@@ -353,11 +352,11 @@ def test_a_propagation_goes_on_in_another_project_from_its_provisional_masks(mak
         each.annotate(7, stroke(drawn[1], 2, 7))
     masks = list(straight.propagate(0))
     running = session.propagate(0)
-    while not session.masks.guessed:
+    while not session.masks.previewed:
         next(running)
-    guessed = session.masks.guessed
+    guessed = session.masks.previewed
     session.keep_in(Project.create(tmp_path / "other.pml.zarr", session.video))
-    assert session.masks.guessed == guessed
+    assert session.masks.previewed == guessed
     assert session.masks.finished == list(range(8))
     list(running)
     assert masks
@@ -411,13 +410,14 @@ def test_embeddings_take_no_more_room_than_they_are_given(drawn, colour_embedder
 
 
 def test_another_network_makes_everything_anew(make, drawn):
-    """Also one with smaller cells; confidence keeps its own."""
+    """And so does another resolution; confidence keeps its cells."""
     frames, masks = drawn
     session = make()
     session.annotate(0, masks[0], complete=True)
     list(session.propagate())
-    session.embedder = Enlarged(ColourEmbedder(), 2)
-    assert session.embedder.stride == 4
+    session.embedder = ColourEmbedder()
+    session.resolution = "2x"
+    assert session.embeddings.cell == (4, 4)
     assert session.stale_frames() == list(range(len(frames)))
     for mask in session.propagate():
         assert jaccard(mask.labels == 1, masks[mask.t] == 1) > 0.8

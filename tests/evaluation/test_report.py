@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from napari_pml.evaluation.charts import region_chart
-from napari_pml.evaluation.davis import Sequence
+from napari_pml.evaluation.davis import DavisSequence
 from napari_pml.evaluation.measures import Evaluation
 from napari_pml.evaluation.report import write_report
 from napari_pml.evaluation.results import DatasetResult, SequenceResult, Setup, Unscored, mask_path
@@ -38,7 +38,7 @@ def sequence(tmp_path):
     for name in names:
         Image.fromarray(np.full((96, 128, 3), 100, np.uint8)).save(tmp_path / "frames" / name)
         write_mask_png(truth, tmp_path / "truth" / name)
-    sequence = Sequence(
+    sequence = DavisSequence(
         "square",
         tuple(tmp_path / "frames" / name for name in names),
         tuple(tmp_path / "truth" / name for name in names),

@@ -6,7 +6,7 @@ from napari_pml.errors import ExportError
 from napari_pml.io.calibration import Calibration
 from napari_pml.io.measure import export_table, measure, measure_frame, summary
 from napari_pml.store.masks import MaskStore
-from napari_pml.types import STALE, FrameMask
+from napari_pml.types import PREVIEW_REVISION, FrameMask
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def masks():
     labels[2, 7, 15] = 9
     confidence = np.array([[1.0, 0.0]], np.float32)  # left and right half
     store = MaskStore((3, 8, 16), (1, 2))
-    for t, revision in enumerate((1, STALE, 1)):
+    for t, revision in enumerate((1, PREVIEW_REVISION, 1)):
         store.put(FrameMask(t, labels[t], confidence, revision))
     return store
 

@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from napari_pml.methods.pml.compaction import DISTANCE, Compaction
-from napari_pml.methods.references import GIVEN, PAINTED, ReferencePixels, reference_keys
+from napari_pml.methods.references import ReferencePixels, ReferenceSource, reference_keys
 from napari_pml.types import BACKGROUND
 
 K, DIM, N_CELLS = 3, 8, 200
 OBJECTS = torch.tensor([BACKGROUND, 7, 9])
 
 
-def frame(t, kind=GIVEN):
+def frame(t, kind=ReferenceSource.GIVEN):
     """A frame whose cells come from a few clusters, as those of a video do, each with a chance label."""
     chance = torch.Generator().manual_seed(t)
     centres = torch.randn(6, DIM, generator=torch.Generator().manual_seed(99))
@@ -58,7 +58,7 @@ def test_few_references_are_all_kept():
 
 
 def test_no_stroke_is_left_out():
-    strokes = frame(2, PAINTED)
+    strokes = frame(2, ReferenceSource.PAINTED)
     kept = kept_of(pool_of(*map(frame, range(8)), strokes))
     assert torch.isin(strokes.keys, kept.keys).all()
 
@@ -78,7 +78,7 @@ def test_what_is_kept_does_not_depend_on_what_came_first(order):
 def test_what_did_not_change_is_not_looked_at_again():
     compact, frames = Compaction(K, many=500), [frame(t) for t in range(8)]
     assert [step.done for step in compact(pool_of(*frames))] == list(range(1, 9))
-    assert list(compact(pool_of(*frames, frame(2, PAINTED)))) == []
+    assert list(compact(pool_of(*frames, frame(2, ReferenceSource.PAINTED)))) == []
     steps = compact(pool_of(*frames[:5], *frames[6:]))
     assert [(step.done, step.total) for step in steps] == [(6, 7), (7, 7)]
 

@@ -179,7 +179,7 @@ def test_what_was_learned_from_another_video_counts(make, drawn):
     other = make()
     other.annotate(0, drawn[1][0], complete=True)
     session = make()
-    session.learn_from(other)
+    session.transfer_from(other)
     assert all(jaccard(mask.labels == 1, drawn[1][mask.t] == 1) > 0.8 for mask in session.propagate())
 
 

@@ -213,7 +213,7 @@ def test_only_background(make):
 def test_references_of_other_videos_are_refused(make, drawn):
     session, other = make(), make()
     other.annotate(0, drawn[1][0], complete=True)
-    session.learn_from(other)
+    session.transfer_from(other)
     with pytest.raises(PmlError, match="OSVOS cannot learn from other videos"):
         list(session.learn())
 

@@ -6,7 +6,7 @@ import torch
 
 from napari_pml import BACKGROUND, METHODS, Session, open_video
 from napari_pml.methods.annotated import contradicted, looks_like
-from napari_pml.methods.references import GIVEN, PAINTED, ReferencePixels, reference_keys
+from napari_pml.methods.references import ReferencePixels, ReferenceSource, reference_keys
 from napari_pml.types import FrameMask
 
 
@@ -63,9 +63,24 @@ def references(embeddings, labels, frames, kinds):
 def test_a_stroke_contradicts_what_was_found_but_not_what_a_person_gave():
     """Frame 0 is complete and shows object 1; frame 5 is finished; strokes are on frame 3."""
     alike = [1.0, 0.0]
-    of_object = references([alike, alike, alike], [1, 1, 0], [0, 5, 3], [GIVEN, GIVEN, PAINTED])
+    of_object = references(
+        [alike, alike, alike],
+        [1, 1, 0],
+        [0, 5, 3],
+        [ReferenceSource.GIVEN, ReferenceSource.GIVEN, ReferenceSource.PAINTED],
+    )
     assert contradicted(of_object, [0]).tolist() == [False, True, False]
-    known = references([alike, alike, alike], [0, 1, 1], [0, 0, 3], [GIVEN, GIVEN, PAINTED])
+    known = references(
+        [alike, alike, alike],
+        [0, 1, 1],
+        [0, 0, 3],
+        [ReferenceSource.GIVEN, ReferenceSource.GIVEN, ReferenceSource.PAINTED],
+    )
     assert not contradicted(known, [0]).any()
-    unknown = references([alike, alike, alike], [0, 1, 2], [0, 0, 3], [GIVEN, GIVEN, PAINTED])
+    unknown = references(
+        [alike, alike, alike],
+        [0, 1, 2],
+        [0, 0, 3],
+        [ReferenceSource.GIVEN, ReferenceSource.GIVEN, ReferenceSource.PAINTED],
+    )
     assert contradicted(unknown, [0]).tolist() == [True, False, False]

@@ -23,7 +23,7 @@ def strokes() -> np.ndarray:
 
 def made(session):
     columns, n_frames = session.embeddings.grid[1], len(session.video)
-    return reference_map(session.reference_pixels(), session.embedder.stride, columns, n_frames)
+    return reference_map(session.reference_pixels(), session.embeddings.cell, columns, n_frames)
 
 
 def test_the_reference_pixels_are_those_of_the_present_annotations(session):
@@ -83,7 +83,7 @@ def test_pixels_of_another_video_belong_to_no_frame_of_this_one(session, colour_
     frames, masks = draw_video(30, 192, 256)
     other = Session(open_video(frames), embedder=colour_embedder)
     other.annotate(20, masks[20], complete=True)
-    session.learn_from(other)
+    session.transfer_from(other)
     session.annotate(2, strokes())
     session.segment(3)
     points = made(session)

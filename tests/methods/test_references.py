@@ -4,13 +4,7 @@ import torch
 
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.methods.annotated import AnnotatedReferences
-from napari_pml.methods.references import (
-    GIVEN,
-    IMPLIED,
-    ReferencePixels,
-    dense_references,
-    reference_keys,
-)
+from napari_pml.methods.references import ReferencePixels, ReferenceSource, dense_references, reference_keys
 from napari_pml.types import BACKGROUND, Annotations
 from napari_pml.video.video import open_video
 
@@ -118,7 +112,9 @@ def test_thinned_references_keep_every_border_and_some_of_every_label():
     shares = torch.tensor([[1.0, 0.0]]).repeat(n, 1)
     shares[::50] = 0.5
     cells = torch.arange(n)
-    every = ReferencePixels(torch.zeros(n, 4), labels, shares, reference_keys(3, cells, labels[:, 0], GIVEN))
+    every = ReferencePixels(
+        torch.zeros(n, 4), labels, shares, reference_keys(3, cells, labels[:, 0], ReferenceSource.GIVEN)
+    )
     few = every.thinned(30)
     assert torch.equal(few.cells, few.cells.sort().values)
     assert set(range(0, n, 50)) <= set(few.cells.tolist())
@@ -153,5 +149,5 @@ def test_another_stroke_leaves_most_of_the_implied_background_as_it_was(drawn, e
     before, after = (
         gathered(Annotations(embeddings.video.shape).with_frame(0, labels), embeddings) for labels in (first, more)
     )
-    implied = [set(found.keys[found.kinds == IMPLIED].tolist()) for found in (before, after)]
+    implied = [set(found.keys[found.kinds == ReferenceSource.IMPLIED].tolist()) for found in (before, after)]
     assert len(implied[0] ^ implied[1]) < 0.1 * len(implied[0])

@@ -3,14 +3,7 @@ import torch
 
 from napari_pml.embedding.video_embeddings import UNIT
 from napari_pml.methods.neighbours import nearest
-from napari_pml.methods.references import (
-    CORRECTION_ADVANTAGE,
-    GIVEN,
-    IMPLIED,
-    PAINTED,
-    ReferencePixels,
-    reference_keys,
-)
+from napari_pml.methods.references import SIMILARITY_PENALTY, ReferencePixels, ReferenceSource, reference_keys
 from napari_pml.methods.retrieval import Retrieval, nobody, search
 
 N_FRAMES, N_CELLS, N_LABELS = 3, 40, 3
@@ -27,7 +20,7 @@ def everything(video):
     """Every reference that could be: each cell of each frame, of each kind and label."""
     parts = []
     for t in range(N_FRAMES):
-        for kind in (GIVEN, PAINTED, IMPLIED):
+        for kind in (ReferenceSource.GIVEN, ReferenceSource.PAINTED, ReferenceSource.IMPLIED):
             for label in range(N_LABELS):
                 cells = torch.arange(N_CELLS)
                 labels = torch.tensor([[label, 0]]).expand(N_CELLS, 2)
@@ -40,13 +33,16 @@ def everything(video):
 def test_keys_say_what_a_reference_is():
     cells, labels = torch.tensor([0, 2**23 - 1]), torch.tensor([1, 65535])
     pool = ReferencePixels(
-        torch.zeros(2, 4), torch.zeros(2, 2), torch.zeros(2, 2), reference_keys(2**22 - 1, cells, labels, PAINTED)
+        torch.zeros(2, 4),
+        torch.zeros(2, 2),
+        torch.zeros(2, 2),
+        reference_keys(2**22 - 1, cells, labels, ReferenceSource.PAINTED),
     )
     assert torch.equal(pool.cells, cells)
     assert pool.frames.tolist() == [2**22 - 1] * 2
-    assert pool.kinds.tolist() == [PAINTED] * 2
+    assert pool.kinds.tolist() == [ReferenceSource.PAINTED] * 2
     assert (pool.keys > 0).all()
-    assert pool.handicaps.tolist() == [0, 0]
+    assert pool.similarity_penalty.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("steps", [None, 2])
@@ -84,12 +80,15 @@ def test_from_nearly_nothing_to_something_and_back():
 def test_strokes_outdo_what_is_given():
     cell = embedded(1, 16)
     other = (0.95 * cell / UNIT).round() * UNIT
-    key = [reference_keys(0, torch.tensor([i]), torch.tensor([1]), kind) for i, kind in enumerate((GIVEN, PAINTED))]
+    key = [
+        reference_keys(0, torch.tensor([i]), torch.tensor([1]), kind)
+        for i, kind in enumerate((ReferenceSource.GIVEN, ReferenceSource.PAINTED))
+    ]
     pair = torch.zeros(2, 2)
     pool = ReferencePixels(torch.cat([cell, other]), pair.long(), pair, torch.cat(key))
     found = search(cell, pool, nobody(cell, 2))
     assert found.keys[0].tolist() == [int(key[1]), int(key[0])]
-    assert found.similarities[0, 1] == (cell @ cell.T).item() - CORRECTION_ADVANTAGE
+    assert found.similarities[0, 1] == (cell @ cell.T).item() - SIMILARITY_PENALTY
 
 
 def test_memory_is_bounded():

@@ -7,6 +7,7 @@ from napari_pml.grid import grid_shape, pixel_counts
 from napari_pml.refinement.guided_filter import Refiner
 from napari_pml.types import BACKGROUND, Scores
 from napari_pml.video.video import open_video
+from napari_pml.video.working import WorkingVideo
 
 
 def scores_of(labels, ids):
@@ -17,7 +18,7 @@ def scores_of(labels, ids):
 
 def pixel_labels(scores, picture, refinement):
     """Colour that goes from 0 to 1 as 8-bit colour does."""
-    return Refiner(open_video(np.rint(255 * picture[None]).astype(np.uint8)))(0, scores, refinement)
+    return Refiner(WorkingVideo(open_video(np.rint(255 * picture[None]).astype(np.uint8))))(0, scores, refinement)
 
 
 def test_following_edges_brings_the_outline_closer(drawn):

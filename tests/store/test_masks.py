@@ -6,7 +6,7 @@ import zarr
 
 from napari_pml.errors import ExportError
 from napari_pml.store.masks import MaskStore
-from napari_pml.types import STALE, FrameMask
+from napari_pml.types import PREVIEW_REVISION, FrameMask
 
 SHAPE, GRID = (6, 24, 32), (3, 4)
 
@@ -53,37 +53,37 @@ def test_a_newer_mask_replaces_the_older(store):
 
 
 def test_a_guess_is_not_finished(store):
-    for t, revision in ((4, 1), (2, STALE), (0, 3)):
+    for t, revision in ((4, 1), (2, PREVIEW_REVISION), (0, 3)):
         store.put(some_mask(t, revision))
     assert store.finished == [0, 4]
 
 
 def test_a_guess_lies_over_a_finished_mask_until_the_next_one_comes(store):
-    finished, guess = some_mask(2, revision=3, label=5), some_mask(2, STALE, label=7)
+    finished, guess = some_mask(2, revision=3, label=5), some_mask(2, PREVIEW_REVISION, label=7)
     store.put(finished)
     store.put(guess)
-    assert (store.finished, store.guessed, store.revisions[2]) == ([2], [2], 3)
+    assert (store.finished, store.previewed, store.revisions[2]) == ([2], [2], 3)
     assert (store[2].labels == 5).all()
     assert (store.labels[2] == 5).all()
     assert (store.latest(2).labels == 7).all()
     assert (store.latest_labels(2) == 7).all()
     np.testing.assert_allclose(store.confidence(2), guess.confidence, atol=1 / 510 + 1e-6)
     store.put(some_mask(2, revision=4, label=9))
-    assert store.guessed == []
+    assert store.previewed == []
     assert (store.latest_labels(2) == 9).all()
     assert store.latest(2) is store[2]
 
 
 def test_forgotten_masks_have_no_guesses_over_them(store):
     store.put(some_mask(2, revision=3))
-    store.put(some_mask(2, STALE))
+    store.put(some_mask(2, PREVIEW_REVISION))
     store.clear()
-    assert store.guessed == []
+    assert store.previewed == []
     assert not store.latest_labels(2).any()
 
 
 def test_masks_of_earlier_annotations_may_be_left_out(store):
-    for t, revision in ((4, 1), (2, STALE), (0, 3)):
+    for t, revision in ((4, 1), (2, PREVIEW_REVISION), (0, 3)):
         store.put(some_mask(t, revision))
     later = store.since(3)
     assert later.finished == [0]

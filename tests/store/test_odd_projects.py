@@ -224,7 +224,7 @@ def test_damaged_references_of_other_videos_are_named(path, tmp_path):
     other.annotate(0, MASKS[0][::-1], complete=True)
     project = Project.open(path)
     session = Session(VIDEO, embedder=ColourEmbedder(), project=project)
-    session.learn_from(other)
+    session.transfer_from(other)
     project.close()
     group = zarr.open_group(path / "references", mode="r+")
     (name,) = group.group_keys()

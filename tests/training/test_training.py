@@ -26,7 +26,7 @@ from napari_pml.training.losses import (
     squared_distances,
     standard_triplet_loss,
 )
-from napari_pml.training.material import find_footage, only_fold, without_fold
+from napari_pml.training.material import find_annotated_clips, only_fold, without_fold
 from napari_pml.training.train import TrainConfig, Trainer, run_training
 from small_networks import random_resnet101
 
@@ -107,7 +107,7 @@ def cell_colours(clip):
 @pytest.mark.parametrize("material", ["dataset", "stills"])
 def test_clips_keep_frames_and_masks_together(material, mix, request):
     """The drawn objects are the only things that are red or blue: colours must tell the shares."""
-    sampler = ClipSampler([find_footage(request.getfixturevalue(material))], (96, 128), 8, seed=1, **mix)
+    sampler = ClipSampler([find_annotated_clips(request.getfixturevalue(material))], (96, 128), 8, seed=1, **mix)
     for n in range(5):
         clip = sampler[n]
         assert clip.frames.shape == (3, 3, 96, 128)
@@ -123,13 +123,13 @@ def test_clips_keep_frames_and_masks_together(material, mix, request):
 
 
 def test_every_label_of_a_clip_is_kept(dataset, stills):
-    assert ClipSampler([find_footage(dataset)], (96, 128), 8, seed=0)[0].shares.shape[-1] == 2
-    most = max(ClipSampler([find_footage(stills)], (96, 128), 8, seed=0)[n].shares.shape[-1] for n in range(10))
+    assert ClipSampler([find_annotated_clips(dataset)], (96, 128), 8, seed=0)[0].shares.shape[-1] == 2
+    most = max(ClipSampler([find_annotated_clips(stills)], (96, 128), 8, seed=0)[n].shares.shape[-1] for n in range(10))
     assert most == 3
 
 
 def test_the_frames_of_a_still_move(stills):
-    sampler = ClipSampler([find_footage(stills)], (96, 128), 8, seed=0)
+    sampler = ClipSampler([find_annotated_clips(stills)], (96, 128), 8, seed=0)
     for n in range(3):
         shares = sampler[n].shares
         assert not torch.equal(shares[0], shares[1])
@@ -138,7 +138,7 @@ def test_the_frames_of_a_still_move(stills):
 
 def test_frames_that_are_near_in_time(tmp_path, drawn):
     write_video(tmp_path, "long", np.concatenate([drawn[0]] * 4), np.concatenate([drawn[1]] * 4))
-    apart, close = (ClipSampler([find_footage(tmp_path)], (64, 64), 8, seed=0, near=n) for n in (0.0, 1.0))
+    apart, close = (ClipSampler([find_annotated_clips(tmp_path)], (64, 64), 8, seed=0, near=n) for n in (0.0, 1.0))
     spread = [[np.ptp(sampler[n].t.numpy()) for n in range(20)] for sampler in (apart, close)]
     frame = 2 / 31
     assert max(spread[1]) <= 10.01 * frame
@@ -152,7 +152,7 @@ def test_an_object_of_another_video_moves_over_the_clip(tmp_path):
         masks = np.zeros((4, 96, 128), np.uint8)
         masks[:, 30:60, 40:80] = 1
         write_video(tmp_path, name, masks[..., None] * np.uint8(colour), masks)
-    sampler = ClipSampler([find_footage(tmp_path)], (96, 128), 8, seed=0, composed=1.0)
+    sampler = ClipSampler([find_annotated_clips(tmp_path)], (96, 128), 8, seed=0, composed=1.0)
     found = 0
     for n in range(12):
         clip = sampler[n]
@@ -166,22 +166,24 @@ def test_an_object_of_another_video_moves_over_the_clip(tmp_path):
 
 
 def test_a_twin_is_an_object_of_its_own(dataset):
-    plain, twins = (ClipSampler([find_footage(dataset)], (96, 128), 8, seed=0, twins=share) for share in (0.0, 1.0))
+    plain, twins = (
+        ClipSampler([find_annotated_clips(dataset)], (96, 128), 8, seed=0, twins=share) for share in (0.0, 1.0)
+    )
     # Both drawn objects have one label here and together reach none of the borders.
     assert all(plain[n].shares.shape[-1] == 2 for n in range(6))
     assert sum(twins[n].shares.shape[-1] == 3 for n in range(6)) >= 4
 
 
 def test_a_clip_does_not_depend_on_those_before(dataset):
-    one, two = (ClipSampler([find_footage(dataset)], (64, 64), 8, seed=7) for _ in range(2))
+    one, two = (ClipSampler([find_annotated_clips(dataset)], (64, 64), 8, seed=7) for _ in range(2))
     _, third = one[0], one[2]
     assert torch.equal(third.frames, two[2].frames)
     assert not torch.equal(one[0].frames, third.frames)
-    assert not torch.equal(third.frames, ClipSampler([find_footage(dataset)], (64, 64), 8, seed=8)[2].frames)
+    assert not torch.equal(third.frames, ClipSampler([find_annotated_clips(dataset)], (64, 64), 8, seed=8)[2].frames)
 
 
 def test_every_folder_has_its_share(dataset, stills):
-    sampler = ClipSampler([find_footage(dataset), find_footage(stills)], (96, 128), 8, seed=0)
+    sampler = ClipSampler([find_annotated_clips(dataset), find_annotated_clips(stills)], (96, 128), 8, seed=0)
     of_stills = sum(sampler[n].shares.shape[-1] == 3 for n in range(30))
     assert 4 < of_stills < 26
 
@@ -190,13 +192,13 @@ def test_videos_of_which_few_frames_are_annotated(dataset):
     masks = sorted((dataset / "Annotations/480p/shapes").iterdir())
     for path in (*masks[:2], *masks[3:5], *masks[6:]):
         path.unlink()
-    (footage,) = find_footage(dataset)
-    assert [path.stem for path in footage.images] == ["00002", "00005"]
-    assert footage.times == pytest.approx((2 * 2 / 7 - 1, 2 * 5 / 7 - 1))
-    assert ClipSampler([[footage]], (64, 64), 8, seed=0)[0].shares[..., 1].any()
+    (annotated,) = find_annotated_clips(dataset)
+    assert [path.stem for path in annotated.images] == ["00002", "00005"]
+    assert annotated.times == pytest.approx((2 * 2 / 7 - 1, 2 * 5 / 7 - 1))
+    assert ClipSampler([[annotated]], (64, 64), 8, seed=0)[0].shares[..., 1].any()
     masks[5].unlink()
-    (footage,) = find_footage(dataset)
-    clip = ClipSampler([[footage]], (64, 64), 8, seed=0)[0]
+    (annotated,) = find_annotated_clips(dataset)
+    clip = ClipSampler([[annotated]], (64, 64), 8, seed=0)[0]
     assert not torch.equal(clip.shares[0], clip.shares[1])
 
 
@@ -204,9 +206,9 @@ def test_frames_are_in_the_order_of_their_numbers(dataset):
     for folder in ("JPEGImages", "Annotations"):
         for path in (dataset / folder / "480p/shapes").iterdir():
             path.rename(path.with_stem(f"frame{int(path.stem) + 5}"))
-    (footage,), (sequence,) = find_footage(dataset), find_sequences(dataset)
-    assert footage.images == sequence.frames
-    assert [path.stem for path in footage.masks] == [f"frame{n}" for n in range(5, 13)]
+    (annotated,), (sequence,) = find_annotated_clips(dataset), find_sequences(dataset)
+    assert annotated.images == sequence.frames
+    assert [path.stem for path in annotated.masks] == [f"frame{n}" for n in range(5, 13)]
 
 
 def test_grey_and_16_bit_frames_are_stretched_as_videos_are(tmp_path, drawn):
@@ -214,7 +216,7 @@ def test_grey_and_16_bit_frames_are_stretched_as_videos_are(tmp_path, drawn):
     (tmp_path / "masks").mkdir()
     Image.fromarray(drawn[0][0, ..., 0].astype(np.uint16) * 16 + 1000).save(tmp_path / "images/a.tif")
     Image.fromarray(drawn[1][0].astype(np.uint8)).save(tmp_path / "masks/a.png")
-    frame, scale, labels = find_footage(tmp_path)[0].read(0)
+    frame, scale, labels = find_annotated_clips(tmp_path)[0].read(0)
     rgb = scale.to_rgb(frame)
     assert rgb.shape == (96, 128, 3)
     assert rgb.min() == 0
@@ -225,7 +227,7 @@ def test_grey_and_16_bit_frames_are_stretched_as_videos_are(tmp_path, drawn):
 def test_masks_of_black_and_white_train_too(dataset):
     for path in (dataset / "Annotations/480p/shapes").iterdir():
         Image.fromarray(np.asarray(Image.open(path)) * np.uint8(255)).save(path)
-    assert ClipSampler([find_footage(dataset)], (64, 64), 8, seed=0)[0].shares[..., 1].any()
+    assert ClipSampler([find_annotated_clips(dataset)], (64, 64), 8, seed=0)[0].shares[..., 1].any()
 
 
 def test_videos_without_objects_are_refused_not_searched_for_ever(dataset, monkeypatch):
@@ -233,25 +235,25 @@ def test_videos_without_objects_are_refused_not_searched_for_ever(dataset, monke
     for path in (dataset / "Annotations/480p/shapes").iterdir():
         Image.fromarray(np.zeros((96, 128), np.uint8)).save(path)
     with pytest.raises(DatasetError, match="no object was seen"):
-        ClipSampler([find_footage(dataset)], (64, 64), 8, seed=0)[0]
+        ClipSampler([find_annotated_clips(dataset)], (64, 64), 8, seed=0)[0]
 
 
 def test_mistakes_in_a_folder_are_explained(dataset, stills, tmp_path):
     with pytest.raises(DatasetError, match="expected JPEGImages"):
-        find_footage(tmp_path / "gone")
+        find_annotated_clips(tmp_path / "gone")
     Image.fromarray(np.ones((5, 5), np.uint8)).save(stills / "masks/00000.png")
     with pytest.raises(DatasetError, match=r"5 x 5 .* 96 x 128"):
-        find_footage(stills)[0].read(0)
+        find_annotated_clips(stills)[0].read(0)
     (stills / "images/00000.jpg").write_bytes(b"nothing")
     with pytest.raises(DatasetError, match="cannot be read"):
-        find_footage(stills)[0].read(0)
+        find_annotated_clips(stills)[0].read(0)
     (stills / "images/00000.jpg").unlink()
     with pytest.raises(DatasetError, match="no frame of the name 00000"):
-        find_footage(stills)
+        find_annotated_clips(stills)
     for path in (dataset / "Annotations/480p/shapes").iterdir():
         path.unlink()
     with pytest.raises(DatasetError, match="not a single mask"):
-        find_footage(dataset)
+        find_annotated_clips(dataset)
 
 
 def test_anchors_are_drawn_evenly_from_the_objects_and_the_background():
@@ -329,7 +331,7 @@ def test_training_lowers_the_loss(dataset, tmp_path, name, steps, share, monkeyp
     else:
         save_weights(ResNet18Trunk().state_dict(), tmp_path / name, "resnet18")
     trainer = Trainer([dataset], tmp_path / name, config, torch.device("cpu"))
-    sampler = ClipSampler([find_footage(dataset)], (64, 64), 8, seed=99)
+    sampler = ClipSampler([find_annotated_clips(dataset)], (64, 64), 8, seed=99)
     clips = [sampler[n] for n in range(steps // 4)]
 
     def loss():
@@ -436,11 +438,11 @@ def test_numbers_next_to_0_are_back_after_a_step():
 def test_one_fold_is_left_out_and_all_folds_are_everything(tmp_path, drawn):
     for n in range(7):
         write_video(tmp_path, f"video{n}", drawn[0][:1], drawn[1][:1])
-    footage = find_footage(tmp_path)
-    names = [[f.name for f in only_fold(footage, fold)] for fold in range(5)]
+    annotated = find_annotated_clips(tmp_path)
+    names = [[f.name for f in only_fold(annotated, fold)] for fold in range(5)]
     assert names == [["video0", "video5"], ["video1", "video6"], ["video2"], ["video3"], ["video4"]]
-    assert [f.name for f in without_fold(footage, 1)] == ["video0", "video2", "video3", "video4", "video5"]
-    assert without_fold(footage, None) == footage
+    assert [f.name for f in without_fold(annotated, 1)] == ["video0", "video2", "video3", "video4", "video5"]
+    assert without_fold(annotated, None) == annotated
 
 
 def test_cells_know_where_in_their_whole_frame_they_are(tmp_path, monkeypatch):
@@ -450,7 +452,7 @@ def test_cells_know_where_in_their_whole_frame_they_are(tmp_path, monkeypatch):
     mask = np.zeros((96, 128), np.uint16)
     mask[40:60, 50:80] = 1
     write_video(tmp_path, "ramp", np.stack([frame] * 3), np.stack([mask] * 3))
-    sampler = ClipSampler([find_footage(tmp_path)], (48, 64), 8, seed=0, near=1.0)
+    sampler = ClipSampler([find_annotated_clips(tmp_path)], (48, 64), 8, seed=0, near=1.0)
     monkeypatch.setattr(clips, "photometric", lambda rng, frames: frames)
     for n in range(4):
         clip = sampler[n]

@@ -45,9 +45,10 @@ class FakeSession:
         self.video, self.options, self.project = video, options, None
         self.masks = MaskStore(video.shape, grid_shape(*video.shape[1:], CONFIDENCE_STRIDE))
         self.annotations = Annotations(video.shape)
-        self.borrowed, self.object_ids, self.uses_embeddings = None, (), True
+        self.transferred, self.object_ids, self.uses_embeddings = None, (), True
         self.embeddings = FakeEmbeddings(video.array)
         self.device, self.embedder = SimpleNamespace(type="cpu"), SimpleNamespace(name="fake")
+        self.resolution = "auto"
         self._config = FakeConfig()
         self.prepared: list[int] = []
 
@@ -67,7 +68,7 @@ class FakeSession:
             self.annotations = self.annotations.with_frame(t, labels, complete=t in complete)
         return self.annotations is not before
 
-    def learn_from(self, *others: object) -> bool:
+    def transfer_from(self, *others: object) -> bool:
         return False
 
     def keep_in(self, project: object) -> None:

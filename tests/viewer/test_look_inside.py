@@ -70,14 +70,14 @@ def test_a_click_on_a_point_of_another_video_does_nothing(window, qtbot, drawn):
     other = napari_pml.Session(napari_pml.open_video(drawn[0]))
     other.annotate(7, np.where(drawn[1][7] == 2, 3, 0), complete=True)
     session = panel.controller.document.session
-    session.learn_from(other)
+    session.transfer_from(other)
     session.segment(0)
     look.refresh()
     qtbot.wait_until(lambda: look.plot._map is not before, timeout=PATIENCE_MS)
     viewer.dims.set_point(0, 5)
-    borrowed = int(np.flatnonzero(look.plot._map.labels == 3)[0])
-    assert look.plot.describe(borrowed) == "Another video, object 3, not painted"
-    look.plot.chosen.emit(borrowed)
+    transferred = int(np.flatnonzero(look.plot._map.labels == 3)[0])
+    assert look.plot.describe(transferred) == "Another video, object 3, not painted"
+    look.plot.chosen.emit(transferred)
     assert viewer.dims.point[0] == 5
     assert "clip marker" not in viewer.layers
 

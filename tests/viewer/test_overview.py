@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from actions import begin, stroke
-from napari_pml.types import STALE, FrameMask
+from napari_pml.types import PREVIEW_REVISION, FrameMask
 from napari_pml.viewer.document.overview import Overview, State
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
@@ -16,7 +16,7 @@ def test_the_state_of_every_frame(controller, viewer):
     viewer.dims.set_point(0, 3)
     stroke(viewer, 1, 3, 8, 12)
     session = controller.document.session
-    session.masks.put(FrameMask(4, np.zeros((24, 40), np.uint16), np.full((3, 5), 0.5, np.float32), STALE))
+    session.masks.put(FrameMask(4, np.zeros((24, 40), np.uint16), np.full((3, 5), 0.5, np.float32), PREVIEW_REVISION))
     overview = Overview.of(session)
     none, guess, outdated, done = State
     assert overview.states.tolist() == [outdated, none, none, done, guess, none]

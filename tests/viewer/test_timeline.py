@@ -22,7 +22,7 @@ WIDTH = 240
 @pytest.fixture
 def overview() -> Overview:
     """Six frames: two done, one of them complete, one from earlier strokes, a guess, and two without a mask."""
-    states = np.array([State.DONE, State.DONE, State.OUTDATED, State.GUESS, State.NONE, State.NONE], np.uint8)
+    states = np.array([State.DONE, State.DONE, State.OUTDATED, State.PREVIEW, State.NONE, State.NONE], np.uint8)
     certainties = np.array([1, 0.5, 1, 1, np.nan, np.nan], np.float32)
     annotated = np.array([True, False, True, False, False, False])
     return Overview(states, certainties, annotated, annotated & (states == State.DONE), np.zeros(6, bool))
@@ -87,7 +87,7 @@ def test_the_tooltip_tells_about_the_frame_and_what_the_colours_mean(strip):
     assert strip.describe(2) == "Frame 2: from earlier strokes, certainty 100 %, annotated"
     assert strip.describe(4) == "Frame 4: no mask yet"
     QApplication.sendEvent(strip, QHelpEvent(QEvent.Type.ToolTip, middle(3), strip.mapToGlobal(middle(3))))
-    assert "Frame 3: a first guess" in QToolTip.text()
+    assert "Frame 3: a preview" in QToolTip.text()
     assert QToolTip.text().count("&#9632;") == 3
 
 

@@ -136,7 +136,7 @@ def test_looking_through_the_video_after_a_stroke_leaves_finished_masks_to_be_sa
     paint((2, 55, 40))
     for t in range(1, 5):
         viewer.dims.set_point(0, t)
-        qtbot.wait_until(lambda t=t: t in masks.guessed and idle(panel), timeout=PATIENCE_MS)
+        qtbot.wait_until(lambda t=t: t in masks.previewed and idle(panel), timeout=PATIENCE_MS)
         assert (np.asarray(viewer.layers["clip masks"].data[t]) == masks.latest(t).labels).all()
     assert masks.finished == [0, 1, 2, 3, 4]
     (tmp_path / "masks.tif").unlink()
@@ -310,23 +310,24 @@ def test_another_network_can_be_chosen_and_its_time_is_shown(open_panel, qtbot):
     qtbot.wait_until(lambda: panel.controller.document.session is not None, timeout=PATIENCE_MS)
     session = panel.controller.document.session
     panel.settings.expand(animate=False)
-    panel.settings._resolution.value = "@2x"
-    qtbot.wait_until(lambda: session.embedder.name == "compact@2x", timeout=PATIENCE_MS)
-    qtbot.wait_until(lambda: "compact@2x: " in panel.status.text(), timeout=PATIENCE_MS)
+    assert ("enlarged 2x: 96 x 64, 4 x time", "2x") in panel.settings._resolutions()
+    panel.settings._resolution.value = "2x"
+    qtbot.wait_until(lambda: session.resolution == "2x", timeout=PATIENCE_MS)
+    qtbot.wait_until(lambda: "compact: " in panel.status.text(), timeout=PATIENCE_MS)
     assert re.search(r": looking at a frame takes [0-9.]+ s, [0-9]+ s for the 2 still to be", panel.status.text())
     assert list(session.prepare())
     panel.refresh()
-    assert panel.status.text().endswith(", compact@2x")  # nothing is left to be looked at
+    assert panel.status.text().endswith(", compact")  # nothing is left to be looked at
 
 
 def test_unfolding_the_settings_changes_no_network_of_ones_own(annotated, monkeypatch):
     _, panel = annotated
     chosen = []
-    monkeypatch.setattr(panel.controller.jobs, "use_network", lambda document, name, *_: chosen.append(name))
+    monkeypatch.setattr(panel.controller.jobs, "use_network", lambda document, *names: chosen.append(names))
     panel.settings.expand(animate=False)
     assert panel.settings._network.value == "fake"
-    panel.settings._resolution.value = "@2x"
-    assert chosen == ["fake@2x"]
+    panel.settings._resolution.value = "2x"
+    assert chosen == [("fake", "2x")]
 
 
 def test_a_network_that_is_not_there_is_explained_and_the_one_before_goes_on(open_panel, qtbot, monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -96,6 +97,22 @@ Strict = Annotated[
 Position = Annotated[int | None, typer.Option(help="Which position, of a file that holds several, from 0.")]
 Channel = Annotated[int | None, typer.Option(help="Which channel, from 0; all of them, as colours, if not given.")]
 Plane = Annotated[int | None, typer.Option(help="Which plane in depth, of a file that holds several, from 0.")]
+
+
+class Resolution(StrEnum):
+    """`RESOLUTIONS`; a test keeps the two alike."""
+
+    auto = "auto"
+    native = "native"
+    twice = "2x"
+    four_times = "4x"
+
+
+RESOLUTION_OPTION = typer.Option(
+    "--resolution",
+    help="In which the network sees frames: auto makes the shorter side of larger ones 480 pixels long, native leaves "
+    "all as they are, 2x and 4x enlarge those of objects of a few pixels.",
+)
 EMBEDDER_OPTION = typer.Option(
     help="An embedder, see info; a .safetensors file of your own training; or a folder of a vision transformer."
 )

@@ -6,13 +6,24 @@ from typing import Annotated
 
 import typer
 
-from napari_pml.cli.common import Channel, Device, Embedder, Plane, Position, app, clear_errors
+from napari_pml.cli.common import (
+    RESOLUTION_OPTION,
+    Channel,
+    Device,
+    Embedder,
+    Plane,
+    Position,
+    Resolution,
+    app,
+    clear_errors,
+)
 
 
 @app.command()
 def embed(
     videos: Annotated[list[str], typer.Argument(help="Video files, folders of images, TIFFs, or .zarr arrays.")],
     embedder: Embedder = "compact",
+    resolution: Annotated[Resolution, RESOLUTION_OPTION] = Resolution.auto,
     device: Device = None,
     position: Position = None,
     channel: Channel = None,
@@ -40,13 +51,15 @@ def embed(
 
         def opened(path: str) -> Session:
             video = open_video(path, position=position, channel=channel, plane=plane)
-            return Session(video, embedder=network, embedding_bytes=0, embedding_cache=cache)
+            return Session(
+                video, embedder=network, embedding_bytes=0, embedding_cache=cache, resolution=resolution.value
+            )
 
         fits, needed = True, 0
         for path in videos:  # before the work: what does not fit would push out what was embedded just before
             session = opened(path)
             embeddings, n = session.embeddings, len(session.video)
-            fits = fits and embeddings.room >= n
+            fits = fits and embeddings.capacity >= n
             needed += n * (embeddings.frame_bytes + CHECKSUM_BYTES) + HEADER_BYTES
         named = videos[0] if len(videos) == 1 else f"These {len(videos)} videos together"
         refused = SettingsError(

@@ -9,11 +9,13 @@ import typer
 
 from napari_pml.cli.common import (
     EMBEDDER_OPTION,
+    RESOLUTION_OPTION,
     Channel,
     Config,
     Device,
     Plane,
     Position,
+    Resolution,
     Strict,
     app,
     clear_errors,
@@ -46,7 +48,10 @@ def segment(
     ] = None,
     references: Annotated[
         list[Path] | None,
-        typer.Option(help="Project (.pml.zarr) of another video, whose annotations count here too; may come again."),
+        typer.Option(
+            "--transfer-from",
+            help="Project (.pml.zarr) of another video, whose annotations count here too; may come again.",
+        ),
     ] = None,
     project: Annotated[
         Path | None,
@@ -65,6 +70,7 @@ def segment(
     ] = None,
     coco: Annotated[Path | None, typer.Option(help="Also write the masks in COCO's format (.json).")] = None,
     embedder: Annotated[str | None, EMBEDDER_OPTION] = None,
+    resolution: Annotated[Resolution | None, RESOLUTION_OPTION] = None,
     device: Device = None,
     position: Position = None,
     channel: Channel = None,
@@ -101,11 +107,17 @@ def segment(
         if project and not kept:
             kept = Project.create(project, source)
         session = Session(
-            source, settings, embedder=embedder, device=device, project=kept, embedding_cache=users_cache()
+            source,
+            settings,
+            embedder=embedder,
+            device=device,
+            project=kept,
+            embedding_cache=users_cache(),
+            resolution=resolution and resolution.value,
         )
         others = [Project.open(path) for path in references or ()]
         if others:
-            session.learn_from(*others)
+            session.transfer_from(*others)
         names = files.annotate(session, others)
         finished = segment_with_progress(session, out)
         if finished:
@@ -198,7 +210,7 @@ def _estimate(session: Session) -> str:
     """Say how long embedding will take, after the first frame of which it is not known, and where embeddings go."""
     embeddings, n = session.embeddings, len(session.video)
     due = [t for t in range(n) if t not in embeddings]
-    place = "kept on disk" if embeddings.disk is not None and embeddings.disk.room >= n else "in memory only"
+    place = "kept on disk" if embeddings.disk is not None and embeddings.disk.capacity >= n else "in memory only"
     text = f"embeddings: {n * embeddings.frame_bytes / 1e6:.0f} MB, {place}"
     if not due:
         return f"{text}, all there"

@@ -18,7 +18,7 @@ from distributed.client import FutureCancelledError
 
 from napari_pml.cluster.jobs import Job
 from napari_pml.cluster.report import Outcome, State
-from napari_pml.cluster.work import work
+from napari_pml.cluster.run_job import run_job
 from napari_pml.embedding.device import choose_device
 from napari_pml.embedding.memory import keep_freed_memory
 from napari_pml.embedding.protocol import Embedder
@@ -244,7 +244,7 @@ def _work(job: Job, network: Network) -> Outcome:
     """Do a job in a worker, as long as anybody wants it."""
     worker = get_worker()
     key = worker.get_current_task()
-    masks = work(job, network.load())
+    masks = run_job(job, network.load())
     try:
         while worker.state.tasks[key].state != "cancelled":
             next(masks)

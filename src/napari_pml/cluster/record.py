@@ -23,7 +23,7 @@ Origin = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Record:
+class JobRecord:
     """How the masks in a folder came about.
 
     Attributes:
@@ -46,7 +46,7 @@ class Record:
             unfinished.write_text(json.dumps(asdict(self), indent=1))
 
     @classmethod
-    def load(cls, folder: Path) -> Record | None:
+    def load(cls, folder: Path) -> JobRecord | None:
         """Return what `save` wrote, or None if there is nothing of use."""
         try:
             return cls(**json.loads((folder / RECORD).read_text()))
@@ -81,4 +81,5 @@ def origin(job: Job, embedder: Embedder) -> Origin:
         "embedder": embedder.fingerprint,
         "method": job.config.fingerprint(embedder),
         "strict": job.strict,
+        "resolution": "auto",
     }

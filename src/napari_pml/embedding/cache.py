@@ -20,7 +20,7 @@ from napari_pml.errors import SettingsError
 from napari_pml.grid import grid_shape
 from napari_pml.types import UNREADABLE
 from napari_pml.video.identity import identity
-from napari_pml.video.video import Video
+from napari_pml.video.working import WorkingVideo
 
 LIMIT_VARIABLE = "NAPARI_PML_CACHE_GB"
 """Environment variable with the limit of the cache in GB; 0 turns it off."""
@@ -70,7 +70,7 @@ class EmbeddingCache:
         self.folder, self.max_bytes = folder, max_bytes
         self._lock = threading.Lock()
 
-    def open(self, video: Video, embedder: Embedder) -> ZarrStore | None:
+    def open(self, video: WorkingVideo, embedder: Embedder) -> ZarrStore | None:
         """Return what is known of a video, and a place for more.
 
         None if its content may change, since it lies in memory, or if its files are not to be found.

@@ -11,7 +11,6 @@ import torch
 from napari_pml import extensions
 from napari_pml.disk.untrusted import exists
 from napari_pml.embedding.catalogue import CATALOGUE, find
-from napari_pml.embedding.enlarged import Enlarged
 from napari_pml.embedding.networks.compact import CompactNet, photographs, trained_trunk
 from napari_pml.embedding.networks.embedder import NetworkEmbedder, network_embedder
 from napari_pml.embedding.networks.foundation import FoundationEmbedder
@@ -60,28 +59,18 @@ EMBEDDERS = _OWN | extensions.load(extensions.EMBEDDERS, _factory, taken=_OWN)
 """Every embedder by its name: ours, of which all but the first have to be downloaded, see `catalogue`; and those of
 other packages, see `napari_pml.extensions`."""
 
-ENLARGEMENTS = {"2x": 2, "4x": 4}
-"""What may stand behind the @ of an embedder's name."""
-
 
 def load_embedder(name: str, device: torch.device) -> Embedder:
     """Return the embedder of that name, or the one in a file or folder.
 
     Args:
         name: a key of `EMBEDDERS`; the path of weights that `napari-pml train` wrote (.safetensors); or of a folder
-            with a vision transformer in the format of transformers (config.json, model.safetensors). With "@2x" or
-            "@4x" behind it, frames are enlarged first, see `Enlarged`.
+            with a vision transformer in the format of transformers (config.json, model.safetensors).
         device: where it shall run.
 
     Raises:
         WeightsError: there is no such embedder, it is not on this computer, or cannot be read.
     """
-    whole, at, factor = name.rpartition("@")
-    if at and factor in ENLARGEMENTS:
-        embedder = load_embedder(whole, device)
-        if isinstance(embedder, Enlarged):
-            raise WeightsError(f"{name} would enlarge frames twice. Give one of @{', @'.join(ENLARGEMENTS)}.")
-        return Enlarged(embedder, ENLARGEMENTS[factor])
     if name in EMBEDDERS:
         return EMBEDDERS[name](device)
     path = Path(name).expanduser().absolute()  # a project has to find it again from any folder

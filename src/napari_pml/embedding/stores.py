@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from filelock import FileLock
 from zarr.codecs import Crc32cCodec
 from zarr.storage import LocalStore
 
+from napari_pml.recent import Recent
 from napari_pml.types import UNREADABLE
 
 SEVERAL_FRAMES = 32
@@ -38,34 +38,19 @@ OWN_PIECE_BYTES = 64 * 1024
 would leave holes. (Of such pieces there may be some ten thousands.)"""
 
 
-class MemoryStore:
+class MemoryStore(Recent[int, torch.Tensor]):
     """Keeps the most recently used frames' embeddings in main memory, up to a number of bytes."""
 
     def __init__(self, max_bytes: int):
         """Hold at most `max_bytes`."""
-        self.max_bytes = max_bytes
-        self.n_bytes = 0
-        self._frames: OrderedDict[int, torch.Tensor] = OrderedDict()
-
-    def __contains__(self, t: int) -> bool:
-        return t in self._frames
-
-    def get(self, t: int) -> torch.Tensor | None:
-        """Return frame t's embeddings and count that as a use, or None."""
-        if t in self._frames:
-            self._frames.move_to_end(t)
-        return self._frames.get(t)
+        super().__init__(max_bytes, lambda embeddings: embeddings.nbytes)
 
     def put(self, t: int, embeddings: torch.Tensor) -> None:
         """Keep frame t's embeddings, and let go of the least recently used frames if there is no room."""
         if embeddings.nbytes > OWN_PIECE_BYTES:
             piece = torch.frombuffer(mmap.mmap(-1, embeddings.nbytes), dtype=embeddings.dtype)
             embeddings = piece.view_as(embeddings).copy_(embeddings)
-        replaced = self._frames.pop(t, None)
-        self._frames[t] = embeddings
-        self.n_bytes += embeddings.nbytes - (0 if replaced is None else replaced.nbytes)
-        while self.n_bytes > self.max_bytes and len(self._frames) > 1:
-            self.n_bytes -= self._frames.popitem(last=False)[1].nbytes
+        super().put(t, embeddings)
 
 
 class Disk(Protocol):
@@ -113,7 +98,7 @@ class ZarrStore:
         return t in self._known
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many frames there could be in all."""
         everything = self._is_open and self._disk.could_hold(self._n_frames * self._frame_bytes)
         return self._n_frames if everything else len(self._known)

@@ -13,8 +13,9 @@ from napari_pml.embedding.networks.details import FrameFeatures, unpacked
 from napari_pml.embedding.protocol import DetailedEmbedder, Embedder, n_channels
 from napari_pml.embedding.read_ahead import ReadAhead
 from napari_pml.embedding.stores import MemoryStore
-from napari_pml.grid import grid_shape
+from napari_pml.grid import grid_shape, pad_to_cells
 from napari_pml.video.video import Video
+from napari_pml.video.working import WorkingVideo
 
 UNIT = 2.0**-11
 """Components of embeddings are multiples of this. Their products then have 22 bits after the point, and sums of these
@@ -33,6 +34,8 @@ class VideoEmbeddings:
     there is one. Safe to use from several threads.
 
     Attributes:
+        video: in the resolution in which the embedder sees it; all cells are of its pixels.
+        resolution: which one that is, one of `RESOLUTIONS`.
         seconds: what the last frame took to read and to embed; None before.
     """
 
@@ -42,14 +45,16 @@ class VideoEmbeddings:
         embedder: Embedder,
         memory_bytes: int = MEMORY_BYTES,
         cache: EmbeddingCache | None = None,
+        resolution: str = "auto",
     ):
         """Embed the frames of `video` with `embedder`, keeping up to `memory_bytes` in memory, and all in `cache`."""
-        self.video, self.embedder, self.cache = video, embedder, cache
+        self.video, self.embedder, self.cache = WorkingVideo(video, resolution), embedder, cache
+        self.resolution = resolution
         self.memory = MemoryStore(memory_bytes)
-        self.disk = cache.open(video, embedder) if cache is not None else None
+        self.disk = cache.open(self.video, embedder) if cache is not None else None
         self._kind = embedder.device.type  # of the embeddings on disk: another device rounds differently
-        self._frames = ReadAhead(video)
-        n_frames, height, width = video.shape
+        self._frames = ReadAhead(self.video)
+        n_frames, height, width = self.video.shape
         self.grid = grid_shape(height, width, embedder.stride)
         self._n_frames = n_frames
         self.seconds: float | None = None
@@ -65,9 +70,9 @@ class VideoEmbeddings:
         return h * w * n_channels(self.embedder) * torch.float16.itemsize
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many frames can be kept beside each other."""
-        return max(self.memory.max_bytes // self.frame_bytes, self.disk.room if self.disk is not None else 0)
+        return max(self.memory.max_bytes // self.frame_bytes, self.disk.capacity if self.disk is not None else 0)
 
     @property
     def n_missing(self) -> int:
@@ -78,6 +83,17 @@ class VideoEmbeddings:
         """Return the frames that are not there yet; those that are will be let go of last, the first of all last."""
         with self._lock:
             return [t for t in reversed(frames) if self.memory.get(t) is None and t not in self][::-1]
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """Height and width of a cell in pixels of the native video."""
+        vertical, horizontal = self.video.factor
+        return self.embedder.stride / vertical, self.embedder.stride / horizontal
+
+    def frame(self, t: int) -> torch.Tensor:
+        """Return frame t as the embedder sees it: (3, H', W') float32, H' and W' multiples of its stride."""
+        frame = torch.from_numpy(self._frames.rgb(t)).permute(2, 0, 1)[None]
+        return pad_to_cells(frame, self.embedder.stride)[0]
 
     def __getitem__(self, t: int) -> torch.Tensor:
         return self._cells(t)[..., : self.embedder.dim]
@@ -96,7 +112,7 @@ class VideoEmbeddings:
                     self.memory.put(t, cells)
             if cells is None:
                 began = time.perf_counter()
-                frame = torch.from_numpy(self._frames.rgb(t)).permute(2, 0, 1)[None]
+                frame = self.frame(t)[None]
                 place = torch.tensor([2 * t / max(1, self._n_frames - 1) - 1.0])
                 embedder = self.embedder
                 embed = embedder.embed_with_details if isinstance(embedder, DetailedEmbedder) else embedder.embed

@@ -19,20 +19,27 @@ from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.registry import load_embedder
 from napari_pml.embedding.video_embeddings import MEMORY_BYTES, VideoEmbeddings
 from napari_pml.engine.blending import PackedMasks, blend
-from napari_pml.engine.project_knowledge import known_config, known_embedder, known_references
+from napari_pml.engine.project_knowledge import (
+    comparable,
+    known_config,
+    known_embedder,
+    known_references,
+    known_resolution,
+)
 from napari_pml.engine.propagation import chains, outward_from, way_to
 from napari_pml.engine.segmenter import Segmenter
 from napari_pml.errors import AnnotationError
 from napari_pml.grid import grid_shape
-from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import ReferencePixels
 from napari_pml.methods.registry import DEFAULT
+from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.store.masks import FinishedMasks, MaskStore
 from napari_pml.store.project import Project
-from napari_pml.types import CONFIDENCE_STRIDE, STALE, Annotations, FrameMask, frame_number
+from napari_pml.types import CONFIDENCE_STRIDE, PREVIEW_REVISION, Annotations, FrameMask, frame_number
 from napari_pml.video.video import Video
+from napari_pml.video.working import checked_resolution
 
 Result = TypeVar("Result")
 
@@ -51,7 +58,7 @@ class Session:
     Attributes:
         video: what is segmented.
         annotations: the present snapshot.
-        masks: every finished mask, each with the revision it was computed from, and guesses where it is older.
+        masks: every finished mask, each with the revision it was computed from, and previews where it is older.
         project: where everything is saved as it is done, or None.
     """
 
@@ -66,6 +73,7 @@ class Session:
         embedding_bytes: int = MEMORY_BYTES,
         embedding_cache: EmbeddingCache | None = None,
         project: Project | None = None,
+        resolution: str | None = None,
     ):
         """Begin with nothing annotated, or go on with a project.
 
@@ -79,6 +87,9 @@ class Session:
             embedding_cache: keeps them on disk, beyond the end of the session, if the video is a file or folder;
                 `users_cache()` is that of the viewer and the command line.
             masks: where masks are kept; in the project or in memory by default.
+            resolution: in which the network sees frames, one of `RESOLUTIONS`: "auto" makes the shorter side of larger
+                ones 480 pixels long, "native" leaves all as they are, "2x" and "4x" are for objects of a few pixels;
+                by default as the project says, or "auto". Masks are always as large as the video.
             project: of this video. Its masks count as stale if settings or embedder are others than before.
 
         Raises:
@@ -91,7 +102,8 @@ class Session:
             embedder = known_embedder(project, choose_device(device))
         elif isinstance(embedder, str):
             embedder = load_embedder(embedder, choose_device(device))
-        embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache)
+        resolution = checked_resolution(resolution or known_resolution(project))
+        embeddings = VideoEmbeddings(video, embedder, embedding_bytes, embedding_cache, resolution)
         self.project: Project | None = None
         self._kept: Annotations | None = None  # of which the project has what was learned
         self._to_settle = False  # whether the project is still as it was, but shall not stay so
@@ -101,7 +113,7 @@ class Session:
         if project is None:
             self.masks = masks or MaskStore(video.shape, self._confidence_grid)
             # Whatever is in the store already is older than any annotation to come.
-            self.annotations = Annotations(video.shape, revision=max(STALE, int(self.masks.revisions.max())))
+            self.annotations = Annotations(video.shape, revision=max(PREVIEW_REVISION, int(self.masks.revisions.max())))
             self._segmenter = Segmenter(config or DEFAULT, embeddings, None)
         else:
             self._go_on(project, config, embeddings)
@@ -111,7 +123,7 @@ class Session:
         project.check(self.video)
         self.masks = project.masks(self._confidence_grid)
         self.annotations = project.annotations
-        basis, config = project.record.basis, config or known_config(project)
+        provenance, config = project.record.provenance, config or known_config(project)
         self._segmenter = Segmenter(config, embeddings, known_references(project, embeddings.embedder))
         self._states = project.learned()
         self._segmenter.method.restore(self._states.get(config.method, {}))
@@ -120,9 +132,9 @@ class Session:
         newest = int(self.masks.revisions.max())
         if newest > self.annotations.revision:  # of annotations that the disk refused
             self.annotations = replace(self.annotations, revision=newest + 1)
-        elif {**basis, "embedder": self.embedder.name} != self._segmenter.basis:  # where it lies does not count
+        elif comparable(provenance, self.embedder.name) != self._segmenter.provenance:
             self.annotations = self.annotations.renewed()
-        self._to_settle = self.annotations is not project.annotations or basis != self._segmenter.basis
+        self._to_settle = self.annotations is not project.annotations or provenance != self._segmenter.provenance
 
     def _take(self, annotations: Annotations) -> None:
         """Save annotations and work with them from now on, in this order: no mask on disk may be ahead of them.
@@ -132,7 +144,7 @@ class Session:
         """
         try:
             if self.project is not None:
-                self.project.save(annotations, self._segmenter.basis)
+                self.project.save(annotations, self._segmenter.provenance)
         finally:
             self.annotations, self._to_settle = annotations, False
 
@@ -161,9 +173,9 @@ class Session:
         return self._segmenter.method.uses_embeddings
 
     @property
-    def borrowed(self) -> Borrowed | None:
-        """Reference pixels of other videos, see `learn_from`."""
-        return self._segmenter.borrowed
+    def transferred(self) -> TransferredReferences | None:
+        """Reference pixels of other videos, see `transfer_from`."""
+        return self._segmenter.transferred
 
     @property
     def embedder(self) -> Embedder:
@@ -178,7 +190,26 @@ class Session:
     def embedder(self, embedder: Embedder) -> None:
         with self._computing, self._annotating:
             bytes_, cache = self.embeddings.memory.max_bytes, self.embeddings.cache
-            self._begin_anew(self.config, VideoEmbeddings(self.video, embedder, bytes_, cache), None)
+            embeddings = VideoEmbeddings(self.video, embedder, bytes_, cache, self.resolution)
+            self._begin_anew(self.config, embeddings, None)
+
+    @property
+    def resolution(self) -> str:
+        """In which resolution the network sees frames, one of `RESOLUTIONS`; another one makes every mask stale.
+
+        Raises:
+            SettingsError: there is no such resolution, or frames have too many cells then; all stays as it was.
+        """
+        return self.embeddings.resolution
+
+    @resolution.setter
+    def resolution(self, resolution: str) -> None:
+        if checked_resolution(resolution) == self.resolution:
+            return
+        with self._computing, self._annotating:
+            bytes_, cache = self.embeddings.memory.max_bytes, self.embeddings.cache
+            embeddings = VideoEmbeddings(self.video, self.embedder, bytes_, cache, resolution)
+            self._begin_anew(self.config, embeddings, self.transferred)
 
     @property
     def device(self) -> torch.device:
@@ -188,7 +219,7 @@ class Session:
     @property
     def object_ids(self) -> tuple[int, ...]:
         """The objects annotated here or learned from other videos, in increasing order."""
-        return tuple(sorted({*self.annotations.object_ids, *(self.borrowed.object_ids if self.borrowed else ())}))
+        return tuple(sorted({*self.annotations.object_ids, *(self.transferred.object_ids if self.transferred else ())}))
 
     @property
     def config(self) -> MethodConfig:
@@ -204,17 +235,19 @@ class Session:
         if config == self.config:
             return
         with self._computing, self._annotating:
-            self._begin_anew(config, self.embeddings, self.borrowed)
+            self._begin_anew(config, self.embeddings, self.transferred)
 
-    def _begin_anew(self, config: MethodConfig, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> None:
+    def _begin_anew(
+        self, config: MethodConfig, embeddings: VideoEmbeddings, transferred: TransferredReferences | None
+    ) -> None:
         """Make every mask stale, since something else than annotations has changed; WeightsError changes nothing."""
-        after = Segmenter(config, embeddings, borrowed)
+        after = Segmenter(config, embeddings, transferred)
         self._states = self._all_states()
         after.method.restore(self._states.get(config.method, {}))  # what was learned need not be learned again
         self._segmenter, self._kept = after, None
         self._take(self.annotations.renewed())
 
-    def learn_from(self, *others: Session | Project) -> bool:
+    def transfer_from(self, *others: Session | Project) -> bool:
         """Let what is annotated on other videos count here too, in place of what was learned so before.
 
         An object there is the object of the same number here. Annotations of this video may be added, or may be none.
@@ -231,17 +264,17 @@ class Session:
         """
         sources = [(o.annotations, o.open_video() if isinstance(o, Project) else o.video) for o in others]
         with self._computing:  # until the end: another network could not match what this one has gathered
-            borrowed = None
+            transferred = None
             if sources:
-                borrowed = self._segmenter.on_any_device(
-                    lambda: Borrowed.gather(sources, self.embedder, len(self.video))
+                transferred = self._segmenter.on_any_device(
+                    lambda: TransferredReferences.gather(sources, self.embedder, len(self.video), self.resolution)
                 )
             with self._annotating:
-                if (borrowed and borrowed.digest) == (self.borrowed and self.borrowed.digest):
+                if (transferred and transferred.digest) == (self.transferred and self.transferred.digest):
                     return False
-                if borrowed is not None and self.project is not None:
-                    self.project.save_references(borrowed.digest, borrowed.arrays)
-                self._begin_anew(self.config, self.embeddings, borrowed)
+                if transferred is not None and self.project is not None:
+                    self.project.save_references(transferred.digest, transferred.arrays)
+                self._begin_anew(self.config, self.embeddings, transferred)
                 return True
 
     def keep_in(self, project: Project) -> None:
@@ -266,20 +299,20 @@ class Session:
     def _move_to(self, project: Project) -> None:
         with self._computing:
             masks = project.masks(self._confidence_grid)
-            for t in np.flatnonzero(self.masks.revisions >= STALE).tolist():
+            for t in np.flatnonzero(self.masks.revisions >= PREVIEW_REVISION).tolist():
                 masks.put(self.masks[t])
-            for t in self.masks.guessed:
+            for t in self.masks.previewed:
                 masks.put(self.masks.latest(t))
-            if self.borrowed is not None:
-                project.save_references(self.borrowed.digest, self.borrowed.arrays)
+            if self.transferred is not None:
+                project.save_references(self.transferred.digest, self.transferred.arrays)
             for method, state in self._all_states().items():
                 project.save_learned(method, state)
-            project.save(self.annotations, self._segmenter.basis)
+            project.save(self.annotations, self._segmenter.provenance)
             with self._annotating:  # for a moment only: what has been painted meanwhile
                 if self.project is not None:
                     record = self.project.record
                     project.note(names=record.names, colours=record.colours, drawings=record.drawings)
-                project.save(self.annotations, self._segmenter.basis)
+                project.save(self.annotations, self._segmenter.provenance)
                 if self.project is not None:
                     self.project.release(self)
                 self.masks, self.project = masks, project
@@ -348,7 +381,7 @@ class Session:
     def segment(self, t: int) -> FrameMask:
         """Segment one frame now, from the annotations and from the masks that there already are.
 
-        Where a mask builds on others, this one is a guess, and `propagate` makes it final; a finished mask of earlier
+        Where a mask builds on others, this one is a preview, and `propagate` makes it final; a finished mask of earlier
         annotations is kept beneath it, see `MaskStore`.
 
         Raises:
@@ -416,7 +449,7 @@ class Session:
         """
         if not self.uses_embeddings:
             return
-        wanted = list(islice(outward_from(start, len(self.video)), self.embeddings.room))
+        wanted = list(islice(outward_from(start, len(self.video)), self.embeddings.capacity))
         due = self.embeddings.missing(wanted)
         for n, t in enumerate(due, start=1 + len(wanted) - len(due)):
             self.embed(t)
@@ -454,7 +487,7 @@ class Session:
 
     def _annotated(self) -> Annotations:
         """Return the present annotations, if there are any."""
-        if not self.annotations.frames and self.borrowed is None:
+        if not self.annotations.frames and self.transferred is None:
             raise AnnotationError(
                 "Nothing is annotated yet. Paint at least one stroke on an object, or give the mask of a frame."
             )
@@ -476,7 +509,7 @@ class Session:
         other: FrameMask | None = None,
         share: float = 1.0,
     ) -> FrameMask | None:
-        """Segment frame t after `finished` and keep the mask, as a guess if it is not `final`.
+        """Segment frame t after `finished` and keep the mask, as a preview if it is not `final`.
 
         A mask that came from the `other` side is blended with it, see `blend`.
 
@@ -494,7 +527,7 @@ class Session:
             if other is not None and t not in annotations.frames:
                 mask = blend(mask, other, share)
             if not final:
-                mask = replace(mask, revision=STALE)
+                mask = replace(mask, revision=PREVIEW_REVISION)
             self.masks.put(mask)
         return mask
 

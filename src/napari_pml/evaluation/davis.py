@@ -19,7 +19,7 @@ USUAL_RESOLUTION = "480p"
 
 
 @dataclass(frozen=True)
-class Sequence:
+class DavisSequence:
     """One video of a dataset: frame t has the image `frames[t]` and the mask `masks[t]`."""
 
     name: str
@@ -49,7 +49,7 @@ class Sequence:
         return found.hexdigest()[:24]
 
 
-def find_sequences(root: Path, resolution: str | None = None) -> list[Sequence]:
+def find_sequences(root: Path, resolution: str | None = None) -> list[DavisSequence]:
     """List the sequences of a DAVIS-layout folder, by name; every frame must have a mask.
 
     Args:
@@ -76,11 +76,11 @@ def find_sequences(root: Path, resolution: str | None = None) -> list[Sequence]:
         missing = next((mask for mask in masks if not mask.exists()), None)
         if missing is not None:
             raise DatasetError(f"{folder.name}: there is no mask {missing}; every frame needs one of the same name.")
-        sequences.append(Sequence(folder.name, frames, masks))
+        sequences.append(DavisSequence(folder.name, frames, masks))
     return sequences
 
 
-def select_sequences(sequences: list[Sequence], wanted: Iterable[str]) -> list[Sequence]:
+def select_sequences(sequences: list[DavisSequence], wanted: Iterable[str]) -> list[DavisSequence]:
     """Return the sequences of some names.
 
     Args:

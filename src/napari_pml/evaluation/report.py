@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from napari_pml.evaluation.charts import region_chart
-from napari_pml.evaluation.davis import Sequence
+from napari_pml.evaluation.davis import DavisSequence
 from napari_pml.evaluation.published import PUBLISHED, PUBLISHED_ON
 from napari_pml.evaluation.results import DatasetResult, Score, Unscored, mean_score
 from napari_pml.evaluation.worst_frames import MISSED, RIGHT, WRONG, picture, worst_frames
@@ -75,7 +75,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 """
 
 
-def write_report(found: DatasetResult, sequences: list[Sequence], out: Path) -> Path:
+def write_report(found: DatasetResult, sequences: list[DavisSequence], out: Path) -> Path:
     """Write report.html.
 
     Args:
@@ -198,7 +198,7 @@ def _charts(found: DatasetResult) -> str:
     return f'<div class="grid">{"".join(figures)}</div>'
 
 
-def _worst(found: DatasetResult, sequences: list[Sequence], out: Path) -> str:
+def _worst(found: DatasetResult, sequences: list[DavisSequence], out: Path) -> str:
     by_name = {sequence.name: sequence for sequence in sequences}
     figures = []
     for result, t in worst_frames(found.results, N_PICTURES):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_pml.errors import DatasetError
-from napari_pml.evaluation.davis import Sequence
+from napari_pml.evaluation.davis import DavisSequence
 from napari_pml.evaluation.measures import Evaluation, Statistics, summarise
 from napari_pml.io.destination import written
 from napari_pml.methods.config import MethodConfig
@@ -76,7 +76,7 @@ class SequenceResult:
     Attributes:
         sequence: its name.
         setup: what was evaluated.
-        content: of the sequence, see `Sequence.content`.
+        content: of the sequence, see `DavisSequence.content`.
         evaluation: J and F of every object and frame.
         seconds: T, each frame's time for decoding, embedding, retrieval and refinement.
         learning: seconds before the first frame, for learning what is annotated.
@@ -221,7 +221,7 @@ def record_path(out: Path, sequence: str) -> Path:
     return out / "sequences" / f"{sequence}.json"
 
 
-def mask_path(out: Path, sequence: Sequence, t: int) -> Path:
+def mask_path(out: Path, sequence: DavisSequence, t: int) -> Path:
     """Return where the mask found for frame t lies: under the name of the true one, as DAVIS's tools want it."""
     return out / "masks" / sequence.name / sequence.masks[t].name
 

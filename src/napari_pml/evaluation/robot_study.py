@@ -13,7 +13,7 @@ import numpy as np
 from napari_pml.embedding.protocol import Embedder
 from napari_pml.engine.session import Session
 from napari_pml.errors import ExportError, PmlError
-from napari_pml.evaluation.davis import Sequence
+from napari_pml.evaluation.davis import DavisSequence
 from napari_pml.evaluation.interactive import Interaction, Protocol, TrueMasks, interact
 from napari_pml.io.destination import written
 from napari_pml.methods.config import MethodConfig
@@ -74,7 +74,7 @@ class Study:
             "device": str(embedder.device),
         }
 
-    def run(self, sequences: Collection[Sequence]) -> Iterator[Outcome]:
+    def run(self, sequences: Collection[DavisSequence]) -> Iterator[Outcome]:
         """Measure one sequence after the other; one that fails does not keep the others from their turn.
 
         Raises:
@@ -94,7 +94,7 @@ class Study:
                 self._write(sequence.name, content, runs)
             yield Outcome(sequence.name, runs)
 
-    def _measure(self, sequence: Sequence) -> tuple[Run, ...]:
+    def _measure(self, sequence: DavisSequence) -> tuple[Run, ...]:
         video = open_video(sequence.frames[0].parent)
         truth = TrueMasks(sequence.mask, len(sequence.frames))
         return tuple(

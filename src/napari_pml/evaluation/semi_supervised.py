@@ -29,7 +29,7 @@ from napari_pml.embedding.registry import load_embedder
 from napari_pml.engine.segment_video import segment_video
 from napari_pml.engine.session import Session
 from napari_pml.errors import ExportError, PmlError
-from napari_pml.evaluation.davis import Sequence
+from napari_pml.evaluation.davis import DavisSequence
 from napari_pml.evaluation.measures import evaluate_masks
 from napari_pml.evaluation.results import SequenceResult, Setup, Unscored, mask_path, record_path
 from napari_pml.io.label_images import write_mask_png
@@ -40,7 +40,7 @@ Found = TypeVar("Found")
 
 
 def make_setup(
-    dataset: Path, sequences: list[Sequence], config: MethodConfig, embedder: str, device: str | None
+    dataset: Path, sequences: list[DavisSequence], config: MethodConfig, embedder: str, device: str | None
 ) -> Setup:
     """Describe an evaluation.
 
@@ -64,7 +64,7 @@ def make_setup(
 
 
 def run_dataset(
-    sequences: list[Sequence], out: Path, setup: Setup, jobs: int = 1
+    sequences: list[DavisSequence], out: Path, setup: Setup, jobs: int = 1
 ) -> Iterator[SequenceResult | Unscored]:
     """Segment and score videos; what an earlier call with an equal setup left in `out` is taken from there, as long as
     frames and true masks are the same.
@@ -102,7 +102,7 @@ def run_dataset(
             yield _outcome(sequence, partial(run_sequence, sequence, out, setup))
 
 
-def run_sequence(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult:
+def run_sequence(sequence: DavisSequence, out: Path, setup: Setup) -> SequenceResult:
     """Segment one video from its first mask, score it, and write its masks and then its record.
 
     Raises:
@@ -142,7 +142,7 @@ def run_sequence(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult:
     return result
 
 
-def _known(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult | Unscored | None:
+def _known(sequence: DavisSequence, out: Path, setup: Setup) -> SequenceResult | Unscored | None:
     """Return why there is nothing to score in a video, or what an earlier call found in it; None if it has to be done.
 
     What was found counts if setup, frames and true masks were the same and its masks are still there.
@@ -157,7 +157,7 @@ def _known(sequence: Sequence, out: Path, setup: Setup) -> SequenceResult | Unsc
     return result if all(mask_path(out, sequence, t).exists() for t in range(len(sequence.frames))) else None
 
 
-def _outcome(sequence: Sequence, find: Callable[[], Found]) -> Found | Unscored:
+def _outcome(sequence: DavisSequence, find: Callable[[], Found]) -> Found | Unscored:
     """Return what `find` returns, or why it failed."""
     try:
         return find()
@@ -172,7 +172,7 @@ def _outcome(sequence: Sequence, find: Callable[[], Found]) -> Found | Unscored:
 
 
 def _run_in_processes(
-    sequences: list[Sequence], out: Path, setup: Setup, jobs: int
+    sequences: list[DavisSequence], out: Path, setup: Setup, jobs: int
 ) -> Iterator[SequenceResult | Unscored]:
     """Do the same as `run_dataset` with several processes, which end at once if the caller ends."""
     others = set(multiprocessing.active_children())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from napari_pml.evaluation.davis import Sequence
+from napari_pml.evaluation.davis import DavisSequence
 from napari_pml.evaluation.results import SequenceResult, mask_path
 from napari_pml.io.label_images import read_labels
 from napari_pml.types import Labels
@@ -52,7 +52,7 @@ def worst_frames(results: tuple[SequenceResult, ...], n: int) -> list[tuple[Sequ
     return [(results[place], t) for _, place, t in sorted(chosen)[:n]]
 
 
-def picture(sequence: Sequence, out: Path, t: int) -> str:
+def picture(sequence: DavisSequence, out: Path, t: int) -> str:
     """Show on frame t what was found, what was not, and the outline of the true mask in white.
 
     Args:

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from napari_pml.io.destination import check_destination, written
 from napari_pml.io.label_images import davis_palette
 from napari_pml.store.masks import MaskStore
-from napari_pml.types import BACKGROUND, STALE, Labels
+from napari_pml.types import BACKGROUND, PREVIEW_REVISION, Labels
 from napari_pml.video.video import Video
 
 OPACITY = 0.45
@@ -109,7 +109,7 @@ def _rate(fps: float) -> Fraction:
 
 
 def _painted(video: Video, masks: MaskStore, t: int, palette: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    labels = masks[t].labels if masks.revisions[t] > STALE else np.zeros(video.shape[1:], np.uint16)
+    labels = masks[t].labels if masks.revisions[t] > PREVIEW_REVISION else np.zeros(video.shape[1:], np.uint16)
     return overlay_frame(video.rgb(t), labels, palette)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.grid import resize_cells
 from napari_pml.methods.references import ReferencePixels, dense_references
+from napari_pml.recent import Recent
 from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, FrameMask
 
 ADAPTATION_FRAMES = 8
@@ -43,15 +43,13 @@ class FinishedFrames:
             context_frames: so many frames are needed whole for the next one; they are kept, however large.
         """
         self.embeddings, self.ids, self.unanimous = embeddings, ids, unanimous
-        self._context_frames = context_frames
-        self._cells: OrderedDict[Key, ReferencePixels] = OrderedDict()
-        self._samples: OrderedDict[Key, ReferencePixels] = OrderedDict()
-        self._sample_bytes = 0
+        self._cells: Recent[Key, ReferencePixels] = Recent(CELL_BYTES, lambda cells: cells.nbytes, context_frames)
+        self._samples: Recent[Key, ReferencePixels] = Recent(SAMPLE_BYTES, lambda sample: sample.nbytes)
 
     def cells(self, mask: FrameMask) -> ReferencePixels:
         """Return all cells of a frame, row by row."""
         key = mask.t, mask.digest
-        cells = self._cells.pop(key, None)
+        cells = self._cells.get(key)
         if cells is None:
             known = np.isin(mask.labels, self.ids)  # an object that has been deleted since is background now
             labels = np.where(known & (mask.labels != 0), mask.labels, np.uint16(BACKGROUND))
@@ -59,15 +57,13 @@ class FinishedFrames:
             stride = self.embeddings.embedder.stride
             every = dense_references(mask.t, labels, embeddings, self.ids, stride, painted=False)
             cells = every.select(slice(embeddings.shape[0] * embeddings.shape[1]))
-        self._cells[key] = cells
-        if len(self._cells) > max(self._context_frames, CELL_BYTES // cells.nbytes):
-            self._cells.popitem(last=False)
+            self._cells.put(key, cells)
         return cells
 
     def sample(self, mask: FrameMask) -> ReferencePixels:
         """Return a sample of the cells that are sure enough."""
         key = mask.t, mask.digest
-        sample = self._samples.pop(key, None)
+        sample = self._samples.get(key)
         if sample is None:
             cells = self.cells(mask)
             stride = self.embeddings.embedder.stride
@@ -75,10 +71,7 @@ class FinishedFrames:
             confidence = resize_cells(confidence, CONFIDENCE_STRIDE, self.embeddings.grid, stride)
             agreed = (confidence.flatten() >= self.unanimous).to(cells.embeddings.device)
             sample = cells.select(agreed).thinned(ADAPTATION_PIXELS)
-            self._sample_bytes += sample.nbytes
-        self._samples[key] = sample
-        while self._sample_bytes > SAMPLE_BYTES:
-            self._sample_bytes -= self._samples.popitem(last=False)[1].nbytes
+            self._samples.put(key, sample)
         return sample
 
     def adaptation(self, finished: Sequence[FrameMask], annotated: Collection[int]) -> list[ReferencePixels]:

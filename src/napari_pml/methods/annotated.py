@@ -13,11 +13,9 @@ from skimage.filters import threshold_multiotsu
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.methods.neighbours import nearest
 from napari_pml.methods.references import (
-    CORRECTION_ADVANTAGE,
-    GIVEN,
-    IMPLIED,
-    PAINTED,
+    SIMILARITY_PENALTY,
     ReferencePixels,
+    ReferenceSource,
     dense_references,
     explicit_background,
     reference_keys,
@@ -71,26 +69,26 @@ class AnnotatedReferences:
         *,
         thin: bool,
         imply: bool = True,
-        borrowed: ReferencePixels | None = None,
+        transferred: ReferencePixels | None = None,
     ) -> ReferencePixels:
         """Return the references of all annotated frames, in the order of their keys.
 
         Strokes and what surrounds them outdo complete frames: a correction is worth more than what it corrects.
 
         Args:
-            annotations: at least one frame, unless there are borrowed references.
+            annotations: at least one frame, unless there are transferred references.
             ids: object ids, `BACKGROUND` first.
             thin: of complete frames, keep a sample of each label's cells; otherwise all.
             imply: on a frame that is not complete, cells that look unlike every annotated object stand for the
                 background, so that one stroke on an object already gives a sensible mask.
-            borrowed: references of other videos, which count too.
+            transferred: references of other videos, which count too.
         """
         n_complete = max(1, len(annotations.complete))
         limit = max(MIN_COMPLETE_PIXELS, COMPLETE_PIXELS // n_complete) if thin else None
         self._frames = {t: self._frame(annotations, t, ids, limit) for t in annotations.frames}
         parts = [frame.found for frame in self._frames.values()]
-        if borrowed is not None:
-            parts.append(borrowed.thinned(limit) if limit else borrowed)
+        if transferred is not None:
+            parts.append(transferred.thinned(limit) if limit else transferred)
         given = ReferencePixels.concatenate(parts).sorted()
         incomplete = sorted(annotations.frames.keys() - annotations.complete) if imply else []
         room = max(100, IMPLIED_PIXELS // max(1, len(incomplete)))
@@ -144,7 +142,7 @@ class AnnotatedReferences:
             embeddings=flat[cells],
             labels=torch.zeros(len(cells), 2, dtype=torch.int64, device=flat.device),
             shares=share.expand(len(cells), 2),
-            keys=reference_keys(t, cells, torch.full_like(cells, BACKGROUND), IMPLIED),
+            keys=reference_keys(t, cells, torch.full_like(cells, BACKGROUND), ReferenceSource.IMPLIED),
         )
 
 
@@ -158,7 +156,7 @@ def looks_like(cells: torch.Tensor, strokes: torch.Tensor) -> torch.Tensor:
     Returns:
         (h * w,) bool.
     """
-    return nearest(cells, strokes, 1)[0][:, 0] > 1 - CORRECTION_ADVANTAGE
+    return nearest(cells, strokes, 1)[0][:, 0] > 1 - SIMILARITY_PENALTY
 
 
 def contradicted(references: ReferencePixels, complete: Collection[int]) -> torch.Tensor:
@@ -174,8 +172,8 @@ def contradicted(references: ReferencePixels, complete: Collection[int]) -> torc
     Returns:
         (N,) bool.
     """
-    painted = references.select(references.kinds == PAINTED)
-    yields = references.kinds == GIVEN
+    painted = references.select(references.kinds == ReferenceSource.PAINTED)
+    yields = references.kinds == ReferenceSource.GIVEN
     if not len(painted) or not yields.any():
         return torch.zeros_like(yields)
     similarity, index = nearest(references.embeddings, painted.embeddings, 1)
@@ -184,7 +182,7 @@ def contradicted(references: ReferencePixels, complete: Collection[int]) -> torc
         here = references.frames == t
         is_new = ~torch.isin(rivals, labels[here])
         yields = yields & (~here | ((labels == 0) & is_new))
-    return yields & (similarity[:, 0] > 1 - CORRECTION_ADVANTAGE) & (labels != rivals)
+    return yields & (similarity[:, 0] > 1 - SIMILARITY_PENALTY) & (labels != rivals)
 
 
 def _classes(values: torch.Tensor) -> torch.Tensor:

@@ -15,8 +15,8 @@ from napari_pml.refinement.guided_filter import Refinement
 if TYPE_CHECKING:
     from napari_pml.embedding.protocol import Embedder
     from napari_pml.embedding.video_embeddings import VideoEmbeddings
-    from napari_pml.methods.borrowed import Borrowed
     from napari_pml.methods.protocol import Method
+    from napari_pml.methods.transferred import TransferredReferences
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class MethodConfig(ABC):
     ] = "edges"
 
     @abstractmethod
-    def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Method:
+    def make(self, embeddings: VideoEmbeddings, transferred: TransferredReferences | None) -> Method:
         """Return the method, with these settings, for one video.
 
         Args:
             embeddings: of the video.
-            borrowed: reference pixels of other videos.
+            transferred: reference pixels of other videos.
         """
 
     def fingerprint(self, embedder: Embedder) -> str:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_pml.embedding.components import PrincipalComponents
-from napari_pml.methods.references import PAINTED, ReferencePixels
+from napari_pml.methods.references import ReferencePixels, ReferenceSource
 
 MAX_POINTS = 3000
 """More points would hide each other."""
@@ -42,17 +42,17 @@ class ReferenceMap:
         return len(self.labels)
 
 
-def reference_map(references: ReferencePixels, stride: int, columns: int, n_frames: int) -> ReferenceMap:
+def reference_map(references: ReferencePixels, cell: tuple[float, float], columns: int, n_frames: int) -> ReferenceMap:
     """Lay out all painted references and an even sample of the others, `MAX_POINTS` at most.
 
     Args:
         references: at least one.
-        stride: side of a cell, in pixels.
+        cell: height and width of a cell, in pixels.
         columns: cells in a row of a frame.
-        n_frames: of the video; references of later frames are those of other videos, see `Borrowed`.
+        n_frames: of the video; references of later frames are those of other videos, see `TransferredReferences`.
     """
     references = references.select((-references.objects).argsort(stable=True))
-    painted = references.kinds == PAINTED
+    painted = references.kinds == ReferenceSource.PAINTED
     strokes = _evenly(painted.nonzero()[:, 0], MAX_POINTS)
     others = _evenly((~painted).nonzero()[:, 0], MAX_POINTS - len(strokes))
     chosen = references.select(torch.cat([others, strokes]))
@@ -62,7 +62,7 @@ def reference_map(references: ReferencePixels, stride: int, columns: int, n_fram
     examples = [embeddings[labels == label] for label in np.unique(labels)]
     balanced = [part[np.arange(FIT_POINTS) * len(part) // FIT_POINTS] for part in examples]
     here = frames < n_frames
-    pixels = stride * np.stack(np.divmod(cells, columns), 1) + (stride - 1) / 2
+    pixels = np.array(cell) * np.stack(np.divmod(cells, columns), 1) + (np.array(cell) - 1) / 2
     return ReferenceMap(
         positions=PrincipalComponents.fit(balanced).positions(embeddings)[:, :2],
         labels=labels.astype(np.uint16),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ import torch.nn.functional as F
 from napari_pml.grid import pixel_counts
 from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, Labels
 
-CORRECTION_ADVANTAGE = 205 / 2048
-"""In similarity: so much less alike may a stroke be than a pixel of a complete frame, and still outdo it. A multiple of
-the unit of embeddings, see `VideoEmbeddings`, so that the difference is exact."""
+SIMILARITY_PENALTY = 205 / 2048
+"""Similarity margin by which a stroke outranks a fully annotated pixel. A multiple of the unit of embeddings, see
+`VideoEmbeddings`, so that the difference is exact."""
 
 CELL_BITS, KIND_BITS, LABEL_BITS = 23, 2, 16
 """Of the keys of references; 22 bits are left for the frame."""
@@ -23,8 +24,13 @@ KIND_SHIFT = LABEL_BITS
 FRAME_SHIFT = CELL_BITS + KIND_BITS + LABEL_BITS
 """Where the kind and the frame begin in a key."""
 
-GIVEN, PAINTED, IMPLIED = 0, 1, 2
-"""Kinds of references: on a complete or a finished frame; a stroke; background that follows from strokes."""
+
+class ReferenceSource(IntEnum):
+    """Where the label of a reference comes from; part of its key."""
+
+    GIVEN = 0  # a complete frame, or a finished one
+    PAINTED = 1  # a stroke
+    IMPLIED = 2  # background that nobody painted
 
 
 @dataclass(frozen=True)
@@ -66,14 +72,14 @@ class ReferencePixels:
 
     @property
     def kinds(self) -> torch.Tensor:
-        """(N,) int64, `GIVEN`, `PAINTED` or `IMPLIED`."""
+        """(N,) int64 `ReferenceSource`."""
         kinds: torch.Tensor = (self.keys >> KIND_SHIFT) & (2**KIND_BITS - 1)
         return kinds
 
     @property
-    def handicaps(self) -> torch.Tensor:
+    def similarity_penalty(self) -> torch.Tensor:
         """(N,) float32, taken off the similarity of each in the search."""
-        return (self.kinds == GIVEN) * CORRECTION_ADVANTAGE
+        return (self.kinds == ReferenceSource.GIVEN) * SIMILARITY_PENALTY
 
     @property
     def nbytes(self) -> int:
@@ -89,8 +95,8 @@ class ReferencePixels:
         return ReferencePixels(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
 
     def as_painted(self) -> ReferencePixels:
-        """Return the same references without handicaps."""
-        return replace(self, keys=self.keys | (PAINTED << KIND_SHIFT))
+        """Return the same references without a penalty."""
+        return replace(self, keys=self.keys | (ReferenceSource.PAINTED << KIND_SHIFT))
 
     def sorted(self) -> ReferencePixels:
         """Return the references in the order of their keys."""
@@ -127,7 +133,7 @@ def reference_keys(t: int, cells: torch.Tensor, labels: torch.Tensor, kind: int)
         t: frame number, below 2 ** 22.
         cells: (N,) int64 cell numbers, below 2 ** 23.
         labels: (N,) int64, the commonest label of each, as annotated (`BACKGROUND`, or the object).
-        kind: `GIVEN`, `PAINTED` or `IMPLIED`.
+        kind: `ReferenceSource.GIVEN`, `ReferenceSource.PAINTED` or `ReferenceSource.IMPLIED`.
     """
     return (((t << CELL_BITS) + cells << KIND_BITS) + kind << LABEL_BITS) + labels
 
@@ -165,7 +171,9 @@ def dense_references(
         embeddings=embeddings.flatten(0, 1)[cells.to(device)],
         labels=winners.to(device),
         shares=(values / values.sum(1, keepdim=True)).to(device),
-        keys=reference_keys(t, cells, torch.tensor(ids)[winners[:, 0]], PAINTED if painted else GIVEN).to(device),
+        keys=reference_keys(
+            t, cells, torch.tensor(ids)[winners[:, 0]], ReferenceSource.PAINTED if painted else ReferenceSource.GIVEN
+        ).to(device),
     )
 
 

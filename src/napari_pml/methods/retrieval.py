@@ -6,7 +6,6 @@ same ones, however they were found: all at once, or piece by piece as strokes ca
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import torch
 
 from napari_pml.methods.neighbours import nearest
 from napari_pml.methods.references import ReferencePixels
+from napari_pml.recent import Recent
 
 FEW = 256
 """So few references that were added are looked at beforehand: most cells have nearer ones already."""
@@ -24,12 +24,17 @@ class Neighbours:
     """The k nearest references of each of Q cells.
 
     Attributes:
-        similarities: (Q, k) float32, less the references' handicaps, falling; -inf where there are fewer than k.
+        similarities: (Q, k) float32, less the references' penalties, falling; -inf where there are fewer than k.
         keys: (Q, k) int64 keys of the references, the lower first where two are equally similar.
     """
 
     similarities: torch.Tensor
     keys: torch.Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.similarities.nbytes + self.keys.nbytes
 
     def __getitem__(self, rows: torch.Tensor) -> Neighbours:
         return Neighbours(self.similarities[rows], self.keys[rows])
@@ -56,8 +61,8 @@ class Retrieval:
 
     def __init__(self, k: int, max_bytes: int = 128 * 1024**2):
         """Find k references; remember at most about `max_bytes`, some 340 frames of 854 x 480."""
-        self.k, self.max_bytes = k, max_bytes
-        self._known: OrderedDict[int, Known] = OrderedDict()
+        self.k = k
+        self._known: Recent[int, Known] = Recent(max_bytes, lambda known: known.found.nbytes)
         self._keys = torch.empty(0, dtype=torch.int64)
         self._last: tuple[torch.Tensor, ReferencePixels, tuple[torch.Tensor, ReferencePixels]] | None = None
 
@@ -72,14 +77,12 @@ class Retrieval:
         """
         if not torch.equal(self._keys, pool.keys):  # frames that searched the same references share their keys
             self._keys = pool.keys
-        known = self._known.pop(t, None)
+        known = self._known.get(t)
         if known is None:
             missing = torch.ones_like(wanted)
             known = Known(pool.keys[:0], missing, nobody(cells, self.k))
-        known = self._known[t] = self._updated(known, cells, pool, wanted)
-        room = self.max_bytes // (known.found.keys.nbytes + known.found.similarities.nbytes)
-        while len(self._known) > max(1, room):
-            self._known.popitem(last=False)
+        known = self._updated(known, cells, pool, wanted)
+        self._known.put(t, known)
         return known.found
 
     def _difference(self, before: torch.Tensor, pool: ReferencePixels) -> tuple[torch.Tensor, ReferencePixels]:
@@ -107,7 +110,7 @@ def may_find(cells: torch.Tensor, found: Neighbours, added: ReferencePixels) -> 
     """Say which (Q,) cells may have some of the `added` references among their nearest; all, if there are many."""
     if not 0 < len(added) <= FEW:
         return torch.full_like(cells[:, 0], len(added) > 0, dtype=torch.bool)
-    best = (cells @ added.embeddings.T - added.handicaps).amax(1)
+    best = (cells @ added.embeddings.T - added.similarity_penalty).amax(1)
     return best >= found.similarities[:, -1]
 
 
@@ -120,10 +123,10 @@ def nobody(cells: torch.Tensor, k: int) -> Neighbours:
 def search(cells: torch.Tensor, pool: ReferencePixels, found: Neighbours) -> Neighbours:
     """Find the nearest for (Q, D) float32 cells among some references and those that they have `found` already."""
     parts, k = [found], found.keys.shape[1]
-    for handicap in pool.handicaps.unique():
-        part = pool.select(pool.handicaps == handicap)
+    for penalty in pool.similarity_penalty.unique():
+        part = pool.select(pool.similarity_penalty == penalty)
         similarities, index = nearest(cells, part.embeddings, k)
-        parts.append(Neighbours(similarities - handicap, part.keys[index]))
+        parts.append(Neighbours(similarities - penalty, part.keys[index]))
     return nearest_of(parts, k)
 
 

@@ -10,7 +10,6 @@ import threading
 import time
 import warnings
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
@@ -26,8 +25,9 @@ from zarr.storage import MemoryStore
 
 from napari_pml.disk.arrays import DelayedStore
 from napari_pml.errors import DamagedMasksError, ExportError
+from napari_pml.recent import Recent
 from napari_pml.store.certainty import certainty
-from napari_pml.types import MAX_REVISION, STALE, UNREADABLE, Confidence, FrameMask, Labels
+from napari_pml.types import MAX_REVISION, PREVIEW_REVISION, UNREADABLE, Confidence, FrameMask, Labels
 
 CHECKED = (ZstdCodec(level=0, checksum=True),)
 """How arrays are compressed: what the disk has changed since is noticed."""
@@ -57,8 +57,8 @@ class MaskStore:
     writes every chunk in one piece.) After a power cut, any file may be an earlier one or gone. So `flushed` (T,) says
     which revisions are on the disk itself, and when the store is opened, the others are held against their checksums.
 
-    A guess (of revision `STALE`) never takes the place of a finished mask: it lies over it in memory, to be looked at
-    and built upon, until the next finished one comes.
+    A preview (of revision `PREVIEW_REVISION`) never takes the place of a finished mask: it lies over it in memory until
+    the next finished one comes.
 
     Attributes:
         shape: (T, H, W) of the video.
@@ -125,7 +125,6 @@ class MaskStore:
         self._labels, self._confidence, self._revision, *others = (group[name] for name in wanted)
         self._certainty, self._checksum, self._flushed = others
         self._path = path
-        self._recent: OrderedDict[int, FrameMask] = OrderedDict()
         with self._readable():
             self._revisions: NDArray[np.int64] = self._revision[:]
             self._certainties: NDArray[np.float32] = self._certainty[:]
@@ -139,8 +138,9 @@ class MaskStore:
         else:
             unsure = (self._on_disk != self._revisions) & (self._revisions != NO_MASK)
             self._check_frames(np.flatnonzero(unsure).tolist())
-        self._guesses: MaskStore | None = None  # those over finished masks, as soon as there is one
-        self._guessed: set[int] = set()
+        self._recent = _recent_masks()
+        self._previews: MaskStore | None = None  # those over finished masks, as soon as there is one
+        self._previewed: set[int] = set()
 
     @property
     def labels(self) -> Any:
@@ -159,14 +159,14 @@ class MaskStore:
 
     @property
     def finished(self) -> list[int]:
-        """The frames whose mask is not a mere guess, in order; it may be of annotations that have changed since."""
-        return np.flatnonzero(self.revisions > STALE).tolist()
+        """The frames whose mask is not a preview, in order; it may be of annotations that have changed since."""
+        return np.flatnonzero(self.revisions > PREVIEW_REVISION).tolist()
 
     @property
-    def guessed(self) -> list[int]:
-        """The frames whose finished mask has a guess over it, in order."""
+    def previewed(self) -> list[int]:
+        """The frames whose finished mask has a preview over it, in order."""
         with self._lock:
-            return sorted(self._guessed)
+            return sorted(self._previewed)
 
     def since(self, revision: int) -> MaskStore:
         """Return the same masks, to be read, as if those of an earlier revision were not there."""
@@ -174,7 +174,7 @@ class MaskStore:
         earlier = self._revisions < revision
         later._revisions = np.where(earlier, NO_MASK, self._revisions)
         later._certainties = np.where(earlier, np.nan, self._certainties)
-        later._recent = OrderedDict()
+        later._recent = _recent_masks()
         return later
 
     def __contains__(self, t: int) -> bool:
@@ -189,9 +189,8 @@ class MaskStore:
             ExportError: it is damaged.
         """
         with self._lock:
-            if t in self._recent:
-                self._recent.move_to_end(t)
-                return self._recent[t]
+            if (recent := self._recent.get(t)) is not None:
+                return recent
             if t not in self:
                 raise KeyError(t)
             found = self._read(t)
@@ -203,13 +202,13 @@ class MaskStore:
             return self._remember(FrameMask(t, labels, _as_confidence(stored), int(self._revisions[t])))
 
     def latest(self, t: int) -> FrameMask:
-        """Return the guess over the finished mask of frame `t`, or if there is none, what `[t]` returns."""
+        """Return the preview over the finished mask of frame `t`, or if there is none, what `[t]` returns."""
         with self._lock:
-            return self._guesses[t] if self._guesses is not None and t in self._guessed else self[t]
+            return self._previews[t] if self._previews is not None and t in self._previewed else self[t]
 
     def latest_labels(self, t: int) -> Labels:
         """Return the (H, W) labels of `latest` alone, 0 if there are none; nobody waits for a frame to be written."""
-        above = self._guesses if t in self._guessed else None
+        above = self._previews if t in self._previewed else None
         with self._readable():
             labels: Labels = (above or self)._labels[t]
         return labels
@@ -217,28 +216,28 @@ class MaskStore:
     def confidence(self, t: int) -> Confidence:
         """Return the (h, w) confidence of `latest` alone; KeyError if frame `t` has no mask."""
         with self._lock:
-            if self._guesses is not None and t in self._guessed:
-                return self._guesses.confidence(t)
+            if self._previews is not None and t in self._previewed:
+                return self._previews.confidence(t)
             if t not in self:
                 raise KeyError(t)
             with self._readable():
                 return _as_confidence(self._confidence[t])
 
     def put(self, mask: FrameMask) -> None:
-        """Keep a mask instead of the frame's earlier one, if any; a guess over a finished one.
+        """Keep a mask instead of the frame's earlier one, if any; a preview over a finished one.
 
         Raises:
             ExportError: the disk refuses.
             ProjectClosedError: the masks are those of a project that was closed; they stay as they are.
         """
         with self._lock, self._writing():
-            if mask.revision == STALE and self._revisions[mask.t] > STALE:
-                if self._guesses is None:
-                    self._guesses = MaskStore(self.shape, self.grid)
-                self._guesses.put(mask)
-                self._guessed.add(mask.t)
+            if mask.revision == PREVIEW_REVISION and self._revisions[mask.t] > PREVIEW_REVISION:
+                if self._previews is None:
+                    self._previews = MaskStore(self.shape, self.grid)
+                self._previews.put(mask)
+                self._previewed.add(mask.t)
                 return
-            self._recent.pop(mask.t, None)
+            self._recent.pop(mask.t)
             stored = np.rint(mask.confidence * 255).astype(np.uint8)
             before, after, certainties = self.revisions, self.revisions, self.certainties
             before[mask.t], after[mask.t] = NO_MASK, mask.revision
@@ -258,7 +257,7 @@ class MaskStore:
             except OSError as error:
                 self._revisions = before  # whatever of it is on the disk does not count
                 raise ExportError(f"The mask of frame {mask.t} cannot be kept: {error}.") from error
-            self._guessed.discard(mask.t)
+            self._previewed.discard(mask.t)
             self._remember(replace(mask, confidence=_as_confidence(stored)))
 
     def clear(self) -> None:
@@ -269,7 +268,7 @@ class MaskStore:
             self._revision[:] = self._revisions
             self._certainties = np.full_like(self._certainties, np.nan)
             self._recent.clear()
-            self._guessed.clear()
+            self._previewed.clear()
             for t in finished.tolist():
                 self._labels[t] = 0
             self.flush()
@@ -284,7 +283,7 @@ class MaskStore:
             self._flushed_at = time.monotonic()
             if self._disk is not None:
                 self._disk.flush()
-                self._on_disk = np.where(self._revisions > STALE, self._revisions, NO_MASK)  # guesses come and go
+                self._on_disk = np.where(self._revisions > PREVIEW_REVISION, self._revisions, NO_MASK)
                 self._certainty[:], self._flushed[:] = self._certainties, self._on_disk
                 self._disk.flush()
 
@@ -338,10 +337,7 @@ class MaskStore:
     def _remember(self, mask: FrameMask) -> FrameMask:
         """Keep a mask in memory, and let go of those used least recently."""
         mask.labels.flags.writeable = mask.confidence.flags.writeable = False  # they are shared from now on
-        self._recent[mask.t] = mask
-        room = RECENT_BYTES // (mask.labels.nbytes + mask.confidence.nbytes)
-        while len(self._recent) > max(1, room):
-            self._recent.popitem(last=False)
+        self._recent.put(mask.t, mask)
         return mask
 
 
@@ -362,6 +358,10 @@ def _checksum(labels: Labels, stored: NDArray[np.uint8]) -> int:
     """Return a number that differs between masks, and is never `UNKNOWN`."""
     found = zlib.crc32(np.ascontiguousarray(stored).data, zlib.crc32(np.ascontiguousarray(labels).data))
     return max(found, UNKNOWN + 1)
+
+
+def _recent_masks() -> Recent[int, FrameMask]:
+    return Recent(RECENT_BYTES, lambda mask: mask.labels.nbytes + mask.confidence.nbytes)
 
 
 def _as_confidence(stored: NDArray[np.uint8]) -> Confidence:

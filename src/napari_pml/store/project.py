@@ -35,7 +35,7 @@ from napari_pml.disk.durable import sync_folder
 from napari_pml.disk.untrusted import check_own
 from napari_pml.errors import DamagedMasksError, ProjectClosedError, ProjectError
 from napari_pml.store.masks import CHECKED, ONE_FOLDER, MaskStore
-from napari_pml.store.project_record import Copy, Record
+from napari_pml.store.project_record import Copy, ProjectRecord
 from napari_pml.types import UNREADABLE, Annotations, Labels
 from napari_pml.video.fingerprint import changed_frame, far_sizes, fingerprint, later_frames
 from napari_pml.video.video import Video, open_video
@@ -57,7 +57,7 @@ class Project:
         annotations: as they were last saved.
     """
 
-    def __init__(self, path: Path, lock: FileLock, record: Record) -> None:
+    def __init__(self, path: Path, lock: FileLock, record: ProjectRecord) -> None:
         """Read a project whose lock is held; `create` and `open` are for everybody else."""
         self.path, self._lock, self._record = path, lock, record
         self._written = record
@@ -93,7 +93,7 @@ class Project:
         """
         path, source = Path(path).expanduser().absolute(), source or video.path
         where = None if source is None else str(Path(source).absolute())
-        record = Record(
+        record = ProjectRecord(
             name=video.name if source is None else Path(source).name,
             path=where,
             shape=video.shape,
@@ -137,7 +137,7 @@ class Project:
             ProjectError: there is none at `path`, it is damaged, or it is open elsewhere.
         """
         path = Path(path).expanduser().absolute()
-        Record.read(path)  # before a lock is made in a folder that is something else
+        ProjectRecord.read(path)  # before a lock is made in a folder that is something else
         try:
             check_own(path)
         except (OSError, ValueError) as error:
@@ -145,7 +145,7 @@ class Project:
                 f"{path} is not opened: {error}. All of a project lies in its folder: put the files themselves there."
             ) from error
         lock = _locked(path)
-        return cls(path, lock, Record.read(path))
+        return cls(path, lock, ProjectRecord.read(path))
 
     def close(self) -> None:
         """Let others open the project. Everything is saved already; what is saved from now on ends in an error."""
@@ -157,7 +157,7 @@ class Project:
             self._lock.release()
 
     @property
-    def record(self) -> Record:
+    def record(self) -> ProjectRecord:
         """What the project knows, apart from arrays."""
         return self._record
 
@@ -243,12 +243,12 @@ class Project:
         """Return the (T, H, W) uint16 array of the masks to look at, or None if none were ever made."""
         return self._group.get("masks/labels")
 
-    def save(self, annotations: Annotations, basis: Mapping[str, Any]) -> None:
+    def save(self, annotations: Annotations, provenance: Mapping[str, Any]) -> None:
         """Save annotations, and what else masks depend on, as one change.
 
         Args:
             annotations: of any revision; only frames that differ from the saved ones are written.
-            basis: see `Record`.
+            provenance: see `ProjectRecord`.
 
         Raises:
             ProjectError: the disk refuses: what was saved before stays, and the next call tries again. Or the project
@@ -271,7 +271,7 @@ class Project:
                     frames=places,
                     copies=copies,
                     complete=tuple(sorted(annotations.complete)),
-                    basis=dict(basis),
+                    provenance=dict(provenance),
                 )
             )
             self.annotations = annotations
@@ -288,13 +288,13 @@ class Project:
                 self._write(self._record)
 
     def references(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays that were given to `save_references` under the digest in the basis.
+        """Return the arrays that were given to `save_references` under the digest in the provenance.
 
         Raises:
             ProjectError: they are damaged.
         """
         try:
-            group = self._group[f"references/{self._record.basis['references']}"]
+            group = self._group[f"references/{self._record.provenance['references']}"]
             return {name: array[:] for name, array in group.arrays()}
         except UNREADABLE as error:
             raise ProjectError(
@@ -302,7 +302,7 @@ class Project:
             ) from error
 
     def save_references(self, digest: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Save references from other videos; they count once `save` names `digest` in the basis.
+        """Save references from other videos; they count once `save` names `digest` in the provenance.
 
         Raises:
             ProjectError: the disk refuses, or the project is closed.
@@ -401,7 +401,7 @@ class Project:
         copy = self._record.copies.get(t, (None, None))[place]
         return copy[1] if copy is not None else place == self._record.frames[t] and t in self._record.complete
 
-    def _write(self, record: Record) -> None:
+    def _write(self, record: ProjectRecord) -> None:
         with self._saving():
             self._group.attrs.put(record.as_attributes())
             self._record = self._written = record

@@ -29,7 +29,7 @@ Copy = tuple[str, bool]
 
 
 @dataclass(frozen=True)
-class Record:
+class ProjectRecord:
     """What a project knows, apart from arrays.
 
     Attributes:
@@ -42,8 +42,8 @@ class Record:
         complete: frames whose unpainted pixels are background.
         names: object -> its name.
         colours: object -> the RGB, 0..255, that a person chose for it; projects of earlier versions have none.
-        basis: what masks depend on besides the annotations: "settings", "embedder", "fingerprint", "method" (weights
-            of its own), "references".
+        provenance: what masks depend on besides the annotations: "settings", "embedder", "fingerprint", "method"
+            (weights of its own), "references"; "basis" in the file.
         drawings: the points and shapes among the annotations, in the viewer's own words.
         later: later frame of the video -> what it shows, see `later_frames`; projects of earlier versions have none.
         channel_axis: which axis of the video's file holds channels, if that was said when it was opened.
@@ -62,7 +62,7 @@ class Record:
     complete: tuple[int, ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
-    basis: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     drawings: tuple[Mapping[str, Any], ...] = ()
     later: Mapping[int, str] = field(default_factory=dict)
     channel_axis: int | None = None
@@ -73,7 +73,7 @@ class Record:
     copies: Mapping[int, tuple[Copy | None, Copy | None]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> Record:
+    def read(cls, path: Path) -> ProjectRecord:
         """Read the record of the project at `path`, which may be in use elsewhere.
 
         Raises:
@@ -107,6 +107,7 @@ class Record:
                 complete=tuple(int(t) for t in found.pop("complete")),
                 names={int(label): writable_text(str(name)) for label, name in found.pop("names").items()},
                 colours={int(label): _rgb(*colour) for label, colour in found.pop("colours", {}).items()},
+                provenance=found.pop("basis", {}),
                 drawings=tuple(found.pop("drawings")),
                 later={int(t): str(shown) for t, shown in found.pop("later", {}).items()},
                 sizes={int(t): str(stored) for t, stored in found.pop("sizes", {}).items()},
@@ -128,9 +129,9 @@ class Record:
             "frames": all(0 <= t < self.shape[0] and place in (0, 1) for t, place in self.frames.items()),
             "complete": self.frames.keys() >= set(self.complete),
             "colours": all(0 < label < BACKGROUND and 0 <= min(c) <= max(c) < 256 for label, c in self.colours.items()),
-            "basis": isinstance(self.basis, dict)
+            "provenance": isinstance(self.provenance, dict)
             and all(
-                isinstance(value, dict if name == "settings" else str | None) for name, value in self.basis.items()
+                isinstance(value, dict if name == "settings" else str | None) for name, value in self.provenance.items()
             ),
             "name": isinstance(self.name, str),
             "path": isinstance(self.path, str | None),
@@ -148,6 +149,7 @@ class Record:
     def as_attributes(self) -> dict[str, Any]:
         """Return the attributes of the project's Zarr group, ready for JSON."""
         found = asdict(self)
+        found["basis"] = found.pop("provenance")
         for name in ("frames", "names", "colours", "later", "sizes", "copies"):
             found[name] = {str(key): value for key, value in found[name].items()}
         return {_KEY: {"format": FORMAT, **found}}

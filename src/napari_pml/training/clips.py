@@ -14,7 +14,7 @@ from napari_pml.errors import DatasetError
 from napari_pml.grid import pixel_counts
 from napari_pml.training.augment import photometric
 from napari_pml.training.compose import cut_out, paste
-from napari_pml.training.material import Footage
+from napari_pml.training.material import AnnotatedClip
 from napari_pml.training.warp import elastic, linear_map, see, shaken, source_points
 
 MAX_TRIES = 1000
@@ -49,7 +49,7 @@ class ClipSampler:
 
     def __init__(
         self,
-        folders: Sequence[list[Footage]],
+        folders: Sequence[list[AnnotatedClip]],
         size: tuple[int, int],
         stride: int,
         seed: int,
@@ -94,18 +94,18 @@ class ClipSampler:
             f"Are the masks empty, or the objects smaller than {self.stride} pixels?"
         )
 
-    def _draw(self, rng: np.random.Generator, folder: list[Footage], footage: Footage) -> Clip | None:
+    def _draw(self, rng: np.random.Generator, folder: list[AnnotatedClip], annotated: AnnotatedClip) -> Clip | None:
         """Make one clip, or None if it shows too little."""
         near = rng.random() < self.near
-        window = self._window(rng, footage, near)
+        window = self._window(rng, annotated, near)
         if window is None:
             return None
         frames, labels, t, scale, place = window
         if rng.random() < self.composed and len(folder) > 1:
-            other = [f for f in folder if f is not footage][rng.integers(len(folder) - 1)]
+            other = [f for f in folder if f is not annotated][rng.integers(len(folder) - 1)]
             frames, labels = self._with_stranger(rng, other, near, frames, labels, t)
         if rng.random() < self.twins:
-            frames, labels = self._with_twin(rng, footage, near, frames, labels, scale)
+            frames, labels = self._with_twin(rng, annotated, near, frames, labels, scale)
         numbers = np.unique(np.append(labels.numpy(), 0), return_inverse=True)[1][:-1].reshape(labels.shape)
         shares = self._shares(numbers)
         winner = shares.argmax(-1)
@@ -115,7 +115,7 @@ class ClipSampler:
         return Clip(photometric(rng, frames), torch.tensor(t, dtype=torch.float32), labels, shares, place)
 
     def _window(
-        self, rng: np.random.Generator, footage: Footage, near: bool
+        self, rng: np.random.Generator, annotated: AnnotatedClip, near: bool
     ) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.float64], float, torch.Tensor] | None:
         """Look at three annotated frames through an unsteady window around a random object pixel of the first.
 
@@ -125,14 +125,14 @@ class ClipSampler:
             (3, 3, H, W) frames, (3, H, W) labels, (3,) times, source pixels in a pixel, and (3, 2, h, w) places of the
             cells in their source frames; None if there is no object.
         """
-        times = _draw_times(rng, len(footage.images), near)
+        times = _draw_times(rng, len(annotated.images), near)
         if near and self.far_first:
-            times = int(rng.integers(len(footage.images))), *times[1:]
-        read = {t: footage.read(t) for t in set(times)}
+            times = int(rng.integers(len(annotated.images))), *times[1:]
+        read = {t: annotated.read(t) for t in set(times)}
         rows, columns = np.nonzero(read[times[0]][2])
         if not len(rows):
             return None
-        is_still = len(footage.images) < 3
+        is_still = len(annotated.images) < 3
         motion = (0.03 if near else 0.1) if is_still else 0.015
         size = np.array(self.size[::-1])
         source = np.array(read[times[0]][2].shape[::-1])
@@ -148,7 +148,7 @@ class ClipSampler:
             points += elastic(rng, self.size, 0.2 * motion * float(half[1]))
             t = np.clip(rng.uniform(-1, 1) + rng.normal(0, 0.05 if near else 0.5, 3), -1, 1)
         else:
-            t = np.array([footage.times[i] for i in times])
+            t = np.array([annotated.times[i] for i in times])
         seen = [see(p, *read[i]) for p, i in zip(points, times, strict=True)]
         middles = F.avg_pool2d(points.permute(0, 3, 1, 2), self.stride)
         place = (2 * middles + 1) / torch.tensor(source).float().view(2, 1, 1) - 1
@@ -157,13 +157,13 @@ class ClipSampler:
     def _with_stranger(
         self,
         rng: np.random.Generator,
-        other: Footage,
+        other: AnnotatedClip,
         near: bool,
         frames: torch.Tensor,
         labels: torch.Tensor,
         t: NDArray[np.float64],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Lay an object of other footage over a clip, moving steadily in the order of time."""
+        """Lay an object of another clip over a clip, moving steadily in the order of time."""
         size = np.array(self.size[::-1])
         step = rng.normal(0, 0.04 if near else 0.12, 2) * size
         places = rng.uniform(0.2, 0.8, 2) * size + step * (t.argsort().argsort()[:, None] - 1)
@@ -174,20 +174,20 @@ class ClipSampler:
     def _with_twin(
         self,
         rng: np.random.Generator,
-        footage: Footage,
+        annotated: AnnotatedClip,
         near: bool,
         frames: torch.Tensor,
         labels: torch.Tensor,
         scale: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Lay an object of the same footage over a clip, away from the objects, about where it is in all frames."""
+        """Lay an object of the same clip over a clip, away from the objects, about where it is in all frames."""
         size = np.array(self.size[::-1])
         taken = np.argwhere(labels[0].numpy())[:, ::-1].mean(0) if labels[0].any() else size / 2
         spots = rng.uniform(0.1, 0.9, (4, 2)) * size
         spot = spots[np.linalg.norm(spots - taken, axis=1).argmax()]
         places = spot + rng.normal(0, 0.04, (3, 2)) * size
-        times = _draw_times(rng, len(footage.images), near)
-        cutout = cut_out(rng, footage, times, self.size, torch.tensor(places).float(), scale)
+        times = _draw_times(rng, len(annotated.images), near)
+        cutout = cut_out(rng, annotated, times, self.size, torch.tensor(places).float(), scale)
         return (frames, labels) if cutout is None else paste(frames, labels, cutout)
 
     def _shares(self, labels: NDArray[np.int64]) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.ndimage import find_objects
 
-from napari_pml.training.material import Footage
+from napari_pml.training.material import AnnotatedClip
 from napari_pml.training.warp import linear_map, see, shaken, source_points
 from napari_pml.types import Labels
 
@@ -31,7 +31,7 @@ class Cutout:
 
 def cut_out(
     rng: np.random.Generator,
-    footage: Footage,
+    annotated: AnnotatedClip,
     times: tuple[int, int, int],
     size: tuple[int, int],
     places: torch.Tensor,
@@ -41,7 +41,7 @@ def cut_out(
 
     Args:
         rng: source of randomness.
-        footage: that shows the object.
+        annotated: that shows the object.
         times: its three frames; one may come several times, since each is distorted differently.
         size: (H, W) of the training frames.
         places: (3, 2) where the middle of the object comes to lie, (x, y) in pixels.
@@ -51,7 +51,7 @@ def cut_out(
     Returns:
         The object, or None if none of the objects is wholly within all three frames and large enough.
     """
-    read = {t: footage.read(t) for t in set(times)}
+    read = {t: annotated.read(t) for t in set(times)}
     boxes = {t: _boxes_of_whole_objects(labels) for t, (_, _, labels) in read.items()}
     common = sorted(set.intersection(*(set(b) for b in boxes.values())))
     if not common:

@@ -26,7 +26,7 @@ SCALE_PIXELS = 100_000
 
 
 @dataclass(frozen=True)
-class Footage:
+class AnnotatedClip:
     """The annotated frames of one video, in order of time; a still is a video of one frame.
 
     Attributes:
@@ -69,7 +69,7 @@ class Footage:
         return frame, IntensityScale.from_samples(frame[None, ::step, ::step]), labels
 
 
-def find_footage(root: Path) -> list[Footage]:
+def find_annotated_clips(root: Path) -> list[AnnotatedClip]:
     """List what a folder of training material holds, whichever of two layouts it has.
 
     Videos: JPEGImages/<resolution>/<video>/<frame>.jpg beside Annotations/<resolution>/<video>/<frame>.png, as in
@@ -82,29 +82,29 @@ def find_footage(root: Path) -> list[Footage]:
     if (root / "JPEGImages").is_dir():
         folders = sorted(p for p in root.glob("JPEGImages/*/*") if p.is_dir())
         found = [_video(p, root / "Annotations" / p.relative_to(root / "JPEGImages")) for p in folders]
-        footage = [video for video in found if video.images]
+        annotated = [video for video in found if video.images]
     elif (root / "images").is_dir() and (root / "masks").is_dir():
         images, masks = _images(root / "images"), _images(root / "masks")
         _check_every_mask_has_a_frame(images, masks, root / "masks")
-        footage = [Footage(stem, (images[stem],), (mask,), (0.0,)) for stem, mask in masks.items()]
+        annotated = [AnnotatedClip(stem, (images[stem],), (mask,), (0.0,)) for stem, mask in masks.items()]
     else:
         raise DatasetError(
             f"{root} holds no training material: expected JPEGImages/480p/<video>/*.jpg beside "
             f"Annotations/480p/<video>/*.png, as in DAVIS, or stills images/*.jpg beside masks/*.png."
         )
-    if not footage:
+    if not annotated:
         raise DatasetError(f"{root} holds not a single mask. Annotate some frames; a mask has the name of its frame.")
-    return footage
+    return annotated
 
 
-def without_fold(footage: list[Footage], fold: int | None) -> list[Footage]:
-    """Leave one fold out of a folder's footage; None leaves nothing out, see `only_fold`."""
-    return footage if fold is None else [f for i, f in enumerate(footage) if i % FOLDS != fold]
+def without_fold(annotated: list[AnnotatedClip], fold: int | None) -> list[AnnotatedClip]:
+    """Leave one fold out of the clips of a folder; None leaves nothing out, see `only_fold`."""
+    return annotated if fold is None else [f for i, f in enumerate(annotated) if i % FOLDS != fold]
 
 
-def only_fold(footage: list[Footage], fold: int) -> list[Footage]:
-    """Return one fold of a folder's footage: every fifth video or still in the order of their names, from `fold` on."""
-    return footage[fold::FOLDS]
+def only_fold(annotated: list[AnnotatedClip], fold: int) -> list[AnnotatedClip]:
+    """Return one fold of the clips of a folder: every fifth one in the order of their names, from `fold` on."""
+    return annotated[fold::FOLDS]
 
 
 def content_of(folders: Sequence[Path]) -> str:
@@ -113,24 +113,26 @@ def content_of(folders: Sequence[Path]) -> str:
     Names and sizes of the annotated frames count, their places in the video, and every byte of their masks.
 
     Raises:
-        DatasetError: see `find_footage`; or a file cannot be read.
+        DatasetError: see `find_annotated_clips`; or a file cannot be read.
     """
     found = hashlib.sha256()
-    for footage in (footage for folder in folders for footage in find_footage(folder)):
+    for annotated in (annotated for folder in folders for annotated in find_annotated_clips(folder)):
         try:
-            frames = [(image.name, image.stat().st_size) for image in footage.images]
-            masks = [hashlib.sha256(mask.read_bytes()).hexdigest() for mask in footage.masks]
+            frames = [(image.name, image.stat().st_size) for image in annotated.images]
+            masks = [hashlib.sha256(mask.read_bytes()).hexdigest() for mask in annotated.masks]
         except OSError as error:
-            raise DatasetError(f"{footage.name} cannot be read: {error}. Copy it again, or take it out.") from error
-        found.update(json.dumps([footage.name, frames, footage.times, masks]).encode())
+            raise DatasetError(f"{annotated.name} cannot be read: {error}. Copy it again, or take it out.") from error
+        found.update(json.dumps([annotated.name, frames, annotated.times, masks]).encode())
     return found.hexdigest()[:16]
 
 
-def _video(frames: Path, annotations: Path) -> Footage:
+def _video(frames: Path, annotations: Path) -> AnnotatedClip:
     images, masks = _images(frames), _images(annotations)
     _check_every_mask_has_a_frame(images, masks, annotations)
     place = {stem: 2 * t / max(1, len(images) - 1) - 1 for t, stem in enumerate(images)}
-    return Footage(frames.name, tuple(images[s] for s in masks), tuple(masks.values()), tuple(place[s] for s in masks))
+    return AnnotatedClip(
+        frames.name, tuple(images[s] for s in masks), tuple(masks.values()), tuple(place[s] for s in masks)
+    )
 
 
 def _images(folder: Path) -> dict[str, Path]:

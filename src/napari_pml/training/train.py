@@ -18,7 +18,7 @@ from napari_pml.training.losses import (
     squared_distances,
     standard_triplet_loss,
 )
-from napari_pml.training.material import content_of, find_footage
+from napari_pml.training.material import content_of, find_annotated_clips
 
 LOSSES = ("standard_triplet", "modified_triplet", "soft_nearest_neighbour")
 """Names of the losses: fields of `TrainConfig`, keys of `StepReport.losses`, columns of the log."""
@@ -95,7 +95,7 @@ class Trainer(Training):
         """Begin at step 0, see `run_training`."""
         torch.manual_seed(config.seed)
         self.sampler = ClipSampler(
-            [find_footage(folder) for folder in data],
+            [find_annotated_clips(folder) for folder in data],
             (config.height, config.width),
             CompactNet.stride,
             config.seed,
@@ -150,7 +150,7 @@ def run_training(
     """Train an embedder in a folder, see `run`; its weights become `compact.safetensors`.
 
     Args:
-        data: folders of videos or of stills with masks, see `find_footage`; each has the same share of the clips.
+        data: folders of videos or stills with masks, see `find_annotated_clips`; all have the same share of the clips.
         out: folder of the run; made if it does not exist.
         config: how to train.
         start: weights to start from, a whole network or a trunk, see `initial_network`; None is the bundled network.

@@ -27,7 +27,7 @@ from napari_pml.methods.feelvos.network import (
 from napari_pml.methods.matching import NOBODY, global_matching, local_matching
 from napari_pml.training.clips import ClipSampler
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
-from napari_pml.training.material import content_of, find_footage
+from napari_pml.training.material import content_of, find_annotated_clips
 
 MAX_OBJECTS = 4
 """Of a clip that shows more, so many are followed; the others are background."""
@@ -96,7 +96,7 @@ class FeelvosTraining(Training):
         super().__init__(data, config, net.to(embedder.device), {net: 1.0}, **about)
         self.embedder = embedder
         self.sampler = ClipSampler(
-            [find_footage(folder) for folder in data],
+            [find_annotated_clips(folder) for folder in data],
             (config.height, config.width),
             embedder.stride,
             config.seed,
@@ -258,7 +258,7 @@ def train_feelvos(
     The weights of the embedder are copied to the same folder, where the method looks for those that belong to them.
 
     Args:
-        data: folders of videos or of stills with masks, see `find_footage`; each has the same share of the clips.
+        data: folders of videos or stills with masks, see `find_annotated_clips`; all have the same share of the clips.
         out: folder of the run; made if it does not exist.
         config: how to train.
         start: weights of the embedder. The FEELVOS network beside them, if any, is what training starts from. None is

@@ -28,7 +28,7 @@ from napari_pml.methods.matching import NOBODY
 from napari_pml.training.clips import Clip, ClipSampler
 from napari_pml.training.interaction import corrections, first_strokes
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
-from napari_pml.training.material import content_of, find_footage, without_fold
+from napari_pml.training.material import content_of, find_annotated_clips, without_fold
 from napari_pml.training.train_feelvos import displaced
 from napari_pml.types import BACKGROUND, UNLABELLED, Labels
 
@@ -93,7 +93,7 @@ class MaskHeadTraining(Training):
         about = {"content": content_of(data), "embedder": fingerprint}
         super().__init__(data, config, net, {net: 1.0}, **about)
         self.embedder = embedder.to(self.device).eval().requires_grad_(False)
-        folders = [without_fold(find_footage(folder), config.fold) for folder in data]
+        folders = [without_fold(find_annotated_clips(folder), config.fold) for folder in data]
         stride = CompactNet.stride
         self.samplers = [
             ClipSampler(
@@ -294,7 +294,7 @@ def train_mask_head(
     """Train a mask head in a folder, see `run`; its weights become `mask-head.safetensors`.
 
     Args:
-        data: folders of videos or of stills with masks, see `find_footage`; each has the same share of the clips.
+        data: folders of videos or stills with masks, see `find_annotated_clips`; all have the same share of the clips.
         out: folder of the run; made if it does not exist.
         config: how to train.
         start: weights of the embedder; None is the bundled one. The mask head beside them, if any, is what training

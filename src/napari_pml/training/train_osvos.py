@@ -26,7 +26,7 @@ from napari_pml.errors import DatasetError, WeightsError
 from napari_pml.methods.osvos.views import random_view
 from napari_pml.training.augment import photometric
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run
-from napari_pml.training.material import content_of, find_footage
+from napari_pml.training.material import content_of, find_annotated_clips
 
 SCALE = 0.75, 2.0
 """Of the views: the paper's 0.75 to 1.25, and beyond it, because videos may show their objects larger."""
@@ -72,7 +72,7 @@ class OsvosTraining(Training):
 
     def __init__(self, data: Sequence[Path], start: Path | None, config: OsvosTrainConfig, device: torch.device):
         """Begin at step 0, see `train_osvos`."""
-        self.folders = [find_footage(folder) for folder in data]
+        self.folders = [find_annotated_clips(folder) for folder in data]
         torch.manual_seed(config.seed)
         parent = Parent(initial_parent(start)).to(device)
         parent.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
@@ -133,8 +133,8 @@ class OsvosTraining(Training):
         rng = np.random.default_rng([self.config.seed, number])
         for _ in range(MAX_TRIES):
             folder = self.folders[int(rng.integers(len(self.folders)))]
-            footage = folder[int(rng.integers(len(folder)))]
-            stored, scale, labels = footage.read(int(rng.integers(len(footage.images))))
+            annotated = folder[int(rng.integers(len(folder)))]
+            stored, scale, labels = annotated.read(int(rng.integers(len(annotated.images))))
             frame = torch.from_numpy(scale.to_rgb(stored)).permute(2, 0, 1)
             is_object = torch.from_numpy(labels != 0).float()
             shares = torch.stack([1 - is_object, is_object])
@@ -203,7 +203,7 @@ def train_osvos(
     The bundled embedder is copied to the same folder, so that it can be named: OSVOS begins from what lies beside it.
 
     Args:
-        data: folders of videos or of stills with masks, see `find_footage`; each has the same share of the frames.
+        data: folders of videos or stills with masks, see `find_annotated_clips`; all have the same share of the frames.
         out: folder of the run; made if it does not exist.
         config: how to train.
         start: weights to start from, see `initial_parent`.

@@ -13,9 +13,10 @@ from napari_pml.disk.untrusted import open_image
 from napari_pml.errors import DamagedFrameError
 from napari_pml.video.arrays import check_size, readable
 from napari_pml.video.frame_index import DEFAULT_FPS
+from napari_pml.video.frames import Frames
 
 
-class AnimationFrames:
+class AnimationFrames(Frames):
     """The frames of an animated image, which Pillow decodes one after the other.
 
     Attributes:

@@ -20,6 +20,7 @@ from napari_pml.disk.untrusted import check_bytes, check_pixels
 from napari_pml.errors import DamagedFrameError, PmlError, VideoError
 from napari_pml.video.axes import Selection, choose, understand
 from napari_pml.video.frame_index import DEFAULT_FPS
+from napari_pml.video.frames import Frames
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
@@ -28,7 +29,7 @@ GROUP_DEPTH = 3
 """So deep lie the images in the groups of a plate: row, column, field."""
 
 
-class ArrayFrames:
+class ArrayFrames(Frames):
     """The frames of an array; of a lazy one only the frame that is read is computed.
 
     Attributes:

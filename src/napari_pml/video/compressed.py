@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections import OrderedDict
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,10 @@ from numpy.typing import NDArray
 
 from napari_pml.disk.untrusted import MAX_PIXELS, check_is_file, check_pixels
 from napari_pml.errors import DamagedFrameError, VideoError
+from napari_pml.recent import Recent
 from napari_pml.video.decoder import Decoder, Packets
 from napari_pml.video.frame_index import frame_index
+from napari_pml.video.frames import Frames
 
 CACHE_BYTES = 64 * 2**20
 """Decoded frames kept per file, about 45 at 1280 x 720: going backward is slow without them."""
@@ -38,7 +39,7 @@ ALONE = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
 """What keeps FFmpeg to the one file that it is given."""
 
 
-class VideoFile:
+class VideoFile(Frames):
     """The frames of a file that FFmpeg reads, such as mp4, avi, mov, mkv, webm, ts, mpg or gif.
 
     Every thread that reads has a decoder of its own, so that the viewer's jumps do not disturb a worker that
@@ -64,7 +65,7 @@ class VideoFile:
         """
         self._path = path
         self._local = threading.local()
-        self._cache = _FrameCache(CACHE_BYTES)
+        self._cache: Recent[int, VideoFrame] = Recent(CACHE_BYTES, _n_bytes)
         index = frame_index(path, lambda: _open(path))
         self._packets = Packets(index)
         self.fps = index.fps
@@ -140,31 +141,6 @@ class VideoFile:
                 return None
         decoder.next = None
         return None
-
-
-class _FrameCache:
-    """The most recently decoded frames, as many as fit into a number of bytes; thread-safe."""
-
-    def __init__(self, budget: int) -> None:
-        self._budget = budget
-        self._used = 0
-        self._frames: OrderedDict[int, VideoFrame] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, t: int) -> VideoFrame | None:
-        with self._lock:
-            if t in self._frames:
-                self._frames.move_to_end(t)
-            return self._frames.get(t)
-
-    def put(self, t: int, frame: VideoFrame) -> None:
-        with self._lock:
-            if t not in self._frames:
-                self._used += _n_bytes(frame)
-            self._frames[t] = frame
-            self._frames.move_to_end(t)
-            while self._used > self._budget and len(self._frames) > 1:
-                self._used -= _n_bytes(self._frames.popitem(last=False)[1])
 
 
 def _n_bytes(frame: VideoFrame) -> int:

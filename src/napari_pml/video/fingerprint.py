@@ -80,7 +80,9 @@ def changed_frame(video: Video, later: Mapping[int, str], sizes: Mapping[int, st
 
 
 def _shown(video: Video, t: int) -> str | None:
+    """Return what a frame shows, as 16 characters; None if it is damaged: a repeat of its neighbour says nothing."""
     try:
-        return hashlib.sha256(np.ascontiguousarray(video.read(t)).tobytes()).hexdigest()[:16]
+        frame = video.read(t)
     except VideoError:
         return None
+    return None if t in video.damaged else hashlib.sha256(np.ascontiguousarray(frame).tobytes()).hexdigest()[:16]

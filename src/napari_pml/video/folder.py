@@ -17,6 +17,7 @@ from napari_pml.disk.untrusted import check_is_file, open_image
 from napari_pml.errors import DamagedFrameError, VideoError
 from napari_pml.video.arrays import IMAGE_SUFFIXES, check_size, natural, readable
 from napari_pml.video.frame_index import DEFAULT_FPS
+from napari_pml.video.frames import Frames
 from napari_pml.video.tiff import TIFF_LIKE, page_header, read_page
 
 MODES = {"1": "L", "L": "L", "LA": "L", "I;16": "I;16", "I;16B": "I;16B", "I": "I", "F": "F", "RGBA": "RGBA"}
@@ -41,7 +42,7 @@ class Header:
     n_channels: int
 
 
-class ImageFolder:
+class ImageFolder(Frames):
     """Images of one size, in the natural order of their names: frame2 before frame10.
 
     Where depths differ, all have the type that holds all their values; where only some are in colour, all are.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -24,6 +24,7 @@ from napari_pml.video.arrays import IMAGE_SUFFIXES, ArrayFrames, open_zarr
 from napari_pml.video.axes import Selection
 from napari_pml.video.compressed import VideoFile
 from napari_pml.video.folder import ImageFolder
+from napari_pml.video.frames import Frames
 from napari_pml.video.identity import is_zarr
 from napari_pml.video.indexing import take
 from napari_pml.video.tiff import TIFF_LIKE, TiffFrames
@@ -45,17 +46,6 @@ FOREIGN = {
     ".oib": ("Olympus FluoView", "bioio-bioformats"),
 }
 """Suffixes of recordings that others read: of which program they are, and which part of BioIO reads them."""
-
-
-class Frames(Protocol):
-    """What every kind of source offers: shape (T, H, W, C), stored dtype, frames per second, and reading."""
-
-    shape: tuple[int, int, int, int]
-    dtype: np.dtype[Any]
-    fps: float
-
-    def read(self, t: int) -> NDArray[np.generic]:
-        """Return frame `t`, 0..T-1, as (H, W, C); DamagedFrameError if this one alone cannot be had."""
 
 
 class Video:
@@ -96,11 +86,9 @@ class Video:
         self.shape = frames.shape[:3]
         self.dtype = frames.dtype
         self.fps = frames.fps
-        self.times: Sequence[float] | None = getattr(frames, "times", None)
-        self.pixel: tuple[float, float] | None = getattr(frames, "pixel", None)
-        self.unit: str = getattr(frames, "unit", "unit")
-        self.key_frames: Sequence[int] = frames.key_frames if isinstance(frames, VideoFile) else range(len(self))
-        self.sizes: Sequence[int] = frames.sizes if isinstance(frames, VideoFile) else ()
+        self.times, self.pixel, self.unit = frames.times, frames.pixel, frames.unit
+        self.key_frames: Sequence[int] = range(len(self)) if frames.key_frames is None else frames.key_frames
+        self.sizes = frames.sizes
         self.n_channels = frames.shape[3]
         self._read = lru_cache(RECENT_FRAMES)(frames.read)
         self._damaged: set[int] = set()

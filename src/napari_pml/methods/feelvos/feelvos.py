@@ -17,7 +17,6 @@ from napari_pml.embedding.weights import digest
 from napari_pml.grid import grid_shape, pad_to_cells
 from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import AnnotatedReferences, contradicted, looks_like
-from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.feelvos.network import (
     STRIDE,
@@ -30,6 +29,7 @@ from napari_pml.methods.feelvos.network import (
 from napari_pml.methods.matching import NOBODY, global_matching, local_matching
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import ReferencePixels
+from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.types import BACKGROUND, Annotations, FrameMask, Labels, Scores
 
 PREVIOUS_FRAMES = 5
@@ -68,13 +68,13 @@ class FeelvosConfig(MethodConfig):
         own = digest(path) if path is not None and path.exists() else ""
         return own + super().fingerprint(embedder)
 
-    def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Feelvos:
+    def make(self, embeddings: VideoEmbeddings, transferred: TransferredReferences | None) -> Feelvos:
         """Return the method for one video, see `MethodConfig`.
 
         Raises:
             WeightsError: there is no FEELVOS network for these embeddings.
         """
-        return Feelvos(embeddings, self, borrowed, load_network(embeddings.embedder))
+        return Feelvos(embeddings, self, transferred, load_network(embeddings.embedder))
 
 
 class Feelvos:
@@ -83,9 +83,15 @@ class Feelvos:
     order: Literal["any", "outward"] = "outward"
     uses_embeddings = True
 
-    def __init__(self, embeddings: VideoEmbeddings, config: FeelvosConfig, borrowed: Borrowed | None, net: FeelvosNet):
-        """Match in `embeddings`, and in `borrowed` references; `net` was trained on embeddings of the same network."""
-        self.embeddings, self.config, self.borrowed, self.net = embeddings, config, borrowed, net
+    def __init__(
+        self,
+        embeddings: VideoEmbeddings,
+        config: FeelvosConfig,
+        transferred: TransferredReferences | None,
+        net: FeelvosNet,
+    ):
+        """Match in `embeddings` and `transferred` references; `net` was trained on embeddings of the same network."""
+        self.embeddings, self.config, self.transferred, self.net = embeddings, config, transferred, net
         self._ids: tuple[int, ...] = (BACKGROUND,)
         self._gather = AnnotatedReferences(embeddings)
         self._references: ReferencePixels | None = None
@@ -98,18 +104,18 @@ class Feelvos:
         return self._references
 
     def learn(self, annotations: Annotations) -> Iterator[LearningProgress]:
-        """Gather the reference pixels of at least one frame, annotated here or borrowed, in one step."""
-        borrowed, device = self.borrowed, self.embeddings.embedder.device
+        """Gather the reference pixels of at least one frame, annotated here or transferred, in one step."""
+        transferred, device = self.transferred, self.embeddings.embedder.device
         self.net.to(device)
         self._annotations = annotations
-        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
+        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(transferred.object_ids if transferred else ())}))
         if ids != self._ids:
             self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, UNANIMOUS)
         self._references = self._gather(
             annotations,
             self._ids,
             thin=True,
-            borrowed=borrowed.references(self._ids, device) if borrowed else None,
+            transferred=transferred.references(self._ids, device) if transferred else None,
         )
         yield from ()
 

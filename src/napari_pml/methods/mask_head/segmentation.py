@@ -15,11 +15,11 @@ from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.grid import pixel_counts
 from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import AnnotatedReferences, contradicted
-from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.mask_head.evidence import Evidence, PreviousMask, References, gather_evidence
 from napari_pml.methods.mask_head.network import MaskHead, scores_of
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import ReferencePixels
+from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask, Labels, Scores
 
 PREVIOUS_FRAMES = 5
@@ -45,9 +45,9 @@ class MaskHeadPml:
     order: Literal["any", "outward"] = "outward"
     uses_embeddings = True
 
-    def __init__(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None, net: MaskHead):
+    def __init__(self, embeddings: VideoEmbeddings, transferred: TransferredReferences | None, net: MaskHead):
         """Segment frames of the video with these embeddings; `net` was trained on embeddings of the same network."""
-        self.embeddings, self.borrowed, self.net = embeddings, borrowed, net
+        self.embeddings, self.transferred, self.net = embeddings, transferred, net
         self._ids: tuple[int, ...] = (BACKGROUND,)
         self._gather = AnnotatedReferences(embeddings)
         self._references: ReferencePixels | None = None
@@ -63,10 +63,10 @@ class MaskHeadPml:
     @torch.no_grad()
     def learn(self, annotations: Annotations) -> Iterator[LearningProgress]:
         """Gather the reference pixels of everything that is annotated, here or on other videos, in one step."""
-        borrowed, device = self.borrowed, self.embeddings.embedder.device
+        transferred, device = self.transferred, self.embeddings.embedder.device
         self.net.to(device)
         self._annotations = annotations
-        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
+        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(transferred.object_ids if transferred else ())}))
         if ids != self._ids:
             self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE)
         references = self._gather(
@@ -74,7 +74,7 @@ class MaskHeadPml:
             ids,
             thin=True,
             imply=False,
-            borrowed=borrowed.references(ids, device) if borrowed else None,
+            transferred=transferred.references(ids, device) if transferred else None,
         )
         self._references = references.select(~contradicted(references, annotations.complete))
         self._matched = self.net.matched(self._references.embeddings)

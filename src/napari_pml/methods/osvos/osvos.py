@@ -21,11 +21,11 @@ from napari_pml.embedding.weights import bundled, digest
 from napari_pml.errors import AnnotationError, SettingsError
 from napari_pml.grid import grid_shape
 from napari_pml.methods.annotated import AnnotatedReferences
-from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.osvos.fine_tuning import FineTuning
 from napari_pml.methods.protocol import LearningProgress
-from napari_pml.methods.references import IMPLIED, explicit_background
+from napari_pml.methods.references import ReferenceSource, explicit_background
+from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask, Labels, Scores
 
 SHORT_SIDE = 240
@@ -69,9 +69,9 @@ class OsvosConfig(MethodConfig):
         """Return that of the parent network, which knows contours too, see `MethodConfig`."""
         return digest(parent_weights(embedder))
 
-    def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Osvos:
+    def make(self, embeddings: VideoEmbeddings, transferred: TransferredReferences | None) -> Osvos:
         """Return the method for one video, see `MethodConfig`."""
-        return Osvos(embeddings, self, borrowed)
+        return Osvos(embeddings, self, transferred)
 
 
 def parent_weights(embedder: Embedder) -> Path:
@@ -93,9 +93,9 @@ class Osvos:
     order: Literal["any", "outward"] = "any"
     uses_embeddings = False
 
-    def __init__(self, embeddings: VideoEmbeddings, config: OsvosConfig, borrowed: Borrowed | None):
+    def __init__(self, embeddings: VideoEmbeddings, config: OsvosConfig, transferred: TransferredReferences | None):
         """Segment the video of `embeddings`; these are computed for frames with strokes only."""
-        self.embeddings, self.video, self.config, self.borrowed = embeddings, embeddings.video, config, borrowed
+        self.embeddings, self.video, self.config, self.transferred = embeddings, embeddings.video, config, transferred
         self._reduction = reduction(*self.video.shape[1:], SHORT_SIDE)
         self._gather = AnnotatedReferences(embeddings)
         self._parent, self._fingerprint = SideNetwork.from_file(parent_weights(embeddings.embedder))
@@ -127,7 +127,7 @@ class Osvos:
             AnnotationError: nothing is annotated on this video.
             SettingsError: there are no steps, but several objects, or there are references of other videos.
         """
-        if self.borrowed is not None:
+        if self.transferred is not None:
             raise SettingsError(
                 "OSVOS cannot learn from other videos. Choose the method pml, or go on without what was learned there."
             )
@@ -236,7 +236,7 @@ class Osvos:
         partly = annotations.frames.keys() - annotations.complete
         if partly:
             references = self._gather(annotations, (BACKGROUND, *annotations.object_ids), thin=True)
-            implied = references.select(references.kinds == IMPLIED)
+            implied = references.select(references.kinds == ReferenceSource.IMPLIED)
             stride = self.embeddings.embedder.stride
             for t in partly:
                 is_background = np.zeros(self.embeddings.grid, bool)

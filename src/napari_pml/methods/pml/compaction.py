@@ -10,7 +10,7 @@ import torch
 
 from napari_pml.methods.neighbours import nearest
 from napari_pml.methods.protocol import LearningProgress
-from napari_pml.methods.references import GIVEN, ReferencePixels
+from napari_pml.methods.references import ReferencePixels, ReferenceSource
 
 MANY = 40_000
 """So many references of complete frames are searched as they are; six frames of 854 x 480 have as many."""
@@ -56,7 +56,7 @@ class Compaction:
         Returns:
             What is kept of the pool.
         """
-        given = pool.kinds == GIVEN
+        given = pool.kinds == ReferenceSource.GIVEN
         if given.sum() <= self.many:
             self._frames = []
             return pool

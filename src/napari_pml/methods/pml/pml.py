@@ -15,15 +15,15 @@ from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.embedding.weights import digest
 from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import AnnotatedReferences, looks_like
-from napari_pml.methods.borrowed import Borrowed
 from napari_pml.methods.config import MethodConfig
 from napari_pml.methods.mask_head.network import load_mask_head
 from napari_pml.methods.mask_head.segmentation import MaskHeadPml
 from napari_pml.methods.neighbours import balanced_vote, nearest_in_window, vote
 from napari_pml.methods.pml.compaction import Compaction
 from napari_pml.methods.protocol import LearningProgress, Method
-from napari_pml.methods.references import PAINTED, ReferencePixels
+from napari_pml.methods.references import ReferencePixels, ReferenceSource
 from napari_pml.methods.retrieval import Retrieval, nearest_of
+from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.methods.windows import tiles_with_a_choice
 from napari_pml.types import BACKGROUND, Annotations, FrameMask, Scores
 
@@ -111,12 +111,12 @@ class PmlConfig(MethodConfig):
         head = digest(embedder.head) if self.mask_head and isinstance(embedder, DetailedEmbedder) else ""
         return head + super().fingerprint(embedder)
 
-    def make(self, embeddings: VideoEmbeddings, borrowed: Borrowed | None) -> Method:
+    def make(self, embeddings: VideoEmbeddings, transferred: TransferredReferences | None) -> Method:
         """Return the method for one video, see `MethodConfig`."""
         embedder = embeddings.embedder
         if self.mask_head and isinstance(embedder, DetailedEmbedder):
-            return MaskHeadPml(embeddings, borrowed, load_mask_head(embedder))
-        return Pml(embeddings, self, borrowed)
+            return MaskHeadPml(embeddings, transferred, load_mask_head(embedder))
+        return Pml(embeddings, self, transferred)
 
 
 class Pml:
@@ -124,9 +124,9 @@ class Pml:
 
     uses_embeddings = True
 
-    def __init__(self, embeddings: VideoEmbeddings, config: PmlConfig, borrowed: Borrowed | None):
-        """Retrieve in `embeddings` as `config` says, from what is annotated and from `borrowed` references."""
-        self.embeddings, self.config, self.borrowed = embeddings, config, borrowed
+    def __init__(self, embeddings: VideoEmbeddings, config: PmlConfig, transferred: TransferredReferences | None):
+        """Retrieve in `embeddings` as `config` says, from what is annotated and from `transferred` references."""
+        self.embeddings, self.config, self.transferred = embeddings, config, transferred
         self.order: Literal["any", "outward"] = "outward" if config.context_frames or config.adaptation else "any"
         self._gather = AnnotatedReferences(embeddings)
         self._ids: tuple[int, ...] = (BACKGROUND,)
@@ -143,15 +143,15 @@ class Pml:
         return self._references
 
     def learn(self, annotations: Annotations) -> Iterator[LearningProgress]:
-        """Gather the reference pixels of at least one frame, annotated here or borrowed, see `Method`."""
-        borrowed = self.borrowed
-        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(borrowed.object_ids if borrowed else ())}))
+        """Gather the reference pixels of at least one frame, annotated here or transferred, see `Method`."""
+        transferred = self.transferred
+        ids = (BACKGROUND, *sorted({*annotations.object_ids, *(transferred.object_ids if transferred else ())}))
         if ids != self._ids:
             self._finished = FinishedFrames(self.embeddings, ids, UNANIMOUS, self.config.context_frames)
         self._ids = ids
         self._annotated = annotations.frames.keys()
         config = self.config
-        complete = annotations.complete or (borrowed is not None and borrowed.has_complete_frames)
+        complete = annotations.complete or (transferred is not None and transferred.has_complete_frames)
         k, self._votes = (config.k, config.votes) if complete else (config.k_strokes, config.votes_strokes)
         if k != self._annotated_pool.k:
             self._begin(k)
@@ -159,7 +159,7 @@ class Pml:
             annotations,
             ids,
             thin=self._votes != "hard",
-            borrowed=borrowed.references(ids, self.embeddings.embedder.device) if borrowed else None,
+            transferred=transferred.references(ids, self.embeddings.embedder.device) if transferred else None,
         )
         self._references = yield from self._compact(references)
 
@@ -182,7 +182,9 @@ class Pml:
         queries = self.embeddings[t]
         cells = queries.flatten(0, 1)
         adaptation = self._finished.adaptation(finished, self._annotated) if self.config.adaptation else []
-        strokes = self._references.select((self._references.frames == t) & (self._references.kinds == PAINTED))
+        strokes = self._references.select(
+            (self._references.frames == t) & (self._references.kinds == ReferenceSource.PAINTED)
+        )
         if not (self.config.context_frames and finished):
             everywhere = torch.ones(len(cells), dtype=torch.bool, device=cells.device)
             votes = self._annotated_votes(t, cells, self._references, adaptation, everywhere)
@@ -217,9 +219,9 @@ class Pml:
         pool = ReferencePixels.concatenate([annotated, *adaptation]).sorted() if adaptation else annotated
         k = self._annotated_pool.k
         if self._votes == "balanced":
-            # A further component, 1 in every query, takes each reference's handicap off its similarity.
+            # A further component, 1 in every query, takes each reference's penalty off its similarity.
             queries = F.pad(cells[wanted], (0, 1), value=1.0)
-            references = torch.cat([pool.embeddings, -pool.handicaps[:, None]], 1)
+            references = torch.cat([pool.embeddings, -pool.similarity_penalty[:, None]], 1)
             return balanced_vote(queries, references, pool.labels[:, 0], len(self._ids), k, self.config.temperature)
         found = self._annotated_pool(t, cells, annotated, wanted)[wanted]
         if adaptation:

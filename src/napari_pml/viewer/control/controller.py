@@ -207,7 +207,7 @@ class Controller:
         self.flush_soon()
         self.changed.emit()
 
-    def learn_from(self, path: Path | None) -> None:
+    def transfer_from(self, path: Path | None) -> None:
         """Let what is annotated in a project of another video count here too, in place of what did so before.
 
         Args:
@@ -216,7 +216,7 @@ class Controller:
         if self.document is None:
             return
         self.jobs.forget_problems()
-        self.jobs.learn_from(self.document, path and open_projects(self.viewer.layers).get(path.absolute(), path))
+        self.jobs.transfer_from(self.document, path and open_projects(self.viewer.layers).get(path.absolute(), path))
 
     def mark_complete(self, complete: bool) -> None:
         """Say whether the unpainted pixels of the frame in view are background."""
@@ -231,11 +231,11 @@ class Controller:
         if self.document is not None and self.document.is_annotated:
             self.jobs.segment(self.document)
 
-    def choose_network(self, name: str) -> None:
-        """Embed the video with another network from now on; if it cannot be had, the one before goes on."""
+    def choose_network(self, name: str, resolution: str = "auto") -> None:
+        """Embed the video with another network or in another resolution; if it cannot be had, the one before stays."""
         if self.document is not None:
             self.jobs.forget_problems()
-            self.jobs.use_network(self.document, name)
+            self.jobs.use_network(self.document, name, resolution)
 
     def propagate(self) -> None:
         """Segment the whole video, from the frame in view outward."""

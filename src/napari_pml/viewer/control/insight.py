@@ -74,11 +74,11 @@ class Insight:
             image, session = document.image, document.live_session
             if look == "confidence":
                 style = {"colormap": _UNSURE, "contrast_limits": _CONFIDENCE_RANGE, "opacity": 0.7}
-                layer = layers.new_cell_layer(ConfidenceFrames(session), image, look, CONFIDENCE_STRIDE, **style)
+                layer = layers.new_cell_layer(ConfidenceFrames(session), image, look, (CONFIDENCE_STRIDE,) * 2, **style)
                 layers.insert_below(layer, document.sources, shown)
             else:
-                stride = session.embedder.stride
-                layer = layers.new_cell_layer(EmbeddingFrames(session), image, look, stride, rgb=True)
+                cell = session.embeddings.cell
+                layer = layers.new_cell_layer(EmbeddingFrames(session), image, look, cell, rgb=True)
                 layers.insert_below(layer, list(shown)[shown.index(image) + 1 :], shown)
             self.refresh()
 
@@ -139,7 +139,7 @@ class Insight:
             from napari_pml.methods.reference_map import reference_map  # imports torch: not when the viewer starts
 
             columns, n_frames = session.embeddings.grid[1], len(session.video)
-            yield references, reference_map(references, session.embedder.stride, columns, n_frames)
+            yield references, reference_map(references, session.embeddings.cell, columns, n_frames)
 
         self._map_runner.start(job, self._map_arrived, lambda: None)
 

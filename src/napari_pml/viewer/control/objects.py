@@ -104,11 +104,11 @@ def merge(document: VideoDocument, objects: set[int]) -> int:
 
 def _check_own(document: VideoDocument, objects: set[int]) -> None:
     """Raise AnnotationError if one of `objects` would go on to be found, since another video shows it."""
-    borrowed = document.session.borrowed if document.session is not None else None
-    if borrowed is not None and (shown := objects & set(borrowed.object_ids)):
+    transferred = document.session.transferred if document.session is not None else None
+    if transferred is not None and (shown := objects & set(transferred.object_ids)):
         raise AnnotationError(
-            f"Object {min(shown)} was learned from another video, and would be found again. Press 'Forget the other "
-            "video' first, or change it there."
+            f"Object {min(shown)} comes from another video, and would be found again. Press 'Forget transferred "
+            "references' first, or change it there."
         )
 
 

@@ -16,7 +16,7 @@ from napari.utils.notifications import show_warning
 from platformdirs import user_data_path
 
 from napari_pml.errors import PmlError
-from napari_pml.store.project_record import SUFFIX, Record
+from napari_pml.store.project_record import SUFFIX, ProjectRecord
 from napari_pml.viewer.document.metadata import PROJECT
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Saved:
     """
 
     path: Path
-    record: Record
+    record: ProjectRecord
     date: datetime
 
 
@@ -92,7 +92,7 @@ def _all() -> list[Saved]:
     found = []  # names with a dot are of projects in the making
     for path in [*folder().glob("[!.]*"), *map(Path, dict.fromkeys(elsewhere))]:
         try:
-            record = Record.read(path)
+            record = ProjectRecord.read(path)
             changed = (path / "zarr.json").stat().st_mtime
         except (PmlError, OSError):
             continue  # unfinished, damaged or gone

@@ -15,6 +15,7 @@ import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 
+from napari_pml.video.frames import Frames
 from napari_pml.viewer.document.inputs import read_from
 from napari_pml.viewer.document.metadata import READ_FROM
 from napari_pml.viewer.document.prompts import long_axes, video_data
@@ -70,10 +71,8 @@ class Plane:
         return float(low), float(high)
 
 
-class PlaneFrames:
+class PlaneFrames(Frames):
     """Planes as the frames of a video, for `napari_pml.video.video.Video`: (T, H, W, C)."""
-
-    fps = 10.0  # nobody knows
 
     def __init__(self, planes: Sequence[Plane | None]) -> None:
         """Put planes together.

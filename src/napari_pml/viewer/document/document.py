@@ -254,7 +254,7 @@ class VideoDocument:
     def is_annotated(self) -> bool:
         """Whether the session knows of any annotation, of this video or of another."""
         session = self.session
-        return session is not None and (bool(session.annotations.frames) or session.borrowed is not None)
+        return session is not None and (bool(session.annotations.frames) or session.transferred is not None)
 
     @property
     def has_masks(self) -> bool:

@@ -64,9 +64,9 @@ def new_mask_layer(masks: Any, image: Image) -> Labels:
     return layer
 
 
-def new_cell_layer(frames: Any, image: Image, role: str, stride: int, **options: Any) -> Image:
+def new_cell_layer(frames: Any, image: Image, role: str, cell: tuple[float, float], **options: Any) -> Image:
     """Return a layer that shows values of cells, (T, h, w) or (T, h, w, 4), each over its own pixels of `image`."""
-    side, centre = (1, stride, stride), (0, (stride - 1) / 2, (stride - 1) / 2)
+    side, centre = (1, *cell), (0, *((n - 1) / 2 for n in cell))
     parts = {name: getattr(image, name) for name in ("scale", "translate", "rotate", "shear")}
     placed = _placed_like(image, role) | {"scale": image.scale * side, "translate": Affine(**parts)(centre)}
     return Image(frames, multiscale=False, **placed, **options)

@@ -68,7 +68,7 @@ class LazyFrames(ABC):
 
 
 class MaskFrames(LazyFrames):
-    """(T, H, W) uint16 labels, 0 on frames without a mask; a guess hides the finished mask of earlier annotations."""
+    """(T, H, W) uint16 labels, 0 on frames without a mask; a preview hides the finished mask of earlier annotations."""
 
     def __init__(self, session: SessionLike) -> None:
         super().__init__(session, np.uint16, session.video.shape[1:])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_pml.types import STALE
+from napari_pml.types import PREVIEW_REVISION
 
 if TYPE_CHECKING:
     from napari_pml.viewer.document.session import SessionLike
@@ -19,14 +19,14 @@ class State(IntEnum):
     """How far a frame is; the higher, the further."""
 
     NONE = 0
-    GUESS = 1
+    PREVIEW = 1
     OUTDATED = 2
     DONE = 3
 
 
 WORDS = {
     State.NONE: "no mask yet",
-    State.GUESS: "a first guess",
+    State.PREVIEW: "a preview",
     State.OUTDATED: "from earlier strokes",
     State.DONE: "done",
 }
@@ -56,9 +56,9 @@ class Overview:
         """Return what is known now; a few operations on arrays of T numbers, whatever has changed."""
         annotations, revisions = session.annotations, session.masks.revisions
         states = np.full(len(revisions), State.NONE, np.uint8)
-        states[revisions >= STALE] = State.OUTDATED
-        states[revisions == STALE] = State.GUESS
-        states[revisions >= max(annotations.revision, STALE + 1)] = State.DONE
+        states[revisions >= PREVIEW_REVISION] = State.OUTDATED
+        states[revisions == PREVIEW_REVISION] = State.PREVIEW
+        states[revisions >= max(annotations.revision, PREVIEW_REVISION + 1)] = State.DONE
         annotated, complete, damaged = np.zeros((3, len(revisions)), bool)
         annotated[list(annotations.frames)] = True
         complete[list(annotations.complete)] = True

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from napari_pml.embedding.protocol import Embedder
     from napari_pml.embedding.video_embeddings import VideoEmbeddings
     from napari_pml.engine.session import Session
-    from napari_pml.methods.borrowed import Borrowed
     from napari_pml.methods.config import MethodConfig
     from napari_pml.methods.protocol import LearningProgress
     from napari_pml.methods.references import ReferencePixels
+    from napari_pml.methods.transferred import TransferredReferences
     from napari_pml.store.masks import MaskStore
     from napari_pml.store.project import Project
     from napari_pml.types import Annotations, FrameMask
@@ -32,6 +32,7 @@ class SessionLike(Protocol):
     project: Project | None
     config: MethodConfig
     embedder: Embedder
+    resolution: str
 
     @property
     def device(self) -> torch.device:
@@ -46,7 +47,7 @@ class SessionLike(Protocol):
         """Whether the method looks at embeddings at all."""
 
     @property
-    def borrowed(self) -> Borrowed | None:
+    def transferred(self) -> TransferredReferences | None:
         """References from other videos."""
 
     @property
@@ -59,7 +60,7 @@ class SessionLike(Protocol):
     def learn(self) -> Iterator[LearningProgress]:
         """Let the method learn what is annotated, a step at a time."""
 
-    def learn_from(self, *others: Any) -> bool:
+    def transfer_from(self, *others: Any) -> bool:
         """Let the annotations of other sessions or projects count here; return whether anything changed."""
 
     def segment(self, t: int) -> FrameMask:

@@ -84,7 +84,7 @@ class SegmentationJobs:
 
         self._start(job, received, self._ended, opening=document)
 
-    def learn_from(self, document: VideoDocument, source: SessionLike | Path | None) -> None:
+    def transfer_from(self, document: VideoDocument, source: SessionLike | Path | None) -> None:
         """Let what is annotated on another video count for a document too, or nothing any more.
 
         Args:
@@ -97,30 +97,32 @@ class SegmentationJobs:
 
             session = yield from _opened_session(document)
             if source is None:
-                session.learn_from()
+                session.transfer_from()
                 yield {}
             elif not isinstance(source, Path):
-                session.learn_from(source)
+                session.transfer_from(source)
                 yield source.project.record.names if source.project is not None else {}
             else:
                 project = Project.open(source)
                 try:
-                    session.learn_from(project)
+                    session.transfer_from(project)
                 finally:
                     project.close()
                 yield project.record.names
 
         self._start(job, self._once_open(document, partial(self.learned.emit, document)), self._ended)
 
-    def use_network(self, document: VideoDocument, name: str) -> None:
-        """Embed a document's video with another network from now on, the frame in view first; see `load_embedder`."""
+    def use_network(self, document: VideoDocument, name: str, resolution: str) -> None:
+        """Embed a document's video with another network, or in another resolution, the frame in view first."""
         frame = document.frame
 
         def job() -> Iterator[_Opened | str]:
             from napari_pml.embedding.registry import load_embedder
 
             session = yield from _opened_session(document)
-            session.embedder = load_embedder(name, session.device)
+            if name != session.embedder.name:
+                session.embedder = load_embedder(name, session.device)
+            session.resolution = resolution
             session.embed(frame)
             yield name
 

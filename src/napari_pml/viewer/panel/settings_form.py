@@ -21,7 +21,7 @@ class SettingsForm(QCollapsible):
     """Folded at first, because importing the method takes seconds and few people need it."""
 
     changed = Signal(object)  # the new MethodConfig
-    network_chosen = Signal(str)  # its name, for `load_embedder`
+    network_chosen = Signal(str, str)  # its name, for `load_embedder`, and the resolution in which it sees frames
 
     def __init__(self) -> None:
         super().__init__("Settings", expandedIcon="▼", collapsedIcon="▶")
@@ -29,7 +29,8 @@ class SettingsForm(QCollapsible):
         self._fields: dict[str, ValueWidget[Any]] = {}
         self._config: MethodConfig | None = None
         self._network: ComboBox | None = None
-        self._shown_network = "compact"
+        self._shown_network, self._shown_resolution = "compact", "auto"
+        self._frame: tuple[int, int] | None = None
         self.layout().setContentsMargins(0, 0, 0, 0)
         self.toggled.connect(self._build)
 
@@ -48,40 +49,56 @@ class SettingsForm(QCollapsible):
         else:
             self._config = config
 
-    def show_network(self, name: str) -> None:
-        """Show which network is in use, also one of the person's own."""
-        self._shown_network = name
+    def show_network(self, name: str, resolution: str = "auto", frame: tuple[int, int] | None = None) -> None:
+        """Show which network is in use, also one of the person's own, and how it sees frames of (H, W) pixels."""
+        self._shown_network, self._shown_resolution = name, resolution
         if self._network is None:
+            self._frame = frame
             return
-        whole, at, factor = name.rpartition("@")
-        network, resolution = (whole, at + factor) if at else (name, "")
         with self._network.changed.blocked(), self._resolution.changed.blocked():
-            if network not in self._networks:
-                self._networks.append(network)
+            if name not in self._networks:
+                self._networks.append(name)
                 self._network.reset_choices()
-            self._network.value, self._resolution.value = network, resolution
+            if frame != self._frame:
+                self._frame = frame
+                self._resolution.reset_choices()
+            self._network.value, self._resolution.value = name, resolution
+
+    def _resolutions(self, _: Any = None) -> list[tuple[str, str]]:
+        """Return what there is to choose, each with its price: how much longer a frame takes than as by default."""
+        from napari_pml.video.working import RESOLUTIONS, working_size
+
+        words = {"auto": "automatic", "native": "as stored", "2x": "enlarged 2x", "4x": "enlarged 4x"}
+        if self._frame is None:
+            return [(words[name], name) for name in RESOLUTIONS]
+        sizes = {name: working_size(*self._frame, name) for name in RESOLUTIONS}
+        times = {
+            name: height * width / (sizes["auto"][0] * sizes["auto"][1]) for name, (height, width) in sizes.items()
+        }
+        return [
+            (f"{words[name]}: {width} x {height}" + (f", {times[name]:.3g} x time" if times[name] > 1 else ""), name)
+            for name, (height, width) in sizes.items()
+        ]
 
     def _on_network(self, _: Any) -> None:
         assert self._network is not None
-        name = f"{self._network.value}{self._resolution.value}"
-        if name != self._shown_network:
-            self.network_chosen.emit(name)
+        chosen = self._network.value, self._resolution.value
+        if chosen != (self._shown_network, self._shown_resolution):
+            self.network_chosen.emit(*chosen)
 
     def _build(self) -> None:
         if self._fields:
             return
         from napari_pml import METHODS
-        from napari_pml.embedding.registry import EMBEDDERS, ENLARGEMENTS
+        from napari_pml.embedding.registry import EMBEDDERS
 
         self._methods, self._networks = METHODS, [*EMBEDDERS]
         self._network = ComboBox(label="network", choices=lambda _: self._networks, tooltip="What describes the pixels")
-        self._resolution = ComboBox(
-            label="frames", choices=[("as they are", ""), *((f"enlarged {x}", f"@{x}") for x in ENLARGEMENTS)]
-        )
-        self._resolution.tooltip = "Enlarge frames for objects of a few pixels; it takes several times as long"
+        self._resolution = ComboBox(label="resolution", choices=self._resolutions)
+        self._resolution.tooltip = "In which the network sees frames: enlarge them for objects of a few pixels"
         for choice in (self._network, self._resolution):
             choice.changed.connect(self._on_network)
-        self.show_network(self._shown_network)
+        self.show_network(self._shown_network, self._shown_resolution, self._frame)
         self._method = ComboBox(label="method", choices=[*METHODS, _OTHER], tooltip="How to segment")
         self._method.changed.connect(self._on_method)
         self._form: Container[Any] = Container(widgets=[self._network, self._resolution, self._method])

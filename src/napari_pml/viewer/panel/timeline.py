@@ -14,7 +14,7 @@ _HEIGHT = 44  # pixels: annotations above, bars below
 _LANE = 9  # pixels of that for annotations
 _LOWEST = 0.2  # height of the bar of the least certain frame, as a share of the highest
 _PLAIN = 0.8  # a video whose frames are all more certain than this has high bars only
-_COLOURS = {State.DONE: "#56b4e9", State.OUTDATED: "#e69f00", State.GUESS: "#999999"}  # told apart by everybody
+_COLOURS = {State.DONE: "#56b4e9", State.OUTDATED: "#e69f00", State.PREVIEW: "#999999"}  # told apart by everybody
 _VIEW = "#d55e00"
 _DAMAGED = "#cc79a7"
 

@@ -36,7 +36,6 @@ from napari_pml.viewer.panel.first_steps import FirstSteps
 from napari_pml.viewer.panel.help import FirstHint, HelpButton
 from napari_pml.viewer.panel.hints import hint, status
 from napari_pml.viewer.panel.keys import bind_keys
-from napari_pml.viewer.panel.learn_button import LearnButton
 from napari_pml.viewer.panel.look_inside import LookInside
 from napari_pml.viewer.panel.mask_dialog import MaskDialog
 from napari_pml.viewer.panel.object_bar import ObjectBar
@@ -44,6 +43,7 @@ from napari_pml.viewer.panel.project_bar import RestoreOffer, SaveBar
 from napari_pml.viewer.panel.results_box import ResultsBox
 from napari_pml.viewer.panel.settings_form import SettingsForm
 from napari_pml.viewer.panel.timeline import Timeline
+from napari_pml.viewer.panel.transfer_button import TransferButton
 
 
 class SegmentationWidget(QWidget):
@@ -115,7 +115,7 @@ class SegmentationWidget(QWidget):
         self.take_mask.setToolTip("For this frame or all: from a Labels layer, or from a PNG, TIFF or .npy file")
         self.take_mask.clicked.connect(lambda: MaskDialog(controller, self).open())
 
-        self.learn = LearnButton(controller)
+        self.learn = TransferButton(controller)
 
         self.propagate = QPushButton()
         self.propagate.setToolTip("Segment the whole video, from this frame outward; pause; go on")
@@ -225,7 +225,8 @@ class SegmentationWidget(QWidget):
             button.setChecked(kind == controller.tool)
         self.settings.show_config(controller.jobs.settings(document))
         if document is not None and document.session is not None:
-            self.settings.show_network(document.session.embedder.name)
+            session = document.session
+            self.settings.show_network(session.embedder.name, session.resolution, session.video.shape[1:])
         self.results.refresh()
         self.look_inside.refresh()
         self.projects.look()

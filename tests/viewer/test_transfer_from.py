@@ -11,7 +11,7 @@ from napari_pml.errors import AnnotationError
 from napari_pml.viewer.control import objects
 from napari_pml.viewer.control.controller import Controller
 from napari_pml.viewer.document.documents import open_projects
-from napari_pml.viewer.panel.learn_button import LearnButton
+from napari_pml.viewer.panel.transfer_button import TransferButton
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def engine(monkeypatch, movie):
 
 
 def test_without_a_stroke_the_whole_video_is_segmented(engine, controller, viewer, movie, other):
-    controller.learn_from(other)
+    controller.transfer_from(other)
     controller.propagate()
     assert finished(controller) == set(range(6))
     for t in range(6):
@@ -63,10 +63,10 @@ def test_without_a_stroke_the_whole_video_is_segmented(engine, controller, viewe
 def test_what_was_learned_is_forgotten_again(engine, controller, viewer, movie, other):
     begin(controller)
     alone = shown(viewer, 0).copy()
-    controller.learn_from(other)
-    assert controller.document.session.borrowed is not None
-    controller.learn_from(None)
-    assert controller.document.session.borrowed is None
+    controller.transfer_from(other)
+    assert controller.document.session.transferred is not None
+    controller.transfer_from(None)
+    assert controller.document.session.transferred is None
     np.testing.assert_array_equal(shown(viewer, 0), alone)
 
 
@@ -74,20 +74,20 @@ def test_what_was_learned_is_forgotten_again(engine, controller, viewer, movie, 
 @pytest.mark.parametrize("change", [objects.delete, objects.merge])
 def test_what_was_learned_stays_until_it_is_forgotten(engine, controller, viewer, other, change):
     begin(controller)
-    controller.learn_from(other)
-    with pytest.raises(AnnotationError, match=r"Object 2 was learned from another video.*Forget the other video"):
+    controller.transfer_from(other)
+    with pytest.raises(AnnotationError, match=r"Object 2 comes from another video.*Forget transferred references"):
         change(controller.document, {1, 2})
     assert controller.document.objects == {1, 2}
     assert controller.document.session.annotations.object_ids == (1,)
     assert objects.begin(controller.document) == 3
-    controller.learn_from(None)
+    controller.transfer_from(None)
     change(controller.document, {1, 2})
     assert controller.document.objects <= {1}
 
 
 @pytest.mark.parametrize("label", [2])
 def test_what_was_learned_is_known_when_the_panel_is_opened_again(engine, controller, viewer, runner, other):
-    controller.learn_from(other)
+    controller.transfer_from(other)
     controller.close()
     again = Controller(viewer, runner)
     again.choose_image(viewer.layers["clip"])
@@ -100,30 +100,30 @@ def test_a_project_that_is_open_in_this_window_may_teach(engine, controller, vie
     first.annotate(0, (movie[0] == 200).astype(np.uint16), complete=True)
     viewer.add_image(movie[::-1].copy(), name="back")
     controller.choose_image(viewer.layers["back"])
-    controller.learn_from(first.project.path)
+    controller.transfer_from(first.project.path)
     assert open_projects(viewer.layers)[first.project.path] is first
-    assert controller.document.session.borrowed is not None
+    assert controller.document.session.transferred is not None
     assert jaccard(np.asarray(viewer.layers["back masks"].data[0]) == 1, movie[5] == 200) > 0.9
 
 
 def test_the_button_asks_learns_and_forgets(engine, controller, other, qtbot, monkeypatch):
     asked = iter(["", str(other)])
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: next(asked))
-    button = LearnButton(controller)
+    button = TransferButton(controller)
     qtbot.add_widget(button)
     button.click()  # the person cancels
     assert controller.document.session is None
     button.click()
     button.refresh()
-    assert button.text() == "Forget the other video"
+    assert button.text() == "Forget transferred references"
     button.click()
     button.refresh()
-    assert button.text() == "Learn from another video..."
-    assert controller.document.session.borrowed is None
+    assert button.text() == "Transfer references..."
+    assert controller.document.session.transferred is None
 
 
 def test_a_folder_that_is_no_project_is_explained(engine, controller, runner, tmp_path):
     begin(controller)
     with pytest.raises(Exception, match="is no project"):
-        controller.learn_from(tmp_path)
-    assert controller.document.session.borrowed is None
+        controller.transfer_from(tmp_path)
+    assert controller.document.session.transferred is None

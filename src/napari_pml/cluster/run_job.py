@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from napari_pml.cluster.jobs import Job
-from napari_pml.cluster.record import Record, origin
+from napari_pml.cluster.record import JobRecord, origin
 from napari_pml.cluster.report import Outcome, State
 from napari_pml.embedding.protocol import Embedder
 from napari_pml.engine.segment_video import segment_video
@@ -21,7 +21,7 @@ from napari_pml.types import FrameMask
 from napari_pml.video.video import open_video
 
 
-def work(job: Job, embedder: Embedder) -> Generator[FrameMask, None, Outcome]:
+def run_job(job: Job, embedder: Embedder) -> Generator[FrameMask, None, Outcome]:
     """Do a job.
 
     Stop it at any time: the files that are there are complete, and the next call begins the job again.
@@ -49,7 +49,7 @@ def work(job: Job, embedder: Embedder) -> Generator[FrameMask, None, Outcome]:
 def _segment(job: Job, embedder: Embedder) -> Generator[FrameMask, None, Outcome]:
     """Do a job whose folder is nobody else's."""
     began = time.perf_counter()
-    wanted, earlier = origin(job, embedder), Record.load(job.out)
+    wanted, earlier = origin(job, embedder), JobRecord.load(job.out)
     if earlier is not None and earlier.origin == wanted and earlier.is_whole(job.out):
         return Outcome(job, State.skipped, earlier.frames, earlier.seconds)
     session = Session(open_video(job.video, strict=job.strict), job.config, embedder=embedder)
@@ -58,7 +58,7 @@ def _segment(job: Job, embedder: Embedder) -> Generator[FrameMask, None, Outcome
         earlier.discard(job.out)
     yield from segment_video(session, job.out)
     seconds = time.perf_counter() - began
-    Record(wanted, len(session.video), seconds, str(session.device)).save(job.out)
+    JobRecord(wanted, len(session.video), seconds, str(session.device)).save(job.out)
     return Outcome(job, State.done, len(session.video), seconds)
 
 

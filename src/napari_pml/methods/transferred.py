@@ -15,19 +15,13 @@ from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.video_embeddings import VideoEmbeddings
 from napari_pml.errors import AnnotationError
 from napari_pml.methods.annotated import AnnotatedReferences
-from napari_pml.methods.references import (
-    FRAME_SHIFT,
-    GIVEN,
-    KIND_BITS,
-    KIND_SHIFT,
-    ReferencePixels,
-)
+from napari_pml.methods.references import FRAME_SHIFT, KIND_BITS, KIND_SHIFT, ReferencePixels, ReferenceSource
 from napari_pml.types import BACKGROUND, Annotations
 from napari_pml.video.video import Video
 
 
 @dataclass(frozen=True, eq=False)
-class Borrowed:
+class TransferredReferences:
     """References of other videos, as arrays that can be kept.
 
     Attributes:
@@ -43,13 +37,20 @@ class Borrowed:
     keys: NDArray[np.int64]
 
     @classmethod
-    def gather(cls, others: Iterable[tuple[Annotations, Video]], embedder: Embedder, n_frames: int) -> Borrowed:
+    def gather(
+        cls,
+        others: Iterable[tuple[Annotations, Video]],
+        embedder: Embedder,
+        n_frames: int,
+        resolution: str = "auto",
+    ) -> TransferredReferences:
         """Gather the references of everything that is annotated on other videos.
 
         Args:
             others: one or several, each with at least one annotated frame.
             embedder: of the video that borrows.
             n_frames: of the video that borrows.
+            resolution: in which that one is embedded.
 
         Raises:
             AnnotationError: nothing is annotated on one of them.
@@ -61,7 +62,8 @@ class Borrowed:
                     f"Nothing is annotated on {video.name}, so there is nothing to learn from it. Paint a stroke there."
                 )
             labels = (BACKGROUND, *annotated.object_ids)
-            found = AnnotatedReferences(VideoEmbeddings(video, embedder))(annotated, labels, thin=False)
+            embeddings = VideoEmbeddings(video, embedder, resolution=resolution)
+            found = AnnotatedReferences(embeddings)(embeddings.video.annotations(annotated), labels, thin=False)
             ids = torch.tensor(labels)
             parts.append(
                 cls(
@@ -76,7 +78,7 @@ class Borrowed:
 
     @property
     def arrays(self) -> Mapping[str, NDArray[np.generic]]:
-        """The arrays by their names: `Borrowed(**arrays)` is the same again."""
+        """The arrays by their names: `TransferredReferences(**arrays)` is the same again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
@@ -95,7 +97,7 @@ class Borrowed:
     @property
     def has_complete_frames(self) -> bool:
         """Whether some come from a complete frame."""
-        return bool((((self.keys >> KIND_SHIFT) & (2**KIND_BITS - 1)) == GIVEN).any())
+        return bool((((self.keys >> KIND_SHIFT) & (2**KIND_BITS - 1)) == ReferenceSource.GIVEN).any())
 
     def references(self, ids: Sequence[int], device: torch.device) -> ReferencePixels:
         """Return the references in the order of their keys.

@@ -50,7 +50,6 @@ def segment_many(
             raise ClusterError("segment-many needs dask.distributed: pip install 'napari-pml[cluster]'.") from error
         if scheduler is not None and workers is not None:
             raise ClusterError("--workers is for this computer; a running cluster (--scheduler) has its own.")
-        report = report or table.with_suffix(".report.csv")
 
         from dask.system import CPU_COUNT
         from tqdm import tqdm
@@ -61,6 +60,7 @@ def segment_many(
         from napari_pml.io.destination import Inputs
 
         jobs = [replace(job, strict=strict) for job in read_jobs(table)]
+        report = report or table.with_suffix(".report.csv")
         lost = Inputs([table, *(path for job in jobs for path in job.inputs)]).overwritten_by(report)
         if lost is not None:
             raise ExportError(f"The report would overwrite {lost}. Give another place with --report.")

@@ -31,8 +31,8 @@ DEFAULT_LIMIT_GB = 10.0
 FREE_BYTES = 2 * 10**9
 """Disk space that is left to other programs."""
 
-PREPROCESSING = 1
-"""Raised whenever frames are brought to networks in another way, so that what was computed before is not found."""
+PREPROCESSING = 2
+"""Raised whenever frames are brought to networks, or computed there, in another way: what was there is not found."""
 
 
 @dataclass(frozen=True)

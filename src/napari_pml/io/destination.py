@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +15,8 @@ from tempfile import TemporaryFile
 
 import av
 
+from napari_pml.disk import durable
+from napari_pml.disk.untrusted import exists
 from napari_pml.errors import ExportError
 from napari_pml.video.arrays import IMAGE_SUFFIXES, TIFF_SUFFIXES
 from napari_pml.video.identity import is_zarr
@@ -22,6 +26,9 @@ FILE_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".zarr", ".mp4", ".avi", ".mov", ".c
 
 UNFINISHED = ".unfinished-"
 """Prefix of the names of files that are still being written."""
+
+MAX_NAME = 255 - len(f"{UNFINISHED}12345678-")
+"""Bytes of a file's name, on all usual disks, less what stands before it while it is written."""
 
 FORGOTTEN_S = 24 * 3600
 """Seconds after which an unfinished file that was not touched counts as abandoned."""
@@ -93,7 +100,7 @@ def check_destination(
         known.check(output)
     if masks is not None and not is_folder_name(masks) and masks.suffix.lower() not in (*TIFF_SUFFIXES, ".zarr"):
         raise ExportError(f"Masks are written as .tif, .zarr or a folder of PNGs (no suffix), not {masks.suffix}.")
-    if masks is not None and masks.suffix.lower() == ".zarr" and masks.exists():
+    if masks is not None and masks.suffix.lower() == ".zarr" and exists(masks):
         raise ExportError(f"{masks} exists already. Choose another name, or remove it first.")
     others = ((overlay, ".mp4", "An overlay video"), (table, ".csv", "A table"), (coco, ".json", "COCO's format"))
     for path, suffix, what in others:
@@ -128,7 +135,7 @@ def written(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear_up(path.parent.absolute())
         yield unfinished
-        unfinished.replace(path)
+        durable.replace(unfinished, path)
     except (OSError, av.error.FFmpegError) as error:
         raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error
     finally:
@@ -156,8 +163,10 @@ def _check_place(path: Path) -> None:
     if not is_folder_name(path) and path.is_dir():
         raise ExportError(f"{path} is a folder, where a file shall be written. Choose another name.")
     try:
+        if len(os.fsencode(path.name)) > MAX_NAME:
+            raise OSError(errno.ENAMETOOLONG, "its name is too long")
         places = (path / png_name(0) if is_folder_name(path) else path).absolute().parents
-        with TemporaryFile(dir=next(place for place in places if place.exists())):
+        with TemporaryFile(dir=next(place for place in places if exists(place))):
             pass
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error}. Choose another place.") from error

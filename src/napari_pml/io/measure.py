@@ -16,6 +16,9 @@ from napari_pml.io.destination import written
 from napari_pml.store.masks import MaskStore
 from napari_pml.types import CONFIDENCE_STRIDE, Confidence, FrameMask
 
+FORMULAS = "=+-@\t\r"
+"""How formulas begin."""
+
 _COLUMNS = {
     "label": "object",
     "area": "area_px",
@@ -93,7 +96,14 @@ def export_table(tables: Iterable[pd.DataFrame], path: Path) -> None:
     """
     with written(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
         for i, table in enumerate(tables):
-            table.to_csv(file, index=False, header=i == 0)
+            without_formulas(table).to_csv(file, index=False, header=i == 0)
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose names no spreadsheet takes for formulas: those that begin like one begin with a '."""
+    if "name" not in table:
+        return table
+    return table.assign(name=[f"'{name}" if name[:1] in FORMULAS and name else name for name in table["name"]])
 
 
 def summary(measurements: pd.DataFrame) -> pd.DataFrame:

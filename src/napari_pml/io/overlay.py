@@ -75,7 +75,7 @@ def export_overlay(video: Video, masks: MaskStore, path: Path, palette: NDArray[
     check_destination(overlay=path)
     height, width = video.shape[1:]
     codec: Literal["libx264", "mpeg4"] = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    with written(path) as unfinished, av.open(str(unfinished), "w") as container:
+    with written(path) as unfinished, av.open(f"file:{unfinished.absolute()}", "w") as container:
         stream = container.add_stream(codec, rate=_rate(video.fps))
         stream.width, stream.height = width + width % 2, height + height % 2  # the codecs want even numbers
         stream.pix_fmt = "yuv420p"

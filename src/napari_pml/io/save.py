@@ -14,6 +14,7 @@ from napari_pml.errors import ExportError
 from napari_pml.grid import grid_shape
 from napari_pml.io.calibration import Calibration
 from napari_pml.io.coco import export_coco
+from napari_pml.io.ctc import export_ctc, is_ctc_name
 from napari_pml.io.destination import Inputs
 from napari_pml.io.export import export_masks
 from napari_pml.io.measure import export_table, measure
@@ -37,7 +38,8 @@ def save(
     (`masks.since(session.annotations.revision)` has those of the present annotations alone.)
 
     Args:
-        path: no suffix of a file for a folder of PNGs, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv
+        path: no suffix of a file for a folder of PNGs, or, where its name ends with _RES, for one by the rules of the
+            Cell Tracking Challenge, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv
             (measurements).
         masks: of a video.
         video: the video itself, which only an .mp4 needs.
@@ -65,6 +67,8 @@ def save(
                 "There is no image layer of the same size as the masks to draw them over. Open the video."
             )
         export_overlay(video, masks, path, palette)
+    elif is_ctc_name(path):
+        export_ctc(masks, path)
     else:
         export_masks(masks, path)
 

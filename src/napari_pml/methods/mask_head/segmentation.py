@@ -17,6 +17,7 @@ from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import AnnotatedReferences, contradicted
 from napari_pml.methods.mask_head.evidence import Evidence, PreviousMask, References, gather_evidence
 from napari_pml.methods.mask_head.network import MaskHead, scores_of
+from napari_pml.methods.motion import Motion
 from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import ReferencePixels
 from napari_pml.methods.transferred import TransferredReferences
@@ -49,6 +50,7 @@ class MaskHeadPml:
         """Segment frames of the video with these embeddings; `net` was trained on embeddings of the same network."""
         self.embeddings, self.transferred, self.net = embeddings, transferred, net
         self._ids: tuple[int, ...] = (BACKGROUND,)
+        self._motion = Motion(embeddings.video)
         self._gather = AnnotatedReferences(embeddings)
         self._references: ReferencePixels | None = None
         self._matched = torch.empty(0)
@@ -95,7 +97,9 @@ class MaskHeadPml:
             return Scores(torch.ones(1, *features.embeddings.shape[1:]), self._ids, self.embeddings.embedder.stride)
         matched = self.net.matched(features.embeddings.permute(1, 2, 0))
         previous = self._previous(t, finished)
-        prior = None if previous is None else previous.shares
+        prior = (
+            None if previous is None else self._shares(self._motion.moved(self._known(finished[-1]), t, finished[-1].t))
+        )
         evidence = gather_evidence(matched, self._strokes(t), self._elsewhere(t, finished), previous, prior)
         scores = scores_of(self._logits(features, evidence))
         return Scores(scores, self._ids, self.embeddings.embedder.stride * len(matched) // scores.shape[1])
@@ -147,11 +151,16 @@ class MaskHeadPml:
         if not finished or abs(finished[-1].t - t) > PREVIOUS_FRAMES:
             return None
         mask = finished[-1]
-        known = np.isin(mask.labels, self._ids) & (mask.labels != 0)  # an object deleted since is background now
-        labels = np.where(known, mask.labels, np.uint16(BACKGROUND))
-        embeddings = self.embeddings[mask.t]
-        counts = self._counts(labels)
-        return PreviousMask(self.net.matched(embeddings), counts / counts.sum(0).clamp_min(1))
+        return PreviousMask(self.net.matched(self.embeddings[mask.t]), self._shares(self._known(mask)))
+
+    def _known(self, mask: FrameMask) -> Labels:
+        """Return the labels of a mask, 0 the background; an object deleted since is background now."""
+        return np.where(np.isin(mask.labels, self._ids), mask.labels, 0).astype(np.uint16)
+
+    def _shares(self, labels: Labels) -> torch.Tensor:
+        """Return the share of each label of a mask in each cell of half the stride, (L, 2 h, 2 w)."""
+        counts = self._counts(np.where(labels == 0, np.uint16(BACKGROUND), labels))
+        return counts / counts.sum(0).clamp_min(1)
 
     def _strokes(self, t: int) -> torch.Tensor:
         """Return the share of each cell of half the stride that is painted with each label, (L, 2 h, 2 w)."""

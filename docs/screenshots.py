@@ -108,7 +108,7 @@ class Tutorial:
         """Take a picture of the whole window."""
         self.settle()
         self.window.grab().save(str(IMAGES / f"{name}.png"))
-        with Image.open(IMAGES / f"{name}.png") as whole:
+        with Image.open(IMAGES / f"{name}.png", formats=["PNG"]) as whole:
             few = whole.convert("RGB").quantize(COLOURS, kmeans=1, dither=Image.Dither.NONE)
         few.save(IMAGES / f"{name}.png", optimize=True)
         print(name, (IMAGES / f"{name}.png").stat().st_size // 1000, "kB", flush=True)

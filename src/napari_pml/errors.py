@@ -45,6 +45,10 @@ class ExportError(PmlError):
     """A result cannot be written where it was asked for."""
 
 
+class DamagedMasksError(ExportError):
+    """The masks in a folder are damaged, or those of another video."""
+
+
 class ProjectError(PmlError):
     """A project is missing, damaged, in use, of another video, or cannot be saved."""
 

@@ -27,14 +27,20 @@ UNLABELLED = 0
 BACKGROUND = 65535
 """In an annotation: this pixel belongs to no object. (In a mask, background is 0.)"""
 
+MAX_REVISION = 2**62
+"""No work gets so far; what says so is damaged."""
+
 PREVIEW_REVISION = 0
 """The revision of a preview: smaller than that of any annotation."""
 
 CONFIDENCE_STRIDE = 8
 """Side in pixels of the cells in which confidence is kept, whatever cells a network has."""
 
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError)
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError, MemoryError)
 """What reading damaged Zarr arrays and records may raise."""
+
+PIECE = 2**20
+"""So many pixels at a time are looked up in a table: as indices, they take four times as much memory as labels."""
 
 Labels = NDArray[np.uint16]
 Confidence = NDArray[np.float32]
@@ -42,7 +48,11 @@ Confidence = NDArray[np.float32]
 
 def labels_in(labels: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
     """Return the labels that an image of any shape holds, in increasing order."""
-    return np.flatnonzero(np.bincount(labels.ravel()))
+    flat = labels.reshape(-1)
+    found = np.zeros(int(flat.max(initial=0)) + 1, bool)
+    for start in range(0, flat.size, PIECE):
+        found[flat[start : start + PIECE]] = True
+    return np.flatnonzero(found)
 
 
 def frame_number(t: int, n_frames: int) -> int:

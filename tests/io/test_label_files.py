@@ -12,7 +12,6 @@ from napari_pml import open_video
 from napari_pml.engine.annotation_files import AnnotationFiles
 from napari_pml.engine.session import Session
 from napari_pml.errors import AnnotationError
-from napari_pml.io import label_files
 from napari_pml.io.label_files import NamedLabels, key_frames, read_annotation
 from napari_pml.io.label_images import write_mask_png
 from napari_pml.types import BACKGROUND
@@ -190,9 +189,9 @@ def test_no_object_gets_the_number_of_background():
 
 
 def test_no_file_asks_for_more_memory_than_an_image_has(tmp_path, monkeypatch):
-    monkeypatch.setattr(label_files, "MAX_PIXELS", HEIGHT * WIDTH)
+    monkeypatch.setattr("napari_pml.disk.untrusted.MAX_PIXELS", HEIGHT * WIDTH)
     read_annotation(labelme(tmp_path / "a.json", polygon("cell", 1, 2)), 0)
-    monkeypatch.setattr(label_files, "MAX_PIXELS", HEIGHT * WIDTH - 1)
+    monkeypatch.setattr("napari_pml.disk.untrusted.MAX_PIXELS", HEIGHT * WIDTH - 1)
     with pytest.raises(AnnotationError, match=r"a.json: it claims to be of 20 x 12 pixels"):
         read_annotation(tmp_path / "a.json", 0)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from contextlib import suppress
 
 import numpy as np
@@ -134,7 +135,9 @@ def test_damaged_files_in_a_project(whole, tmp_path):
         file = path / data.draw(st.sampled_from(files))
         # zstd has no checksum: that flipped bits of an annotation still decode is not noticed, but that it is short is
         file.write_bytes(file.read_bytes()[: data.draw(st.integers(0, file.stat().st_size - 1))])
-        go_on(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of what is lost
+            go_on(path)
 
     check()
 
@@ -152,17 +155,68 @@ def test_damaged_records(path):
     check()
 
 
-def test_a_damaged_mask_is_named_and_can_be_made_again(path):
-    for chunk in (path / "masks/labels/c").rglob("0"):
-        if chunk.is_file():
-            chunk.write_bytes(b"spoilt")
+def test_a_damaged_mask_is_named_and_made_again(path):
+    (path / "masks/labels/c.3.0.0").write_bytes(b"spoilt")
+    (path / "masks/labels/c.1.0.0").unlink()  # reads as 0
     project = Project.open(path)
     session = Session(VIDEO, embedder=ColourEmbedder(), project=project)
-    with pytest.raises(ExportError, match="Remove this folder"):
-        [session.segment(t) for t in range(4)]
+    for t in (1, 3):
+        with pytest.raises(ExportError, match=f"mask of frame {t} is damaged"):
+            session.masks[t]
+    assert session.stale_frames() == [1, 3]
     project.close()
-    shutil.rmtree(path / "masks")
     assert go_on(path)
+
+
+@pytest.mark.parametrize(
+    "file", ["zarr.json", "labels/zarr.json", "revision/zarr.json", "revision/c.0", "certainty/c.0", "checksum/c.0"]
+)
+def test_damaged_masks_are_set_aside(file, path):
+    (path / "masks" / file).write_bytes(b"spoilt")
+    project = Project.open(path)
+    with pytest.warns(UserWarning, match="set aside"):
+        session = Session(VIDEO, embedder=ColourEmbedder(), project=project)
+    assert (path / "masks-damaged-1" / file).read_bytes() == b"spoilt"
+    assert session.stale_frames() == [0, 1, 2, 3]
+    project.close()
+    assert go_on(path)
+
+
+@pytest.fixture
+def nine(tmp_path):
+    """A project with nine annotated frames, of which one was annotated twice, and what is annotated there."""
+    video = open_video(np.tile(FRAMES[:1], (9, 1, 1, 1)))
+    path = tmp_path / "nine.pml.zarr"
+    session = Session(video, embedder=ColourEmbedder(), project=Project.create(path, video))
+    for t in range(9):
+        session.annotate(t, MASKS[0] + np.uint16(t), complete=t % 2 == 0)
+    session.annotate(4, MASKS[1] * 0, complete=True)  # empty, and no missing file
+    before = dict(session.annotations.frames)
+    session.annotate(2, MASKS[1])
+    session.project.close()
+    return path, before
+
+
+def test_a_damaged_annotation_takes_nothing_else_with_it(nine):
+    path, before = nine
+    record = Project.open(path)
+    record.close()
+    places = record.record.frames
+    for t in (2, 6, 8):
+        file = path / f"annotations/c.{places[t]}.{t}.0.0"
+        file.unlink() if t == 8 else file.write_bytes(b"spoilt")
+    with pytest.warns(UserWarning, match=r"earlier one is used on frames 2, and there is none any more on frames 6, 8"):
+        project = Project.open(path)
+    found = project.annotations
+    assert found.frames.keys() == set(range(9)) - {6, 8}
+    assert found.complete == {0, 2, 4}  # the earlier one of frame 2 was complete
+    for t, labels in found.frames.items():
+        np.testing.assert_array_equal(labels, before[t])
+    assert found.revision > record.annotations.revision
+    project.close()
+    again = Project.open(path)  # warned once
+    assert again.annotations.frames.keys() == found.frames.keys()
+    again.close()
 
 
 def test_damaged_references_of_other_videos_are_named(path, tmp_path):

@@ -82,6 +82,7 @@ def segment(
     Ctrl-C stops early; what is finished is written all the same.
     """
     with clear_errors():
+        from napari_pml.disk.untrusted import exists
         from napari_pml.embedding.cache import users_cache
         from napari_pml.engine.annotation_files import AnnotationFiles
         from napari_pml.engine.project_knowledge import known_config
@@ -95,11 +96,11 @@ def segment(
         from napari_pml.video.video import open_video
 
         files = AnnotationFiles.parse(annotations or [], strokes or [])
-        if not files and not references and not (project and project.exists()):
+        if not files and not references and not (project and exists(project)):
             raise AnnotationError("Nothing is annotated: give --annotations 0=first.png or --strokes 0=strokes.png.")
         inputs = [Path(video), *files.paths, *(references or []), *([project] if project else [])]
         check_destination(out, overlay, table, coco, inputs)
-        kept = Project.open(project) if project and project.exists() else None
+        kept = Project.open(project) if project and exists(project) else None
         begun = METHODS[method] if method else known_config(kept) if kept else DEFAULT
         settings = parse_config(begun, config or [])
         source = open_video(video, position=position, channel=channel, plane=plane, strict=strict)

@@ -31,7 +31,7 @@ def segment_many(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Videos at a time on this computer; half as many as cores if not given.")
     ] = None,
-    retries: Annotated[int, typer.Option(min=0, help="So many more attempts when a worker dies.")] = 1,
+    retries: Annotated[int, typer.Option(min=0, help="Number of further attempts when a worker dies.")] = 1,
     report: Annotated[
         Path | None, typer.Option(help="How each job ended (.csv); JOBS.report.csv beside JOBS.csv if not given.")
     ] = None,
@@ -50,7 +50,6 @@ def segment_many(
             raise ClusterError("segment-many needs dask.distributed: pip install 'napari-pml[cluster]'.") from error
         if scheduler is not None and workers is not None:
             raise ClusterError("--workers is for this computer; a running cluster (--scheduler) has its own.")
-        report = report or table.with_suffix(".report.csv")
 
         from dask.system import CPU_COUNT
         from tqdm import tqdm
@@ -61,6 +60,7 @@ def segment_many(
         from napari_pml.io.destination import Inputs
 
         jobs = [replace(job, strict=strict) for job in read_jobs(table)]
+        report = report or table.with_suffix(".report.csv")
         lost = Inputs([table, *(path for job in jobs for path in job.inputs)]).overwritten_by(report)
         if lost is not None:
             raise ExportError(f"The report would overwrite {lost}. Give another place with --report.")

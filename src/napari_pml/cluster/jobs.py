@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_pml.disk.untrusted import exists
 from napari_pml.engine.annotation_files import AnnotationFiles
 from napari_pml.errors import ExportError, JobsError, PmlError, SettingsError
 from napari_pml.io.destination import Inputs, is_folder_name
@@ -58,6 +59,8 @@ def read_jobs(table: Path) -> list[Job]:
             names a file that does not exist or holds no labels, a setting that there is not, the same `out` as another
             row, or an `out` that would overwrite what a row reads.
     """
+    if not exists(table) or not table.is_file():
+        raise JobsError(f"There is no table {str(table)!r}. Give the CSV that has a row for every video.")
     folder = table.absolute().parent
     rows = _read_rows(table)
     jobs: list[Job] = []
@@ -127,7 +130,7 @@ def _parse(entries: Mapping[str, str], folder: Path) -> Job:
         if not entries[name]:
             raise JobsError(f"`{name}` is empty.")
     video, out = (folder / Path(entries[name]).expanduser() for name in REQUIRED)
-    if not video.exists():
+    if not exists(video):
         raise JobsError(f"there is no file or folder {video}.")
     if not is_folder_name(out):
         raise ExportError(f"`out` is a folder for PNG masks, so it has no suffix {out.suffix} as {out.name} has.")

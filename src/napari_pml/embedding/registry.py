@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from napari_pml import extensions
+from napari_pml.disk.untrusted import exists
 from napari_pml.embedding.catalogue import CATALOGUE, find
 from napari_pml.embedding.networks.compact import CompactNet, photographs, trained_trunk
 from napari_pml.embedding.networks.embedder import NetworkEmbedder, network_embedder
@@ -75,7 +76,7 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
     path = Path(name).expanduser().absolute()  # a project has to find it again from any folder
     if path.suffix == ".safetensors":
         return network_embedder(str(path), path, device)
-    if (path / "config.json").exists():
+    if exists(path / "config.json"):
         return FoundationEmbedder(str(path), path, device)
     raise WeightsError(
         f"There is no embedder {name!r}. Choose one of {', '.join(EMBEDDERS)}, or give the path of a .safetensors file "

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from napari_pml.disk import durable
+from napari_pml.disk.untrusted import check_bytes, check_is_file, exists
 from napari_pml.errors import WeightsError
 
 
@@ -34,9 +37,7 @@ def save_weights(state: dict[str, torch.Tensor], path: Path, architecture: str, 
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8:start]), sort_keys=True).encode()  # safetensors' own is in random order
     header += b" " * (-len(header) % 8)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(len(header).to_bytes(8, "little") + header + content[start:])
-    partial.replace(path)
+    durable.write(path, len(header).to_bytes(8, "little") + header + content[start:])
 
 
 def about_weights(path: Path) -> dict[str, str]:
@@ -58,8 +59,13 @@ def load_weights(path: Path, architecture: str | None = None) -> tuple[dict[str,
     Raises:
         WeightsError: missing, damaged, or of another network.
     """
-    if not path.exists():
+    if not exists(path):
         raise WeightsError(f"There are no weights at {path}. Check the path; the bundled network needs none.")
+    try:
+        check_is_file(path)
+        check_bytes("the file", (path.stat().st_size,))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} holds no weights: {error}. Check the path.") from error
     if path.suffix in (".pth", ".pt"):
         return _checkpoint(path), f"{architecture}-{digest(path)}"
     try:
@@ -78,7 +84,11 @@ def load_weights(path: Path, architecture: str | None = None) -> tuple[dict[str,
 def _checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """Return the tensors of a PyTorch checkpoint; nothing in it is executed."""
     try:
+        if is_zipfile(path):
+            with ZipFile(path) as archive:
+                check_bytes("what is in it", (sum(entry.file_size for entry in archive.infolist()),))
         state = torch.load(path, map_location="cpu", weights_only=True)
+        check_bytes("its tensors", (sum(tensor.numel() for tensor in state.values()),), torch.float32.itemsize)
         return {name: tensor.float() for name, tensor in state.items()}
     except Exception as error:  # on damaged files, it raises anything
         reason = next(iter(str(error).splitlines()), "it ends early.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from napari_pml.disk.untrusted import exists
 from napari_pml.engine.session import Session
 from napari_pml.errors import AnnotationError
 from napari_pml.io.label_files import NamedLabels, key_frames, read_annotation
@@ -107,7 +108,7 @@ def _parse(entries: Sequence[str], what: str, folder: Path) -> dict[int, Path]:
         elif not frame.isdecimal():
             raise AnnotationError(f"{what} {entry}: expected FRAME=FILE, such as 0=first.png.")
         path = folder / Path(file).expanduser()
-        if not path.is_file():
+        if not exists(path) or not path.is_file():
             raise AnnotationError(f"{what} {entry}: there is no file {path}.")
         for t in [int(frame)] if frame else key_frames(path) or [0]:
             if t in found:

@@ -23,15 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from napari_pml.disk.untrusted import check_bytes, check_is_file, check_pixels, open_image, writable_text
 from napari_pml.errors import AnnotationError
 from napari_pml.io.label_images import read_labels
+from napari_pml.io.polygons import fill_polygon
 from napari_pml.types import BACKGROUND, Labels
-from napari_pml.video.arrays import MAX_PIXELS
 
 Paint = Callable[[Image.Image, int], None]
 
 FARTHEST = 2**17
-"""No coordinate is farther from 0: ellipses of millions of pixels take minutes, and larger numbers overflow."""
+"""Maximum distance of a coordinate from 0: larger ellipses take minutes, and larger numbers overflow."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class NamedLabels:
     names: Mapping[int, str] = field(default_factory=dict)
 
     def renumbered(self, known: Mapping[int, str]) -> NamedLabels:
-        """Give objects with a name the number under which it is known, or the lowest that is free.
+        """Renumber named objects: the number under which the name is known, or the lowest free one.
 
         Args:
             known: the names of a video's objects so far, and every number that is taken (with the name "" if need be).
@@ -86,6 +87,8 @@ def read_annotation(path: Path, t: int, size: tuple[int, int] | None = None) -> 
             inside.
     """
     try:
+        check_is_file(path)
+        check_bytes("the file", (path.stat().st_size,))
         if path.suffix.lower() == ".json":
             return _labelme(json.loads(path.read_text(encoding="utf-8-sig")))
         if path.suffix.lower() == ".xml":
@@ -103,7 +106,7 @@ def read_annotation(path: Path, t: int, size: tuple[int, int] | None = None) -> 
 
 def _labelme(content: dict[str, Any]) -> NamedLabels:
     shapes = content["shapes"]
-    labels = [(str(shape["label"]), shape.get("group_id")) for shape in shapes]
+    labels = [(writable_text(str(shape["label"])), shape.get("group_id")) for shape in shapes]
     names = _object_names(labels, {label for label, group in labels if group is None})
     paints = [_labelme_shape(shape) for shape in shapes]
     return _painted(zip(names, paints, strict=True), int(content["imageWidth"]), int(content["imageHeight"]))
@@ -125,7 +128,7 @@ def _labelme_shape(shape: dict[str, Any]) -> Paint:
         radius = float(np.hypot(edge[0] - x, edge[1] - y))
         return _ellipse(x, y, radius, radius)
     if kind == "mask":
-        inside = np.asarray(Image.open(io.BytesIO(base64.b64decode(shape["mask"]))).convert("L")) > 0
+        inside = np.asarray(open_image(io.BytesIO(base64.b64decode(shape["mask"]))).convert("L")) > 0
         return _bitmap(inside, *(round(n) for n in points[0]))
     raise AnnotationError(_no_inside(kind, shape["label"]))
 
@@ -241,7 +244,7 @@ def _number(written: str | float) -> float:
 
 
 def _polygon(points: list[tuple[float, ...]]) -> Paint:
-    return lambda image, label: ImageDraw.Draw(image).polygon(points, fill=label)
+    return lambda image, label: fill_polygon(image, points, label)
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> Paint:
@@ -279,8 +282,10 @@ def _painted(shapes: Iterable[tuple[str, Paint]], width: int, height: int) -> Na
 
 
 def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise AnnotationError(f"it claims to be of {width} x {height} pixels, more than {MAX_PIXELS}. Export it again.")
+    try:
+        check_pixels(height, width)
+    except ValueError as error:
+        raise AnnotationError(f"{error}. Export it again.") from error
 
 
 def _object_names(shapes: Sequence[tuple[str, object]], labels: Iterable[str]) -> list[str]:

@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from napari_pml.disk.untrusted import check_bytes, check_is_file, check_pages, check_pixels, open_image
 from napari_pml.errors import AnnotationError
 from napari_pml.io.destination import is_png_name, written
 from napari_pml.types import BACKGROUND, Labels
-from napari_pml.video.arrays import MAX_PIXELS, TIFF_SUFFIXES
+from napari_pml.video.arrays import TIFF_SUFFIXES
 
 RECORD = "segmented.json"
-"""Beside masks in a folder: what they were made from, once they are all there."""
+"""Name of the file beside finished masks that records what they were made from."""
 
 LABEL_IMAGE = "Label image: 0 is background, 1, 2, ... are objects."
-"""Description inside of PNGs that no palette tells from pictures."""
+"""Description in the metadata of PNGs that have no palette to tell them from pictures."""
 
 
 FEW_LABELS, FEW_BORDERS = 32, 0.05
-"""In images with another palette than that of DAVIS: so many labels, and so many changes of label along a row."""
+"""In images with another palette than that of DAVIS: maximum number of labels, and of changes of label along a row."""
 
 
 def davis_palette() -> NDArray[np.uint8]:
@@ -71,7 +72,7 @@ def are_masks(images: Sequence[Path]) -> bool:
     """
     for path in images:
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 is_png = image.format == "PNG"
                 if is_png and image.mode == "P":
                     return _shows_labels(image)
@@ -117,12 +118,14 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
     is_indexed = False
     array: NDArray[Any]
     try:
+        check_is_file(path)
         if path.suffix.lower() == ".npy":
             array = np.lib.format.open_memmap(path, mode="r")  # never more than the file has; no pickles
+            check_pixels(*array.shape[:2] if array.ndim > 1 else (1, array.size))
         elif path.suffix.lower() in TIFF_SUFFIXES:
             array = _read_tiff(path)
         else:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 is_indexed = image.mode == "P"
                 array = np.asarray(image.convert("L") if image.mode in ("1", "LA") else image)
     except Exception as error:  # on damaged files, decoders raise anything
@@ -150,10 +153,10 @@ def read_labels(path: Path, *, strokes: bool = False) -> Labels:
 def _read_tiff(path: Path) -> NDArray[np.generic]:
     """Return the first series of a TIFF, unless its header asks for more memory than an image has."""
     with tifffile.TiffFile(path) as tiff:
-        shape = tiff.series[0].shape
-        if np.prod(shape, dtype=float) > MAX_PIXELS:
-            raise ValueError(f"it claims to be of shape {shape}")
-        return np.asarray(tiff.series[0].asarray())
+        series = tiff.series[0]
+        check_bytes(f"what claims to be of shape {series.shape}", series.shape, series.dtype.itemsize)
+        check_pages(series)
+        return np.asarray(series.asarray())
 
 
 def _palette_indices(colours: NDArray[Any], path: Path) -> NDArray[np.uint16]:

@@ -1,4 +1,4 @@
-"""Masks as numbers: where every object is on every frame, how large, and how certain. One frame at a time."""
+"""Measure every object on every frame: place, size, certainty. One frame at a time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from napari_pml.io.lineage import find_parents
 from napari_pml.store.masks import MaskStore
 from napari_pml.types import CONFIDENCE_STRIDE, Confidence, FrameMask
 
+FORMULAS = "=+-@\t\r"
+"""How formulas begin."""
+
 _COLUMNS = {
     "label": "object",
     "area": "area_px",
@@ -28,7 +31,7 @@ _COLUMNS = {
     "bbox-3": "right",
     "intensity_mean": "mean_confidence",
 }
-"""What scikit-image calls a property, and the column that it becomes."""
+"""scikit-image's name of a property -> column of the table."""
 
 
 def measure_frame(
@@ -96,18 +99,25 @@ def measure(
 
 
 def export_table(tables: Iterable[pd.DataFrame], path: Path) -> None:
-    """Write measurements one after the other as a .csv with one line of names.
+    """Write measurements to a .csv file with one header line.
 
     Raises:
         ExportError: the file cannot be written.
     """
     with written(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
         for i, table in enumerate(tables):
-            table.to_csv(file, index=False, header=i == 0)
+            without_formulas(table).to_csv(file, index=False, header=i == 0)
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose names no spreadsheet takes for formulas: those that begin like one begin with a '."""
+    if "name" not in table:
+        return table
+    return table.assign(name=[f"'{name}" if name[:1] in FORMULAS and name else name for name in table["name"]])
 
 
 def summary(measurements: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the measurements of each object.
+    """Summarise the measurements of each object.
 
     Args:
         measurements: of all frames.

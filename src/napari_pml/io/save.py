@@ -1,4 +1,4 @@
-"""One door to every kind of file that masks can become: the suffix of its name says which."""
+"""Save masks in any supported format; the suffix of the file name decides which."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def save(
     names: Mapping[int, str] = MappingProxyType({}),
     palette: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Write all finished masks as what the suffix of `path` says, also those of annotations that have changed since.
+    """Write all finished masks in the format of `path`'s suffix, including masks that are outdated.
 
     (`masks.since(session.annotations.revision)` has those of the present annotations alone.)
 
@@ -74,7 +74,7 @@ def save(
 
 
 def as_masks(labels: Any) -> MaskStore:
-    """Return labels from elsewhere as finished masks, compressed in memory; they count as certain.
+    """Return labels from elsewhere as finished masks with full confidence, compressed in memory.
 
     Args:
         labels: (T, H, W) or (H, W) whole numbers, any array that can be indexed; one frame is read at a time.

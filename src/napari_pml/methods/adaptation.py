@@ -21,7 +21,7 @@ all that there are: the pool stays bounded whatever the length of the video. (Th
 
 CELL_BYTES = 32 * 1024**2
 SAMPLE_BYTES = 64 * 1024**2
-"""So much of the references of the frames used last is kept: whole, some 16 frames of 854 x 480, and their samples."""
+"""Bytes of the references that are kept of the frames used last: whole, some 16 frames of 854 x 480; and samples."""
 
 Key = tuple[int, str]
 
@@ -40,7 +40,7 @@ class FinishedFrames:
             embeddings: of the video.
             ids: object ids, `BACKGROUND` first; other objects are background.
             unanimous: a cell's confidence from which on it is sure enough to be matched with.
-            context_frames: so many frames are needed whole for the next one; they are kept, however large.
+            context_frames: number of frames that the next one needs whole; they are kept, however large.
         """
         self.embeddings, self.ids, self.unanimous = embeddings, ids, unanimous
         self._cells: Recent[Key, ReferencePixels] = Recent(CELL_BYTES, lambda cells: cells.nbytes, context_frames)

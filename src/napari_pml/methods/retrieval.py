@@ -16,7 +16,7 @@ from napari_pml.methods.references import ReferencePixels
 from napari_pml.recent import Recent
 
 FEW = 256
-"""So few references that were added are looked at beforehand: most cells have nearer ones already."""
+"""Number of added references up to which cells are screened first: most have nearer ones already."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Retrieval:
         """Find k references; remember at most about `max_bytes`, some 340 frames of 854 x 480."""
         self.k = k
         self._known: Recent[int, Known] = Recent(max_bytes, lambda known: known.found.nbytes)
+        self._keys = torch.empty(0, dtype=torch.int64)
         self._last: tuple[torch.Tensor, ReferencePixels, tuple[torch.Tensor, ReferencePixels]] | None = None
 
     def __call__(self, t: int, cells: torch.Tensor, pool: ReferencePixels, wanted: torch.Tensor) -> Neighbours:
@@ -74,6 +75,8 @@ class Retrieval:
             pool: the references, in the order of their keys.
             wanted: (Q,) bool, which cells are searched; what is returned of the others means nothing.
         """
+        if not torch.equal(self._keys, pool.keys):  # frames that searched the same references share their keys
+            self._keys = pool.keys
         known = self._known.get(t)
         if known is None:
             missing = torch.ones_like(wanted)
@@ -100,7 +103,7 @@ class Retrieval:
         again = lost & wanted
         if again.any():
             found[again] = search(cells[again], pool, nobody(cells[again], self.k))
-        return Known(pool.keys, lost & ~wanted, found)
+        return Known(self._keys, lost & ~wanted, found)
 
 
 def may_find(cells: torch.Tensor, found: Neighbours, added: ReferencePixels) -> torch.Tensor:

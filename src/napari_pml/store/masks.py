@@ -7,6 +7,9 @@ Compressed masks are small: a thousand frames of 854 x 480 take a few megabytes.
 from __future__ import annotations
 
 import threading
+import time
+import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
@@ -18,29 +21,41 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import MemoryStore
 
-from napari_pml.errors import ExportError
+from napari_pml.disk.arrays import DelayedStore
+from napari_pml.errors import DamagedMasksError, ExportError
 from napari_pml.recent import Recent
 from napari_pml.store.certainty import certainty
-from napari_pml.types import PREVIEW_REVISION, UNREADABLE, Confidence, FrameMask, Labels
+from napari_pml.types import MAX_REVISION, PREVIEW_REVISION, UNREADABLE, Confidence, FrameMask, Labels
 
 CHECKED = (ZstdCodec(level=0, checksum=True),)
 """How arrays are compressed: what the disk has changed since is noticed."""
 
+ONE_FOLDER = {"name": "default", "separator": "."}
+"""How chunks are named: thousands of frames lie in one folder, not each in several of its own."""
+
+FLUSH_S = 10.0
+"""After so many seconds, masks are on the disk itself: to wait for that at each would take longer than to make it."""
+
 NO_MASK = -1
 """The revision of a frame that has no mask yet."""
 
+UNKNOWN = 0
+"""The checksum of a mask that an earlier version has written."""
+
 RECENT_BYTES = 64 * 1024**2
-"""So much of what was read or written last stays in memory, uncompressed: some 75 masks of 854 x 480."""
+"""Bytes of the masks used last that stay in memory, uncompressed: some 75 masks of 854 x 480."""
 
 
 class MaskStore:
     """The masks of one video, and of which revision each is; for one writer and many readers.
 
-    The group holds `labels` (T, H, W) uint16, `confidence` (T, h, w) uint8 (1/255 each), `certainty` (T,) float32
-    and `revision` (T,) int64. A frame's revision is taken away before its pixels are written and set after them, so
-    that a killed process leaves no half-written frame that counts as finished. (Zarr writes every chunk in one piece.)
+    The group holds `labels` (T, H, W) uint16, `confidence` (T, h, w) uint8 (1/255 each), `certainty` (T,) float32,
+    `checksum` (T,) uint32 of both and `revision` (T,) int64. A frame's revision is taken away before its pixels are
+    written and set after them, so that a killed process leaves no half-written frame that counts as finished. (Zarr
+    writes every chunk in one piece.) After a power cut, any file may be an earlier one or gone. So `flushed` (T,) says
+    which revisions are on the disk itself, and when the store is opened, the others are held against their checksums.
 
     A preview (of revision `PREVIEW_REVISION`) never takes the place of a finished mask: it lies over it in memory until
     the next finished one comes.
@@ -66,7 +81,8 @@ class MaskStore:
             writing: is entered whenever something is written, and may refuse that.
 
         Raises:
-            ExportError: `path` holds something else, or masks of another shape, or cannot be written.
+            DamagedMasksError: `path` holds something else, or masks of another shape.
+            ExportError: it cannot be written.
         """
         self.shape, self.grid, self._writing = shape, grid, writing
         self._lock = threading.RLock()
@@ -76,30 +92,52 @@ class MaskStore:
             "confidence": ((1, *grid), (n_frames, *grid), "uint8", 0),
             "revision": ((n_frames,), (n_frames,), "int64", NO_MASK),
             "certainty": ((n_frames,), (n_frames,), "float32", np.nan),
+            "checksum": ((n_frames,), (n_frames,), "uint32", UNKNOWN),
+            "flushed": ((n_frames,), (n_frames,), "int64", NO_MASK),
         }
+        self._disk = None if path is None else DelayedStore(path)
         try:
-            group: Any = zarr.open_group(MemoryStore() if path is None else LocalStore(path), mode="a")
+            group: Any = zarr.open_group(self._disk or MemoryStore(), mode="a")
             for name, (chunks, size, dtype, empty) in wanted.items():
                 if name not in group:
                     group.create_array(
-                        name, shape=size, chunks=chunks, dtype=dtype, fill_value=empty, compressors=CHECKED
+                        name,
+                        shape=size,
+                        chunks=chunks,
+                        dtype=dtype,
+                        fill_value=empty,
+                        compressors=CHECKED,
+                        chunk_key_encoding=ONE_FOLDER,
                     )
-            found = {name: (group[name].shape, str(group[name].dtype)) for name in wanted}
-        except UNREADABLE as error:
+            found = {name: (group[name].chunks, group[name].shape, str(group[name].dtype)) for name in wanted}
+        except OSError as error:
             raise ExportError(f"Masks cannot be kept at {path}: {error}. Choose another place.") from error
-        for name, (_, size, dtype, _) in wanted.items():
-            if found[name] != (size, dtype):
-                raise ExportError(
+        except UNREADABLE as error:
+            raise DamagedMasksError(
+                f"Masks cannot be kept at {path}, which is damaged or holds something else: {error}."
+            ) from error
+        for name, (chunks, size, dtype, _) in wanted.items():
+            if found[name] != (chunks, size, dtype):
+                raise DamagedMasksError(
                     f"{path} holds masks of another video: its {name} are {found[name]}, this video needs "
-                    f"{(size, dtype)}. Choose another place."
+                    f"{(chunks, size, dtype)}."
                 )
-        self._labels, self._confidence, self._revision, self._certainty = (group[name] for name in wanted)
+        self._labels, self._confidence, self._revision, *others = (group[name] for name in wanted)
+        self._certainty, self._checksum, self._flushed = others
         self._path = path
         with self._readable():
             self._revisions: NDArray[np.int64] = self._revision[:]
             self._certainties: NDArray[np.float32] = self._certainty[:]
+            self._checksums: NDArray[np.uint32] = self._checksum[:]
+            self._on_disk: NDArray[np.int64] = self._flushed[:]
+        if self._revisions.max() >= MAX_REVISION:
+            raise DamagedMasksError(f"The masks in {path} are damaged: no revision is as high as they say.")
+        self._flushed_at = time.monotonic()
         if path is None:  # nobody will open it again, and a plain array is written to at once
-            self._revision, self._certainty = self.revisions, self.certainties
+            self._revision, self._checksum = self.revisions, self._checksums.copy()
+        else:
+            unsure = (self._on_disk != self._revisions) & (self._revisions != NO_MASK)
+            self._check_frames(np.flatnonzero(unsure).tolist())
         self._recent = _recent_masks()
         self._previews: MaskStore | None = None  # those over finished masks, as soon as there is one
         self._previewed: set[int] = set()
@@ -155,9 +193,13 @@ class MaskStore:
                 return recent
             if t not in self:
                 raise KeyError(t)
-            with self._readable():
-                labels, confidence = self._labels[t], _as_confidence(self._confidence[t])
-            return self._remember(FrameMask(t, labels, confidence, int(self._revisions[t])))
+            found = self._read(t)
+            if found is None:
+                with self._writing():
+                    self._forget([t])
+                raise ExportError(f"The mask of frame {t} is damaged, and taken away. Propagate to make it again.")
+            labels, stored = found
+            return self._remember(FrameMask(t, labels, _as_confidence(stored), int(self._revisions[t])))
 
     def latest(self, t: int) -> FrameMask:
         """Return the preview over the finished mask of frame `t`, or if there is none, what `[t]` returns."""
@@ -200,16 +242,21 @@ class MaskStore:
             before, after, certainties = self.revisions, self.revisions, self.certainties
             before[mask.t], after[mask.t] = NO_MASK, mask.revision
             certainties[mask.t] = certainty(mask.labels, mask.confidence)
+            self._checksums[mask.t] = _checksum(mask.labels, stored)
             try:
+                self._will_change(self._revisions < mask.revision)
                 if mask.t in self:
                     self._revision[:] = before
                 self._labels[mask.t] = mask.labels
                 self._confidence[mask.t] = stored
-                self._certainty[:] = certainties
+                self._checksum[:] = self._checksums
                 self._revision[:] = after
+                self._revisions, self._certainties = after, certainties
+                if time.monotonic() - self._flushed_at > FLUSH_S:
+                    self.flush()
             except OSError as error:
+                self._revisions = before  # whatever of it is on the disk does not count
                 raise ExportError(f"The mask of frame {mask.t} cannot be kept: {error}.") from error
-            self._revisions, self._certainties = after, certainties
             self._previewed.discard(mask.t)
             self._remember(replace(mask, confidence=_as_confidence(stored)))
 
@@ -220,11 +267,33 @@ class MaskStore:
             self._revisions = np.full_like(self._revisions, NO_MASK)
             self._revision[:] = self._revisions
             self._certainties = np.full_like(self._certainties, np.nan)
-            self._certainty[:] = self._certainties
             self._recent.clear()
             self._previewed.clear()
             for t in finished.tolist():
                 self._labels[t] = 0
+            self.flush()
+
+    def flush(self) -> None:
+        """See to it that all masks are on the disk itself, so that not even a power cut takes them back.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        with self._lock:
+            self._flushed_at = time.monotonic()
+            if self._disk is not None:
+                self._disk.flush()
+                self._on_disk = np.where(self._revisions > PREVIEW_REVISION, self._revisions, NO_MASK)
+                self._certainty[:], self._flushed[:] = self._certainties, self._on_disk
+                self._disk.flush()
+
+    def _will_change(self, frames: NDArray[np.bool_]) -> None:
+        """Take back what the disk says of having the masks of some frames: they are about to be replaced."""
+        frames = frames & (self._on_disk != NO_MASK)
+        if self._disk is not None and frames.any():
+            self._on_disk = np.where(frames, NO_MASK, self._on_disk)
+            self._flushed[:] = self._on_disk
+            self._disk.flush()
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -232,9 +301,38 @@ class MaskStore:
         try:
             yield
         except UNREADABLE as error:
-            raise ExportError(
-                f"The masks in {self._path} are damaged: {error}. Remove this folder; all of them can be made again."
-            ) from error
+            raise DamagedMasksError(f"The masks in {self._path} are damaged: {error}.") from error
+
+    def _read(self, t: int) -> tuple[Labels, NDArray[np.uint8]] | None:
+        """Return the labels and the stored confidence of a frame, or None if they are not those that were written."""
+        try:
+            labels, stored = self._labels[t], self._confidence[t]
+        except UNREADABLE:
+            return None
+        return (labels, stored) if self._checksums[t] in (UNKNOWN, _checksum(labels, stored)) else None
+
+    def _check_frames(self, frames: list[int]) -> None:
+        """Let go of those frames that are damaged, and warn; of the others, find the certainty."""
+        damaged = []
+        for t in frames:
+            if (found := self._read(t)) is None:
+                damaged.append(t)
+            else:
+                self._certainties[t] = certainty(found[0], _as_confidence(found[1]))
+        if damaged:
+            warnings.warn(
+                f"{len(damaged)} masks in {self._path} were not on the disk yet when work ended, from frame "
+                f"{damaged[0]} on. They are made again.",
+                stacklevel=4,
+            )
+            self._forget(damaged)
+
+    def _forget(self, frames: list[int]) -> None:
+        """Take the masks of some frames away."""
+        left = self.revisions
+        left[frames] = NO_MASK
+        self._revision[:] = left
+        self._revisions = left
 
     def _remember(self, mask: FrameMask) -> FrameMask:
         """Keep a mask in memory, and let go of those used least recently."""
@@ -254,6 +352,12 @@ class FinishedMasks(Sequence[FrameMask]):
 
     def __getitem__(self, index: int) -> FrameMask:  # type: ignore[override]  # a single one at a time
         return self._masks.latest(self._frames[index])
+
+
+def _checksum(labels: Labels, stored: NDArray[np.uint8]) -> int:
+    """Return a number that differs between masks, and is never `UNKNOWN`."""
+    found = zlib.crc32(np.ascontiguousarray(stored).data, zlib.crc32(np.ascontiguousarray(labels).data))
+    return max(found, UNKNOWN + 1)
 
 
 def _recent_masks() -> Recent[int, FrameMask]:

@@ -10,13 +10,16 @@ computed from it, so no mask on disk is newer than the record, and revisions tel
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,11 +29,13 @@ import numpy as np
 import zarr
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from zarr.storage import LocalStore
 
-from napari_pml.errors import ProjectClosedError, ProjectError
-from napari_pml.store.masks import CHECKED, MaskStore
-from napari_pml.store.project_record import ProjectRecord
+from napari_pml.disk.arrays import DurableStore
+from napari_pml.disk.durable import sync_folder
+from napari_pml.disk.untrusted import check_own
+from napari_pml.errors import DamagedMasksError, ProjectClosedError, ProjectError
+from napari_pml.store.masks import CHECKED, ONE_FOLDER, MaskStore
+from napari_pml.store.project_record import Copy, ProjectRecord
 from napari_pml.types import UNREADABLE, Annotations, Labels
 from napari_pml.video.fingerprint import changed_frame, far_sizes, fingerprint, later_frames
 from napari_pml.video.video import Video, open_video
@@ -59,18 +64,19 @@ class Project:
         self._writing = threading.RLock()
         self._writing_masks = threading.RLock()  # of its own: a stroke does not wait for a mask
         self._owner: Callable[[], object | None] = _nobody  # who saves here, as long as it lives
+        self._masks: Callable[[], MaskStore | None] = _nobody  # likewise
         try:
-            group: Any = zarr.open_group(LocalStore(path), mode="r+")
+            group: Any = zarr.open_group(DurableStore(path), mode="r+")
             self._group, self._places = group, group["annotations"]
-            if (self._places.shape, self._places.dtype) != ((2, *record.shape), np.uint16):
-                raise ValueError(f"they are {self._places.dtype} of shape {self._places.shape}")
-            frames = {t: self._read(t, place) for t, place in sorted(record.frames.items())}
-        except UNREADABLE as error:
+            found, wanted = (self._places.shape, self._places.chunks), ((2, *record.shape), (1, 1, *record.shape[1:]))
+            if (*found, self._places.dtype) != (*wanted, np.uint16):
+                raise ValueError(f"they are {self._places.dtype} of shape {found[0]} in chunks of {found[1]}")
+            self.annotations = self._read_all()
+        except (ProjectError, *UNREADABLE) as error:
             self.close()
+            if isinstance(error, ProjectError):
+                raise
             raise ProjectError(f"The annotations in {path} are damaged: {error}. Open another copy of it.") from error
-        self.annotations = Annotations(
-            record.shape, MappingProxyType(frames), frozenset(record.complete), record.revision
-        )
 
     @classmethod
     def create(cls, path: str | Path, video: Video, source: str | Path | None = None) -> Project:
@@ -103,13 +109,20 @@ class Project:
         try:
             if path.exists() or path.is_symlink():
                 raise ProjectError(f"There is something at {path} already. Choose another name, or open it.")
-            group: Any = zarr.open_group(LocalStore(unfinished), mode="w")
+            group: Any = zarr.open_group(DurableStore(unfinished), mode="w")
             size = (2, *video.shape)
             group.create_array(
-                "annotations", shape=size, chunks=(1, 1, *size[2:]), dtype="uint16", fill_value=0, compressors=CHECKED
+                "annotations",
+                shape=size,
+                chunks=(1, 1, *size[2:]),
+                dtype="uint16",
+                fill_value=0,
+                compressors=CHECKED,
+                chunk_key_encoding=ONE_FOLDER,
             )
             group.attrs.put(record.as_attributes())
             unfinished.rename(path)
+            sync_folder(path.parent)
         except (OSError, ValueError) as error:  # ValueError: no file can have that name
             raise ProjectError(f"No project can be made at {path}: {error}. Choose another place.") from error
         finally:
@@ -125,12 +138,22 @@ class Project:
         """
         path = Path(path).expanduser().absolute()
         ProjectRecord.read(path)  # before a lock is made in a folder that is something else
+        try:
+            check_own(path)
+        except (OSError, ValueError) as error:
+            raise ProjectError(
+                f"{path} is not opened: {error}. All of a project lies in its folder: put the files themselves there."
+            ) from error
         lock = _locked(path)
         return cls(path, lock, ProjectRecord.read(path))
 
     def close(self) -> None:
         """Let others open the project. Everything is saved already; what is saved from now on ends in an error."""
         with self._writing, self._writing_masks:
+            masks = self._masks()
+            if self._lock.is_locked and masks is not None:
+                with suppress(OSError):  # then a power cut may take masks back, which can be made again
+                    masks.flush()
             self._lock.release()
 
     @property
@@ -198,13 +221,23 @@ class Project:
     def masks(self, grid: tuple[int, int]) -> MaskStore:
         """Return the masks, which are saved as they are made, until the project is closed.
 
+        Damaged ones are set aside, with a warning: all of them can be made again.
+
         Raises:
-            ExportError: they are of another grid (h, w).
+            ExportError: the disk refuses.
             ProjectClosedError: the project is closed already.
         """
-        saving = partial(self._saving, self._writing_masks)
+        saving, place = partial(self._saving, self._writing_masks), self.path / "masks"
         with saving():
-            return MaskStore(self._record.shape, grid, self.path / "masks", saving)
+            try:
+                masks = MaskStore(self._record.shape, grid, place, saving)
+            except DamagedMasksError as error:
+                aside = next(p for n in count(1) if not (p := place.with_name(f"masks-damaged-{n}")).exists())
+                place.rename(aside)
+                warnings.warn(f"{error} They are set aside as {aside}, and are made again.", stacklevel=2)
+                masks = MaskStore(self._record.shape, grid, place, saving)
+            self._masks = ref(masks)
+            return masks
 
     def shown_masks(self) -> Any:
         """Return the (T, H, W) uint16 array of the masks to look at, or None if none were ever made."""
@@ -222,17 +255,21 @@ class Project:
                 is closed.
         """
         with self._saving():
-            places = {}
+            places, copies = dict[int, int](), dict[int, tuple[Copy | None, Copy | None]]()
             for t, labels in annotations.frames.items():
-                places[t] = self._record.frames.get(t, 1)
+                place, copy = self._record.frames.get(t, 1), self._record.copies.get(t, (None, None))
                 if labels is not self.annotations.frames.get(t):
-                    places[t] = 1 - places[t]
-                    self._places[places[t], t] = labels
+                    place = 1 - place
+                    self._places[place, t] = labels
+                    new = _digest(labels), t in annotations.complete
+                    copy = (new, copy[1]) if place == 0 else (copy[0], new)
+                places[t], copies[t] = place, copy
             self._write(
                 replace(
                     self._record,
                     revision=annotations.revision,
                     frames=places,
+                    copies=copies,
                     complete=tuple(sorted(annotations.complete)),
                     provenance=dict(provenance),
                 )
@@ -314,12 +351,55 @@ class Project:
             for name in set(group.array_keys()) - kept.keys():
                 del group[name]
 
-    def _read(self, t: int, place: int) -> Labels:
-        labels: Labels = self._places[place, t]
-        if not labels.any() and t not in self._record.complete:
-            raise ValueError(f"that of frame {t} is missing")
+    def _read_all(self) -> Annotations:
+        """Return all annotations; where one is damaged, its frame's earlier one, if that is whole, and warn."""
+        frames, places, complete = dict[int, Labels](), dict[int, int](), set[int]()
+        earlier, lost = list[int](), list[int]()
+        for t, place in sorted(self._record.frames.items()):
+            for chosen in (place, 1 - place):
+                if (labels := self._read(t, chosen)) is not None:
+                    frames[t], places[t] = labels, chosen
+                    if self._is_complete(t, chosen):
+                        complete.add(t)
+                    if chosen != place:
+                        earlier.append(t)
+                    break
+            else:
+                lost.append(t)
+        found = Annotations(self._record.shape, MappingProxyType(frames), frozenset(complete), self._record.revision)
+        if not earlier and not lost:
+            return found
+        what = [f"an earlier one is used on frames {_listed(earlier)}"] if earlier else []
+        what += [f"there is none any more on frames {_listed(lost)}"] if lost else []
+        warnings.warn(
+            f"Annotations in {self.path} are damaged: {', and '.join(what)}. All others are whole. Look at these "
+            "frames, or open another copy of the project.",
+            stacklevel=4,
+        )
+        found = found.renewed()  # masks were made from what is lost
+        copies = {t: self._record.copies[t] for t in frames if t in self._record.copies}
+        whole = replace(self._record, revision=found.revision, frames=places, copies=copies)
+        self._write(replace(whole, complete=tuple(sorted(complete))))
+        return found
+
+    def _read(self, t: int, place: int) -> Labels | None:
+        """Return what a place holds, or None if that is not the annotation that was written there last."""
+        try:
+            labels: Labels = self._places[place, t]
+        except UNREADABLE:
+            return None
+        copy = self._record.copies.get(t, (None, None))[place]
+        if copy is None:  # of an earlier version, or nothing was ever written there
+            is_whole = bool(labels.any()) or (place == self._record.frames[t] and t in self._record.complete)
+        else:
+            is_whole = copy[0] == _digest(labels)
         labels.flags.writeable = False
-        return labels
+        return labels if is_whole else None
+
+    def _is_complete(self, t: int, place: int) -> bool:
+        """Whether what a place holds is complete. If that of an earlier one is not known, what is painted counts."""
+        copy = self._record.copies.get(t, (None, None))[place]
+        return copy[1] if copy is not None else place == self._record.frames[t] and t in self._record.complete
 
     def _write(self, record: ProjectRecord) -> None:
         with self._saving():
@@ -343,6 +423,15 @@ class Project:
                 ) from error
 
 
+def _digest(labels: Labels) -> str:
+    """Return 16 characters that differ between annotations of a frame."""
+    return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()[:16]
+
+
+def _listed(frames: Sequence[int]) -> str:
+    return ", ".join(map(str, frames[:9])) + (", ..." if len(frames) > 9 else "")
+
+
 def _nobody() -> None:
     """Return what a reference to an owner that is gone returns."""
 
@@ -364,6 +453,8 @@ def is_free(path: Path) -> bool:
 
 def _locked(path: Path) -> FileLock:
     """Take the lock of a project; the system frees that of a process that died."""
+    if (path / "lock").is_symlink():
+        raise ProjectError(f"{path} is not opened: its lock is a link. Remove the link.")
     lock = FileLock(path / "lock", timeout=0, thread_local=False)
     try:
         lock.acquire()

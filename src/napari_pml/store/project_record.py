@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.storage import LocalStore
 
+from napari_pml.disk.arrays import BoundedStore
+from napari_pml.disk.untrusted import MAX_FRAMES, MAX_PIXELS, writable_text
 from napari_pml.errors import ProjectError
-from napari_pml.types import BACKGROUND, UNREADABLE
+from napari_pml.types import BACKGROUND, MAX_REVISION, UNREADABLE
 
 SUFFIX = ".pml.zarr"
 """How a project's folder is named."""
@@ -20,6 +22,10 @@ FORMAT = 1
 """Version of the record and of the arrays beside it."""
 
 _KEY = "napari-pml"  # of the record among the group's attributes
+
+
+Copy = tuple[str, bool]
+"""What is known of an annotation: a digest of its labels, and whether it is complete."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class ProjectRecord:
         position, channel, plane: which of several it is, if that was said.
         sizes: first frame of a stretch -> what its stored sizes are, see `far_sizes`; projects of earlier versions have
             none.
+        copies: annotated frame -> what its two places hold; projects of earlier versions have none.
     """
 
     name: str
@@ -63,6 +70,7 @@ class ProjectRecord:
     channel: int | None = None
     plane: int | None = None
     sizes: Mapping[int, str] = field(default_factory=dict)
+    copies: Mapping[int, tuple[Copy | None, Copy | None]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> ProjectRecord:
@@ -78,7 +86,7 @@ class ProjectRecord:
         if not is_folder:
             raise ProjectError(f"There is no project at {path}. A project is a folder named like cat.pml.zarr.")
         try:
-            attributes: dict[str, Any] = dict(zarr.open_group(LocalStore(path), mode="r").attrs)
+            attributes: dict[str, Any] = dict(zarr.open_group(BoundedStore(path, read_only=True), mode="r").attrs)
         except UNREADABLE as error:
             raise ProjectError(f"{path} is no project, or a damaged one: {error}. Open another copy of it.") from error
         if _KEY not in attributes:
@@ -97,12 +105,15 @@ class ProjectRecord:
                 revision=int(found.pop("revision")),
                 frames={int(t): int(place) for t, place in found.pop("frames").items()},
                 complete=tuple(int(t) for t in found.pop("complete")),
-                names={int(label): str(name) for label, name in found.pop("names").items()},
+                names={int(label): writable_text(str(name)) for label, name in found.pop("names").items()},
                 colours={int(label): _rgb(*colour) for label, colour in found.pop("colours", {}).items()},
                 provenance=found.pop("basis", {}),
                 drawings=tuple(found.pop("drawings")),
                 later={int(t): str(shown) for t, shown in found.pop("later", {}).items()},
                 sizes={int(t): str(stored) for t, stored in found.pop("sizes", {}).items()},
+                copies={
+                    int(t): (_copy(first), _copy(second)) for t, (first, second) in found.pop("copies", {}).items()
+                },
                 **found,
             )
             record._check()
@@ -113,8 +124,8 @@ class ProjectRecord:
     def _check(self) -> None:
         """Raise ValueError where a value cannot be, whatever the arrays hold."""
         possible = {
-            "shape": min(self.shape) > 0,
-            "revision": 0 <= self.revision < 2**62,
+            "shape": min(self.shape) > 0 and self.shape[0] <= MAX_FRAMES and prod(self.shape[1:]) <= MAX_PIXELS,
+            "revision": 0 <= self.revision < MAX_REVISION,
             "frames": all(0 <= t < self.shape[0] and place in (0, 1) for t, place in self.frames.items()),
             "complete": self.frames.keys() >= set(self.complete),
             "colours": all(0 < label < BACKGROUND and 0 <= min(c) <= max(c) < 256 for label, c in self.colours.items()),
@@ -124,6 +135,7 @@ class ProjectRecord:
             ),
             "name": isinstance(self.name, str),
             "path": isinstance(self.path, str | None),
+            "copies": self.frames.keys() >= self.copies.keys(),
             "later": all(0 <= t < self.shape[0] for t in self.later),
             "sizes": not self.sizes or min(self.sizes) == 0,
             **{
@@ -138,9 +150,13 @@ class ProjectRecord:
         """Return the attributes of the project's Zarr group, ready for JSON."""
         found = asdict(self)
         found["basis"] = found.pop("provenance")
-        for name in ("frames", "names", "colours", "later", "sizes"):
+        for name in ("frames", "names", "colours", "later", "sizes", "copies"):
             found[name] = {str(key): value for key, value in found[name].items()}
         return {_KEY: {"format": FORMAT, **found}}
+
+
+def _copy(found: Any) -> Copy | None:
+    return None if found is None else (str(found[0]), bool(found[1]))
 
 
 def _rgb(red: Any, green: Any, blue: Any) -> tuple[int, int, int]:

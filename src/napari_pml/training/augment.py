@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from napari_pml.disk.untrusted import open_image
+
 
 def photometric(rng: np.random.Generator, frames: torch.Tensor) -> torch.Tensor:
     """Change brightness, contrast and colour of a clip, and a little of each frame.
@@ -44,4 +46,4 @@ def _jpeg(frame: torch.Tensor, quality: int) -> torch.Tensor:
     """Return a (3, H, W) frame in 0..1 as JPEG leaves it."""
     file = io.BytesIO()
     Image.fromarray((frame * 255).byte().permute(1, 2, 0).numpy()).save(file, "JPEG", quality=quality)
-    return torch.tensor(np.asarray(Image.open(file))).permute(2, 0, 1).float() / 255
+    return torch.tensor(np.asarray(open_image(file))).permute(2, 0, 1).float() / 255

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +14,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from torch import nn
 
+from napari_pml.disk import durable
 from napari_pml.embedding.networks.compact import CompactNet
-from napari_pml.embedding.weights import digest, save_weights
+from napari_pml.embedding.weights import digest, load_weights, save_weights
 from napari_pml.errors import DeviceError, ExportError, WeightsError
 from napari_pml.training.curve import plot_log
 
@@ -147,7 +150,7 @@ class Training(ABC):
         return StepReport(self.step, losses, norm.item())
 
     def save(self, path: Path) -> None:
-        """Write everything needed to go on, so that a killed process leaves the last complete checkpoint."""
+        """Write everything needed to go on; the checkpoint before stays beside it, see `earlier`."""
         state = {
             "config": asdict(self.config),
             "data": self.data,
@@ -160,22 +163,23 @@ class Training(ABC):
         }
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
-        partial.replace(path)
+        if path.exists():
+            path.replace(earlier(path))
+        durable.replace(partial, path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint.
+        """Go on from a checkpoint; if that is damaged, or was never finished, from the one before.
 
         Raises:
-            WeightsError: it is damaged, or was written under another configuration (the number of steps included), for
-                other data, from another start, or on another embedder.
+            WeightsError: both are damaged, or it was written under another configuration (the number of steps
+                included), for other data, from another start, or on another embedder.
         """
         wanted = {"data": self.data, **asdict(self.config), **self.about}
-        try:
-            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-            about = self.about | state.get("about", {})  # earlier ones say less
-            found = {"data": state["data"], **state["config"], **about}
-        except Exception as error:  # on a damaged file, it raises anything
-            raise WeightsError(f"{path} is damaged. Use another folder to train from the start.") from error
+        state = next((state for place in (path, earlier(path)) if (state := self._read(place)) is not None), None)
+        if state is None:
+            raise WeightsError(f"{path} is damaged. Use another folder to train from the start.")
+        about = self.about | state["about"]  # earlier ones say less
+        found = {"data": state["data"], **state["config"], **about}
         if differing := [key for key, value in wanted.items() if found.get(key) != value]:
             key = differing[0]
             raise WeightsError(
@@ -187,6 +191,22 @@ class Training(ABC):
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"].cpu())
         self.step = state["step"]
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        """Return what a checkpoint holds, None if it is damaged or not there."""
+        try:
+            with ZipFile(path) as archive:  # PyTorch itself leaves checksums alone
+                if archive.testzip() is not None:
+                    return None
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            return {"about": {}, **state} if {"data", "config", "step"} <= state.keys() else None
+        except Exception:  # on a damaged file, they raise anything
+            return None
+
+
+def earlier(checkpoint: Path) -> Path:
+    """Return where the checkpoint before the last one lies."""
+    return checkpoint.with_stem(f"{checkpoint.stem}-before")
 
 
 def run(training: Training, out: Path, name: str, embedder: Path | None = None) -> Iterator[StepReport]:
@@ -210,7 +230,7 @@ def run(training: Training, out: Path, name: str, embedder: Path | None = None) 
     """
     checkpoint, log, recent = out / "checkpoint.pt", out / "log.csv", list[StepReport]()
     weights = out / f"{name}.safetensors"
-    if checkpoint.exists():
+    if checkpoint.exists() or earlier(checkpoint).exists():
         training.resume(checkpoint)
     elif weights.exists():
         raise WeightsError(
@@ -218,10 +238,11 @@ def run(training: Training, out: Path, name: str, embedder: Path | None = None) 
         )
     with _disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
+        durable.sync_folder(out.parent)
         if embedder is not None:
             _copy_embedder(embedder, out / f"{CompactNet.name}.safetensors")
         _forget_after(training.step, log)
-    if training.step == training.config.steps and weights.exists():
+    if training.step == training.config.steps and _is_whole(weights):
         return
     while training.step < training.config.steps:
         try:
@@ -236,6 +257,7 @@ def run(training: Training, out: Path, name: str, embedder: Path | None = None) 
             with _disk_errors(out):
                 _log(log, recent)
                 plot_log(log, out / "curve.svg")
+                durable.sync([log])
                 training.save(checkpoint)  # last: what it does not know of is forgotten, and done again
             recent.clear()
     about = training.about | {
@@ -247,6 +269,15 @@ def run(training: Training, out: Path, name: str, embedder: Path | None = None) 
         save_weights(training.weights, weights, name, **about)
 
 
+def _is_whole(weights: Path) -> bool:
+    """Whether there are weights that can be read."""
+    try:
+        load_weights(weights)
+    except WeightsError:
+        return False
+    return True
+
+
 def _copy_embedder(weights: Path, place: Path) -> None:
     """Copy weights, unless they are there already.
 
@@ -256,7 +287,7 @@ def _copy_embedder(weights: Path, place: Path) -> None:
     if not place.exists():
         partial = place.with_suffix(".partial")
         shutil.copyfile(weights, partial)
-        partial.replace(place)
+        durable.replace(partial, place)
     elif digest(place) != digest(weights):
         raise WeightsError(f"{place} holds another embedder than {weights}, and would be lost. Use another folder.")
 
@@ -277,10 +308,9 @@ def _forget_after(step: int, path: Path) -> None:
     """Take the rows after a step out of a log, which a killed process may have left half written."""
     if path.exists():
         header, *rows = path.read_bytes().splitlines(keepends=True) or [b""]
-        kept = [row for row in rows if row.endswith(b"\n") and int(row.split(b",")[0]) <= step]
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(b"".join([header, *kept] if kept else []))
-        partial.replace(path)
+        numbers = (re.match(rb"\d+(?=,.*\n$)", row) for row in rows)
+        kept = [row for row, number in zip(rows, numbers, strict=True) if number and int(number[0]) <= step]
+        durable.write(path, b"".join([header, *kept] if kept else []))
 
 
 def _log(path: Path, recent: list[StepReport]) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from napari_pml.disk.untrusted import open_image
 from napari_pml.errors import DamagedFrameError
 from napari_pml.video.arrays import check_size, readable
 from napari_pml.video.frame_index import DEFAULT_FPS
@@ -34,7 +34,7 @@ class AnimationFrames(Frames):
         """
         self._path, self._lock = path, threading.Lock()
         with readable(path.name):
-            self._image = Image.open(path)
+            self._image = open_image(path)
             weakref.finalize(self, self._image.close)
             check_size(path.name, self._image.height, self._image.width)
             lengths = []

@@ -15,6 +15,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from napari_pml.disk.arrays import BoundedStore
+from napari_pml.disk.untrusted import check_bytes, check_pixels
 from napari_pml.errors import DamagedFrameError, PmlError, VideoError
 from napari_pml.video.axes import Selection, choose, understand
 from napari_pml.video.frame_index import DEFAULT_FPS
@@ -22,9 +24,6 @@ from napari_pml.video.frames import Frames
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 IMAGE_SUFFIXES = TIFF_SUFFIXES | {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-
-MAX_PIXELS = 2**28
-"""Of one image. A damaged header may speak of many more, for which the memory would not suffice."""
 
 GROUP_DEPTH = 3
 """So deep lie the images in the groups of a plate: row, column, field."""
@@ -73,9 +72,12 @@ class ArrayFrames(Frames):
         if 0 in shape:
             raise VideoError(f"The array has shape {shape}: there is not a single pixel in it.")
         self._array, self._name, self._damaged = array, name, damaged
+        if isinstance(array, zarr.Array) and name != "the array":
+            with readable(name):
+                check_bytes("one of its chunks", array.chunks, self.dtype.itemsize)
         self._axes = understand(shape, axes, selection or Selection(), name)
         self.shape = self._axes.shape
-        check_size(name, *self.shape[1:3])
+        check_size(name, *self.shape[1:], self.dtype.itemsize)
         self.fps = DEFAULT_FPS
 
     def read(self, t: int) -> NDArray[np.generic]:
@@ -120,7 +122,7 @@ class OmeZarrFrames(ArrayFrames):
 def open_zarr(path: Path, selection: Selection) -> ArrayFrames:
     """Open a Zarr array, version 2 or 3, or an image of OME-Zarr, for reading."""
     with readable(path.name):
-        found = zarr.open(path, mode="r")
+        found = zarr.open(BoundedStore(path.absolute(), read_only=True), mode="r")
     if not isinstance(found, zarr.Group):
         return ArrayFrames(found, selection, path.name, damaged=DamagedFrameError)
     with readable(path.name):
@@ -149,12 +151,13 @@ def _images(group: zarr.Group, depth: int) -> dict[str, zarr.Group]:
     return found
 
 
-def check_size(name: str, height: int, width: int) -> None:
+def check_size(name: str, height: int, width: int, n_channels: int = 1, itemsize: int = 1) -> None:
     """Raise VideoError if frames are too large."""
-    if height * width > MAX_PIXELS:
-        raise VideoError(
-            f"The frames of {name} are {height} x {width} pixels, more than {MAX_PIXELS}. Cut or shrink them."
-        )
+    try:
+        check_pixels(height, width)
+        check_bytes("a frame", (height, width, n_channels), itemsize)
+    except ValueError as error:
+        raise VideoError(f"The frames of {name} are too large: {error}. Cut or shrink them.") from error
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

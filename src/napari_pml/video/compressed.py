@@ -19,14 +19,24 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from napari_pml.disk.untrusted import MAX_PIXELS, check_is_file, check_pixels
 from napari_pml.errors import DamagedFrameError, VideoError
 from napari_pml.recent import Recent
 from napari_pml.video.decoder import Decoder, Packets
 from napari_pml.video.frame_index import frame_index
 from napari_pml.video.frames import Frames
 
-CACHE_BYTES = 128 * 2**20
-"""Decoded frames kept per file, about 90 at 1280 x 720: going backward is slow without them."""
+CACHE_BYTES = 64 * 2**20
+"""Decoded frames kept per file, about 45 at 1280 x 720: going backward is slow without them."""
+
+CONTAINERS = (
+    *("mov", "matroska", "avi", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "asf", "flv", "ogg", "mxf", "nut", "dv"),
+    *("ivf", "m4v", "h264", "hevc", "mjpeg", "yuv4mpegpipe", "rm", "wtv", "wav"),
+)
+"""Kinds of files in FFmpeg's words. It goes by their content, and others, such as playlists, open further files."""
+
+ALONE = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
+"""What keeps FFmpeg to the one file that it is given."""
 
 
 class VideoFile(Frames):
@@ -138,20 +148,30 @@ def _n_bytes(frame: VideoFrame) -> int:
 
 
 def _open(path: Path) -> InputContainer:
-    """Open a file that has a picture track."""
+    """Open a file that has a picture track; whatever its name or content say, nothing else is opened with it."""
     try:
-        container = av.open(str(path))
+        check_is_file(path)
+        container = av.open(f"file:{path.absolute()}", options=ALONE)  # or a colon in its name would be a protocol
     except av.error.FFmpegError as error:
         raise VideoError(
             f"{path.name} cannot be opened as a video: {error.strerror}. It is damaged, incomplete or of "
             "another kind. Convert it to mp4, which every program can write."
         ) from error
+    except ValueError as error:
+        raise VideoError(f"{path} cannot be opened as a video: {error}. Choose the file of a video.") from error
     if not container.streams.video or container.streams.video[0].codec_context is None:
         container.close()
         raise VideoError(
             f"{path.name} holds no pictures that can be decoded: its recording or copying was interrupted, or it is "
             "sound only."
         )
+    context = container.streams.video[0].codec_context
+    try:
+        check_pixels(context.height, context.width)
+    except ValueError as error:
+        container.close()
+        raise VideoError(f"{path.name} cannot be opened as a video: {error}. Cut or shrink its frames.") from error
+    context.options = {"max_pixels": str(MAX_PIXELS)}  # frames may still be larger than the header says
     return container
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from napari_pml.disk.untrusted import check_is_file, open_image
 from napari_pml.errors import DamagedFrameError, VideoError
 from napari_pml.video.arrays import IMAGE_SUFFIXES, check_size, natural, readable
 from napari_pml.video.frame_index import DEFAULT_FPS
@@ -124,11 +125,12 @@ def header_of(path: Path) -> Header:
         VideoError: it cannot be read, or the file holds several.
     """
     with readable(path.name):
+        check_is_file(path)
         if path.suffix.lower() in TIFF_LIKE:
             size, dtype, n_channels, orientation = page_header(path)
         else:
             deep = _deep_png_channels(path)
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 if getattr(image, "n_frames", 1) > 1:
                     raise VideoError(f"{path.name} holds several images. Open it alone, or move it elsewhere.")
                 mode, orientation = MODES.get(image.mode, "RGB"), _orientation(image)
@@ -140,9 +142,10 @@ def header_of(path: Path) -> Header:
 
 def read_image(path: Path) -> NDArray[np.generic]:
     """Return an image as (H, W, C), upright."""
+    check_is_file(path)
     if path.suffix.lower() in TIFF_LIKE:
         return upright(*read_page(path))
-    with Image.open(path) as image:
+    with open_image(path) as image:
         orientation = _orientation(image)
         if _deep_png_channels(path):  # of which Pillow keeps the high bytes only
             array: NDArray[np.generic] = imagecodecs.png_decode(path.read_bytes())

@@ -11,6 +11,7 @@ import tifffile
 import zarr
 from numpy.typing import NDArray
 
+from napari_pml.disk.untrusted import check_is_file, check_pages
 from napari_pml.errors import DamagedFrameError, VideoError
 from napari_pml.video.arrays import TIFF_SUFFIXES, ArrayFrames, readable
 from napari_pml.video.axes import Selection, choose
@@ -29,6 +30,7 @@ class TiffFrames(ArrayFrames):
             VideoError: it is damaged, its axes are not clear, or something has to be chosen.
         """
         with readable(path.name):
+            check_is_file(path)
             with tifffile.TiffFile(path) as tiff:
                 # tifffile, when it wrote page by page, noted each as an array of its own
                 one_by_one = tiff.is_shaped and len(tiff.series) > 1
@@ -42,6 +44,7 @@ class TiffFrames(ArrayFrames):
         if len(images) > 1:  # the choice is made: no axis of the image itself is meant
             selection = Selection(selection.channel_axis, None, selection.channel, selection.plane)
         with readable(path.name):
+            check_pages(series)
             self._palette = _palette(series.keyframe)
             array = zarr.open(series.aszarr(level=0, chunkmode="page"), mode="r")
         super().__init__(array, selection, path.name, series.axes, DamagedFrameError)
@@ -69,6 +72,7 @@ class TiffFrames(ArrayFrames):
 def read_page(path: Path) -> tuple[NDArray[np.generic], int]:
     """Return the only image of a TIFF as (H, W, C), and its orientation as EXIF numbers it."""
     with tifffile.TiffFile(path) as tiff:
+        check_pages(tiff.series[0])
         page: Any = tiff.pages[0]
         array, palette = page.asarray(), _palette(page)
         if palette is not None:

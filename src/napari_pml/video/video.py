@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from napari_pml.disk.untrusted import MAX_FRAMES
 from napari_pml.errors import DamagedFrameError, VideoError
 from napari_pml.grid import IntensityScale
 from napari_pml.video.animation import AnimationFrames
@@ -74,6 +75,10 @@ class Video:
         selection: Selection | None = None,
         strict: bool = False,
     ) -> None:
+        if frames.shape[0] > MAX_FRAMES:
+            raise VideoError(
+                f"{name} says that it has {frames.shape[0]} frames, and {MAX_FRAMES} are the limit. Cut it into parts."
+            )
         self.name = name
         self.path = path
         self.selection = selection or Selection()

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_pml.errors import SettingsError
+from napari_pml.disk.untrusted import check_pixels
+from napari_pml.errors import SettingsError, VideoError
 from napari_pml.grid import IntensityScale
 from napari_pml.types import UNLABELLED, Annotations, Labels
 from napari_pml.video.axes import Selection
@@ -51,10 +52,14 @@ class WorkingVideo:
     """
 
     def __init__(self, video: Video, resolution: str = "auto") -> None:
-        """Look at `video` in one of `RESOLUTIONS`."""
+        """Look at `video` in one of `RESOLUTIONS`; VideoError if its frames become too large."""
         n_frames, height, width = video.shape
         self.native = video
         self.shape = (n_frames, *working_size(height, width, resolution))
+        try:
+            check_pixels(*self.shape[1:])
+        except ValueError as error:
+            raise VideoError(f"{video.name} is too large for resolution {resolution}: {error}. Choose auto.") from error
         self.factor = self.shape[1] / height, self.shape[2] / width
         self.name, self.path, self.dtype, self.n_channels = video.name, video.path, video.dtype, video.n_channels
         self.selection: Selection = video.selection

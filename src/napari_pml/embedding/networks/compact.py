@@ -14,6 +14,7 @@ from torch import nn
 from napari_pml.embedding.networks.deeplab import DeepLabTrunk, from_torchvision, is_published_resnet101
 from napari_pml.embedding.networks.efficientnet import PUBLISHED_STEM, EfficientNetTrunk, fold_batch_norm
 from napari_pml.embedding.networks.resnet import ResNet18Trunk
+from napari_pml.embedding.networks.steady import Conv2d
 from napari_pml.embedding.networks.trunk import Trunk
 from napari_pml.embedding.weights import load_weights
 from napari_pml.errors import WeightsError
@@ -32,9 +33,9 @@ class EmbeddingHead(nn.Module):
 
     def __init__(self, n_features: int, dim: int):
         super().__init__()
-        self.shortcut = nn.Conv2d(n_features, dim, 1)
-        self.conv1 = nn.Conv2d(n_features + 3, HIDDEN, 3, padding=1)
-        self.conv2 = nn.Conv2d(HIDDEN, dim, 1)
+        self.shortcut = Conv2d(n_features, dim, 1)
+        self.conv1 = Conv2d(n_features + 3, HIDDEN, 3)  # padded by repetition instead
+        self.conv2 = Conv2d(HIDDEN, dim, 1)
         for parameter in self.conv2.parameters():
             nn.init.zeros_(parameter)
 
@@ -54,7 +55,7 @@ class EmbeddingHead(nn.Module):
             place = cell_coordinates(h, w, features.device).expand(n, 2, h, w)
         time = t.view(n, 1, 1, 1).expand(n, 1, h, w)
         x = torch.cat([features, place.to(features), time.to(features)], dim=1)
-        x = self.conv2(F.relu(F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.conv1.weight, self.conv1.bias)))
+        x = self.conv2(F.relu(self.conv1(F.pad(x, (1, 1, 1, 1), mode="replicate"))))
         return F.normalize(self.shortcut(features) + x, dim=1)
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_pml.embedding.networks.resnet import stem
+from napari_pml.embedding.networks.steady import Conv2d
 from napari_pml.embedding.networks.trunk import Trunk
 
 BATCH_NORM_EPSILON = 1e-5
@@ -29,10 +30,10 @@ class Bottleneck(nn.Module):
     def __init__(self, n_in: int, width: int, stride: int = 1, dilation: int = 1):
         super().__init__()
         n_out = 4 * width
-        self.conv1 = nn.Conv2d(n_in, width, 1)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=dilation, dilation=dilation)
-        self.conv3 = nn.Conv2d(width, n_out, 1)
-        self.downsample = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride)) if n_in != n_out else nn.Identity()
+        self.conv1 = Conv2d(n_in, width, 1)
+        self.conv2 = Conv2d(width, width, 3, stride, padding=dilation, dilation=dilation)
+        self.conv3 = Conv2d(width, n_out, 1)
+        self.downsample = nn.Sequential(Conv2d(n_in, n_out, 1, stride)) if n_in != n_out else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, n_in, h, w) to (B, 4 * width, h / stride, w / stride)."""
@@ -51,12 +52,12 @@ class DeepLabTrunk(Trunk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2)
+        self.conv1 = Conv2d(3, 64, 7, stride=2)
         self.layer1 = self._stage("layer1", 64, 64)
         self.layer2 = self._stage("layer2", 256, 128, stride=2)
         self.layer3 = self._stage("layer3", 512, 256, dilation=2)
         self.layer4 = self._stage("layer4", 1024, 512, dilation=4)
-        self.aspp = nn.ModuleList(nn.Conv2d(2048, ASPP_WIDTH, 3, padding=rate, dilation=rate) for rate in ASPP_RATES)
+        self.aspp = nn.ModuleList(Conv2d(2048, ASPP_WIDTH, 3, padding=rate, dilation=rate) for rate in ASPP_RATES)
 
     @staticmethod
     def _stage(name: str, n_in: int, width: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:

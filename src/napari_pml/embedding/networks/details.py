@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_pml.embedding.networks.efficientnet import EfficientNetTrunk
+from napari_pml.embedding.networks.steady import Conv2d
 from napari_pml.embedding.weights import about_weights, load_weights
 from napari_pml.errors import WeightsError
 
@@ -50,11 +51,11 @@ class DetailLayers(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = EfficientNetTrunk.all_widths
-        self.context = nn.Conv2d(widths[2] + widths[3], CONTEXT, 1)
+        self.context = Conv2d(widths[2] + widths[3], CONTEXT, 1)
         # Cells of the trunk are centred on pixels 2 i + 1 and 4 i + 3, those of the grid on 4 i + 1.5. Kernels that
         # reach as far on both sides of that let training find the shift.
-        self.detail = nn.Conv2d(widths[1], DETAIL, 3, padding=1)
-        self.edges = nn.Conv2d(widths[0], DETAIL, 4, 2, padding=1)
+        self.detail = Conv2d(widths[1], DETAIL, 3, padding=1)
+        self.edges = Conv2d(widths[0], DETAIL, 4, 2, padding=1)
 
     def forward(
         self, half: torch.Tensor, quarter: torch.Tensor, eighth: torch.Tensor

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from napari_pml.embedding.networks.steady import Conv2d, mean_of_pixels
 from napari_pml.embedding.networks.trunk import Trunk, same_grid
 
 PUBLISHED_STEM = "_conv_stem.weight"
@@ -54,22 +55,22 @@ class InvertedResidual(nn.Module):
         wide = stage.n_in * stage.expansion
         self.padded_behind = padded_behind
         padding = 0 if padded_behind else stage.kernel // 2
-        self.expand = nn.Conv2d(stage.n_in, wide, 1) if stage.expansion > 1 else None
-        self.depthwise = nn.Conv2d(wide, wide, stage.kernel, stage.stride, padding, groups=wide)
-        self.squeeze = nn.Conv2d(wide, max(1, stage.n_in // 4), 1)
-        self.excite = nn.Conv2d(max(1, stage.n_in // 4), wide, 1)
-        self.project = nn.Conv2d(wide, stage.n_out, 1)
+        self.expand = Conv2d(stage.n_in, wide, 1) if stage.expansion > 1 else None
+        self.depthwise = Conv2d(wide, wide, stage.kernel, stage.stride, padding, groups=wide)
+        self.squeeze = Conv2d(wide, max(1, stage.n_in // 4), 1)
+        self.excite = Conv2d(max(1, stage.n_in // 4), wide, 1)
+        self.project = Conv2d(wide, stage.n_out, 1)
         self.has_shortcut = stage.stride == 1 and stage.n_in == stage.n_out
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, n_in, h, w) to (B, n_out, h / stride, w / stride)."""
         y: torch.Tensor = F.pad(x, (0, 1, 0, 1)) if self.padded_behind else x
         if self.expand is not None:
-            y = F.silu(self.expand(y), inplace=True)
+            y = self.expand(y, "swish")
         if self.padded_behind:  # padding the few channels before and clearing it after is cheaper than a wide copy
             y[:, :, -1], y[..., -1] = 0, 0
-        y = F.silu(self.depthwise(y), inplace=True)
-        importance = self.excite(F.silu(self.squeeze(y.mean(dim=(2, 3), keepdim=True))))
+        y = self.depthwise(y, "swish")
+        importance = self.excite(self.squeeze(mean_of_pixels(y), "swish"))
         y = self.project(y * torch.sigmoid(importance))
         return x + y if self.has_shortcut else y
 
@@ -86,7 +87,7 @@ class EfficientNetTrunk(Trunk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 32, 3, stride=2)
+        self.stem = Conv2d(3, 32, 3, stride=2)
         self.blocks = nn.ModuleList(InvertedResidual(stage, padded_behind=i == 1) for i, stage in enumerate(STAGES))
 
     def early_layers(self) -> tuple[nn.Module, ...]:
@@ -111,7 +112,7 @@ class EfficientNetTrunk(Trunk):
 
     def four_depths(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Map (B, 3, H, W) standardised frames to the last features at strides 2, 4, 8 and 16."""
-        x = F.silu(self.stem(F.pad(x, (0, 1, 0, 1))), inplace=True)
+        x = self.stem(F.pad(x, (0, 1, 0, 1)), "swish")
         depths = []
         for first, last in pairwise((0, 1, 3, 5, len(STAGES))):
             for block in self.blocks[first:last]:

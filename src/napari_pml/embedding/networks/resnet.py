@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from napari_pml.embedding.networks.steady import Conv2d
 from napari_pml.embedding.networks.trunk import Trunk
 
 
-def stem(x: torch.Tensor, conv1: nn.Conv2d) -> torch.Tensor:
+def stem(x: torch.Tensor, conv1: Conv2d) -> torch.Tensor:
     """Bring (B, 3, H, W) frames to stride 4, output i centred on pixel 4 i + 4, see `ResNet18Trunk`."""
     x = F.pad(x[..., 1:, 1:], (0, 6, 0, 6), mode="replicate")
     return F.max_pool2d(F.relu(conv1(x), inplace=True), 3, stride=2, padding=1)
@@ -20,9 +21,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, padding=1)
-        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1)
-        self.downsample = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride)) if n_in != n_out else nn.Identity()
+        self.conv1 = Conv2d(n_in, n_out, 3, stride, padding=1)
+        self.conv2 = Conv2d(n_out, n_out, 3, padding=1)
+        self.downsample = nn.Sequential(Conv2d(n_in, n_out, 1, stride)) if n_in != n_out else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, n_in, h, w) to (B, n_out, h / stride, w / stride)."""
@@ -42,7 +43,7 @@ class ResNet18Trunk(Trunk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2)
+        self.conv1 = Conv2d(3, 64, 7, stride=2)
         self.layer1 = nn.Sequential(BasicBlock(64, 64, 1), BasicBlock(64, 64, 1))
         self.layer2 = nn.Sequential(BasicBlock(64, 128, 2), BasicBlock(128, 128, 1))
         self.layer3 = nn.Sequential(BasicBlock(128, 256, 2), BasicBlock(256, 256, 1))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_pml.embedding.networks.efficientnet import STAGES, EfficientNetTrunk
+from napari_pml.embedding.networks.steady import Conv2d
 from napari_pml.embedding.weights import bundled, load_weights
 from napari_pml.errors import WeightsError
 from napari_pml.grid import pad_to_cells
@@ -42,8 +43,8 @@ class SideNetwork(nn.Module):
         """Build a network without trained weights."""
         super().__init__()
         self.trunk = EfficientNetTrunk()
-        self.sides = nn.ModuleList(nn.Conv2d(width, SIDE_WIDTH, 3, padding=1) for width in WIDTHS)
-        self.fuse = nn.ModuleList(nn.Conv2d(SIDE_WIDTH, n_outputs, 1) for _ in WIDTHS)
+        self.sides = nn.ModuleList(Conv2d(width, SIDE_WIDTH, 3, padding=1) for width in WIDTHS)
+        self.fuse = nn.ModuleList(Conv2d(SIDE_WIDTH, n_outputs, 1) for _ in WIDTHS)
 
     @classmethod
     def from_file(cls, path: Path | None = None) -> tuple[SideNetwork, str]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from napari_pml.embedding.networks.steady import Conv2d
 from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.weights import about_weights, load_weights
 from napari_pml.errors import WeightsError
@@ -39,7 +40,7 @@ UNKNOWN = 0.5
 """What the head sees, of every label, where the previous mask says nothing."""
 
 VALUES_AT_ONCE = 2**22
-"""Objects are looked at together as long as a layer has so many values: bounds the memory."""
+"""Maximum number of values in a layer while objects are processed together; bounds the memory."""
 
 
 class Separable(nn.Module):
@@ -47,8 +48,8 @@ class Separable(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, kernel: int):
         super().__init__()
-        self.depthwise = nn.Conv2d(n_in, n_in, kernel, padding=kernel // 2, groups=n_in)
-        self.pointwise = nn.Conv2d(n_in, n_out, 1)
+        self.depthwise = Conv2d(n_in, n_in, kernel, padding=kernel // 2, groups=n_in)
+        self.pointwise = Conv2d(n_in, n_out, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, n_in, h, w) to (B, n_out, h, w)."""
@@ -70,18 +71,18 @@ class FeelvosNet(nn.Module):
         super().__init__()
         self.dim = dim
         self.embedding = nn.Linear(dim, MATCHED)
-        self.features = nn.Conv2d(dim, COARSE, 1)
+        self.features = Conv2d(dim, COARSE, 1)
         # Kernels of 4 with one pixel around them keep a cell of stride s centred on pixel s * i + (s - 1) / 2.
         self.detail = nn.Sequential(
-            nn.Conv2d(3, FINE, 4, 2, padding=1), nn.ReLU(), nn.Conv2d(FINE, FINE, 4, 2, padding=1), nn.ReLU()
+            Conv2d(3, FINE, 4, 2, padding=1), nn.ReLU(), Conv2d(FINE, FINE, 4, 2, padding=1), nn.ReLU()
         )
         self.wide = nn.Sequential(
             Separable(COARSE + N_MAPS, COARSE, 7), Separable(COARSE, COARSE, 7), Separable(COARSE, COARSE, 7)
         )
-        self.narrow = nn.Conv2d(COARSE, FINE, 1)
+        self.narrow = Conv2d(COARSE, FINE, 1)
         self.sharp = nn.Sequential(Separable(2 * FINE + N_MAPS, FINE, 3), Separable(FINE, FINE, 3))
-        self.logit = nn.Conv2d(FINE, 1, 1)
-        self.shortcut = nn.Conv2d(N_MAPS, 1, 1, bias=False)
+        self.logit = Conv2d(FINE, 1, 1)
+        self.shortcut = Conv2d(N_MAPS, 1, 1, bias=False)
         nn.init.orthogonal_(self.embedding.weight, gain=2.0)
         nn.init.zeros_(self.logit.weight)
         with torch.no_grad():

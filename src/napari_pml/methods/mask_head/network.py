@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_pml.embedding.networks.details import CONTEXT, DETAIL, MASK_HEAD, DetailLayers, FrameFeatures
+from napari_pml.embedding.networks.steady import Conv2d
 from napari_pml.embedding.protocol import DetailedEmbedder
 from napari_pml.embedding.weights import load_weights
 from napari_pml.errors import WeightsError
@@ -36,9 +37,9 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, kernel: int, expansion: int = 1):
         super().__init__()
-        self.depthwise = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.expand = nn.Conv2d(width, width * expansion, 1) if expansion > 1 else None
-        self.project = nn.Conv2d(width * expansion, width, 1)
+        self.depthwise = Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.expand = Conv2d(width, width * expansion, 1) if expansion > 1 else None
+        self.project = Conv2d(width * expansion, width, 1)
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]  # it has one
 
@@ -63,18 +64,18 @@ class MaskHead(nn.Module):
         self.layers = DetailLayers()
         self.matched = nn.Linear(dim, MATCHED)
         n_coarse = dim + CONTEXT
-        self.frame16 = nn.Conv2d(n_coarse, WIDE, 1)
-        self.maps16 = nn.Conv2d(N_COARSE_MAPS, WIDE, 1)
+        self.frame16 = Conv2d(n_coarse, WIDE, 1)
+        self.maps16 = Conv2d(N_COARSE_MAPS, WIDE, 1)
         self.blocks16 = nn.Sequential(*(Residual(WIDE, 7, 2) for _ in range(6)))
-        self.frame8 = nn.Conv2d(n_coarse, MIDDLE, 1)
-        self.maps8 = nn.Conv2d(N_COARSE_MAPS, MIDDLE, 1)
-        self.up8 = nn.Conv2d(WIDE, MIDDLE, 1)
+        self.frame8 = Conv2d(n_coarse, MIDDLE, 1)
+        self.maps8 = Conv2d(N_COARSE_MAPS, MIDDLE, 1)
+        self.up8 = Conv2d(WIDE, MIDDLE, 1)
         self.blocks8 = nn.Sequential(*(Residual(MIDDLE, 5) for _ in range(4)))
-        self.frame4 = nn.Conv2d(DETAIL, NARROW, 1)
-        self.maps4 = nn.Conv2d(N_FINE_MAPS, NARROW, 3, padding=1)
-        self.up4 = nn.Conv2d(MIDDLE, NARROW, 1)
+        self.frame4 = Conv2d(DETAIL, NARROW, 1)
+        self.maps4 = Conv2d(N_FINE_MAPS, NARROW, 3, padding=1)
+        self.up4 = Conv2d(MIDDLE, NARROW, 1)
         self.blocks4 = nn.Sequential(*(Residual(NARROW, 3) for _ in range(3)))
-        self.logit = nn.Conv2d(NARROW, 4, 1)
+        self.logit = Conv2d(NARROW, 4, 1)
         nn.init.orthogonal_(self.matched.weight, gain=2.0)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import DTypeLike, NDArray
-from PIL import Image
 
+from napari_pml.disk.untrusted import open_image
 from napari_pml.errors import AnnotationError
 from napari_pml.video.folder import frames_of, images_in
 from napari_pml.viewer.colours import object_colormap
@@ -158,5 +158,5 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return image.height, image.width

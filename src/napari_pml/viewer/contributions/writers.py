@@ -90,6 +90,7 @@ def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     import pandas as pd
 
     from napari_pml.io.destination import written
+    from napari_pml.io.measure import without_formulas
 
     _check([Path(path)], [(data, meta, "tracks")])
     columns = ["track_id", "t", *"zyx"[5 - np.shape(data)[1] :]]
@@ -103,7 +104,7 @@ def write_tracks(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     }
     table = table.assign(**features)
     with written(Path(path)) as unfinished:
-        table.to_csv(unfinished, index=False)
+        without_formulas(table).to_csv(unfinished, index=False)
     return [path]
 
 

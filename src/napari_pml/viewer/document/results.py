@@ -1,4 +1,4 @@
-"""Results as layers: what is measured, tracks, and how far apart pixels and frames are in the world."""
+"""Results as layers: measurements, tracks, and the calibration of a layer."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def show_summary(table: pd.DataFrame, layer: Labels) -> None:
 
 
 def new_tracks(table: pd.DataFrame, layer: Layer) -> Tracks:
-    """Return the ways of the objects' centres over `layer`, in their colours, daughters joined to their parents.
+    """Return the trajectories of the objects' centres as a Tracks layer, daughters joined to their parents.
 
     The measurements are its features.
     """

@@ -1,0 +1,1 @@
+"""What lies on a disk: read within bounds, and written for good."""

@@ -120,7 +120,7 @@ def renumbered(labels: Labels, tracks: Labels) -> Labels:
 
 def by_session(video: Video, first: Labels, method: str, config: list[str]) -> Iterator[Labels]:
     """Yield the masks of all frames, in order."""
-    session = Session(video, parse_config(METHODS[method], config), device="cpu")
+    session = Session(video, parse_config(METHODS[method], config), device="cpu", resolution="native")
     session.annotate(0, first, complete=True)
     for mask in session.propagate():
         yield mask.labels

@@ -28,7 +28,7 @@ UNLIKELY = 0.2
 """How likely a pixel is part of a cell, by the network, where there is surely none."""
 
 HANDICAP = 0.005
-"""Of IoU: so much better than on the annotated frame, where no earlier mask helps it, the network's foreground is later."""
+"""Of IoU: the network's foreground is so much better later than on the annotated frame, where no earlier mask helps."""
 
 WIDTHS = {"moved": 1.0, "edges": 1.0, "both": 1.0, "wide edges": 2.0, "wide both": 2.0}
 """Standard deviation in pixels of the Gaussian before edges are looked for, by `moved` where cells are painted only."""

@@ -19,7 +19,7 @@ from napari_pml.methods.mask_head.evidence import Evidence, PreviousMask, Refere
 from napari_pml.methods.mask_head.network import MaskHead, scores_of
 from napari_pml.methods.motion import Motion
 from napari_pml.methods.protocol import LearningProgress
-from napari_pml.methods.references import ReferencePixels
+from napari_pml.methods.references import ReferencePixels, ReferenceSource
 from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask, Labels, Scores
 
@@ -28,6 +28,9 @@ PREVIOUS_FRAMES = 5
 
 SURE = 0.8
 """Confidence above which a cell of a stroked frame's own mask becomes a reference for other frames."""
+
+OWN_PIXELS = 1500
+"""Number of cells of each label of such a mask, about; training takes all of them."""
 
 MARGIN, STROKE_MARGIN = 12, 24
 """Cells around everything that may be an object that the head sees too: on other frames, and on one with strokes on it,
@@ -55,7 +58,7 @@ class MaskHeadPml:
         self._references: ReferencePixels | None = None
         self._matched = torch.empty(0)
         self._annotations: Annotations | None = None
-        self._finished = FinishedFrames(embeddings, self._ids, SURE)
+        self._finished = FinishedFrames(embeddings, self._ids, SURE, pixels=OWN_PIXELS)
 
     @property
     def references(self) -> ReferencePixels | None:
@@ -70,7 +73,7 @@ class MaskHeadPml:
         self._annotations = annotations
         ids = (BACKGROUND, *sorted({*annotations.object_ids, *(transferred.object_ids if transferred else ())}))
         if ids != self._ids:
-            self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE)
+            self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE, pixels=OWN_PIXELS)
         references = self._gather(
             annotations,
             ids,
@@ -133,17 +136,23 @@ class MaskHeadPml:
         return logits
 
     def _elsewhere(self, t: int, finished: Sequence[FrameMask]) -> References:
-        """Return the references of other frames: what is annotated there, and masks of frames with strokes."""
+        """Return the references of other frames: what is annotated there, and the mask of the frame it all came from.
+
+        On a frame that masks spread from, its own strokes alone speak for the objects that are painted there: a few
+        strokes on other frames, with hardly any background among them, would claim whatever looks like them.
+        """
         if self._references is None or self._annotations is None:
             raise RuntimeError("learn() comes before segment()")
-        others = self._references.frames != t
-        matched, labels = [self._matched[others]], [self._references.labels[others, 0]]
-        stroked = self._annotations.frames.keys() - self._annotations.complete
-        for mask in [finished[i] for i in range(len(finished))]:
-            if mask.t in stroked:
-                sample = self._finished.sample(mask)
-                matched.append(self.net.matched(sample.embeddings))
-                labels.append(sample.labels[:, 0])
+        annotated = self._references
+        others = annotated.frames != t
+        if not finished:
+            here = annotated.labels[~others, 0].unique()
+            others &= (annotated.kinds == ReferenceSource.GIVEN) | ~torch.isin(annotated.labels[:, 0], here)
+        matched, labels = [self._matched[others]], [annotated.labels[others, 0]]
+        if finished and (source := finished[0]).t not in self._annotations.complete and source.t != t:
+            sample = self._finished.sample(source)
+            matched.append(self.net.matched(sample.embeddings))
+            labels.append(sample.labels[:, 0])
         return References(torch.cat(matched), torch.cat(labels))
 
     def _previous(self, t: int, finished: Sequence[FrameMask]) -> PreviousMask | None:

@@ -39,7 +39,6 @@ class FinishedFrames:
         ids: Sequence[int],
         unanimous: float,
         context_frames: int = 0,
-        pixels: int = ADAPTATION_PIXELS,
     ):
         """Gather nothing yet.
 
@@ -48,9 +47,8 @@ class FinishedFrames:
             ids: object ids, `BACKGROUND` first; other objects are background.
             unanimous: a cell's confidence from which on it is sure enough to be matched with.
             context_frames: number of frames that the next one needs whole; they are kept, however large.
-            pixels: number of cells of each label in a sample, about.
         """
-        self.embeddings, self.ids, self.unanimous, self._pixels = embeddings, ids, unanimous, pixels
+        self.embeddings, self.ids, self.unanimous = embeddings, ids, unanimous
         self._cells: Recent[Key, ReferencePixels] = Recent(CELL_BYTES, lambda cells: cells.nbytes, context_frames)
         self._samples: Recent[Key, ReferencePixels] = Recent(SAMPLE_BYTES, lambda sample: sample.nbytes)
 
@@ -78,7 +76,7 @@ class FinishedFrames:
             confidence = torch.tensor(mask.confidence)
             confidence = resize_cells(confidence, CONFIDENCE_STRIDE, self.embeddings.grid, stride)
             agreed = (confidence.flatten() >= self.unanimous).to(cells.embeddings.device)
-            sample = cells.select(agreed).thinned(self._pixels)
+            sample = cells.select(agreed).thinned(ADAPTATION_PIXELS)
             self._samples.put(key, sample)
         return sample
 

@@ -27,10 +27,7 @@ PREVIOUS_FRAMES = 5
 """Largest distance in frames at which a finished frame counts as the previous one; training shows no longer gaps."""
 
 SURE = 0.8
-"""Confidence above which a cell of a stroked frame's own mask becomes a reference for other frames."""
-
-OWN_PIXELS = 1500
-"""Number of cells of each label of such a mask, about; training takes all of them."""
+"""Confidence above which a cell of a finished frame becomes a reference for others."""
 
 MARGIN, STROKE_MARGIN = 12, 24
 """Cells around everything that may be an object that the head sees too: on other frames, and on one with strokes on it,
@@ -58,7 +55,7 @@ class MaskHeadPml:
         self._references: ReferencePixels | None = None
         self._matched = torch.empty(0)
         self._annotations: Annotations | None = None
-        self._finished = FinishedFrames(embeddings, self._ids, SURE, pixels=OWN_PIXELS)
+        self._finished = FinishedFrames(embeddings, self._ids, SURE)
 
     @property
     def references(self) -> ReferencePixels | None:
@@ -73,7 +70,7 @@ class MaskHeadPml:
         self._annotations = annotations
         ids = (BACKGROUND, *sorted({*annotations.object_ids, *(transferred.object_ids if transferred else ())}))
         if ids != self._ids:
-            self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE, pixels=OWN_PIXELS)
+            self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE)
         references = self._gather(
             annotations,
             ids,
@@ -136,7 +133,10 @@ class MaskHeadPml:
         return logits
 
     def _elsewhere(self, t: int, finished: Sequence[FrameMask]) -> References:
-        """Return the references of other frames: what is annotated there, and the mask of the frame it all came from.
+        """Return the references of other frames: what is annotated there, and sure cells of finished frames on the way.
+
+        The latter are the paper's online adaptation (PML section 3.2). Where masks spread from strokes, only the mask
+        of the frame with these strokes is trusted.
 
         On a frame that masks spread from, its own strokes alone speak for the objects that are painted there: a few
         strokes on other frames, with hardly any background among them, would claim whatever looks like them.
@@ -149,8 +149,8 @@ class MaskHeadPml:
             here = annotated.labels[~others, 0].unique()
             others &= (annotated.kinds == ReferenceSource.GIVEN) | ~torch.isin(annotated.labels[:, 0], here)
         matched, labels = [self._matched[others]], [annotated.labels[others, 0]]
-        if finished and (source := finished[0]).t not in self._annotations.complete and source.t != t:
-            sample = self._finished.sample(source)
+        trusted = finished if finished and finished[0].t in self._annotations.complete else finished[:1]
+        for sample in self._finished.adaptation(trusted, self._annotations.complete):
             matched.append(self.net.matched(sample.embeddings))
             labels.append(sample.labels[:, 0])
         return References(torch.cat(matched), torch.cat(labels))

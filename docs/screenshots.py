@@ -33,8 +33,8 @@ ASTRONAUT = ((145, 100), (195, 100), (235, 95), (290, 80), (330, 130), (335, 190
 CUP = ((185, 375), (205, 400), (240, 390), (230, 440))
 CAT = ((20, 350), (50, 385), (85, 415))
 """One stroke on each object, as (row, column) in the first frame."""
-SKY = ((30, 180), (110, 150), (200, 190))
-"""And one on the background of a later one, where the mask leaks."""
+HELMET = ((308, 302), (304, 330), (318, 358))
+"""And one in a later one, on what is missing there."""
 
 
 class Tutorial:
@@ -162,9 +162,9 @@ def follow(tutorial: Tutorial) -> None:
     print("IoU", [round(tutorial.iou(label), 3) for label in (1, 2, 3)], flush=True)
     tutorial.press("Go to the least certain frame")
     tutorial.settle()
-    print("least certain", tutorial.panel.controller.frame, flush=True)
-    tutorial.press("Background")
-    tutorial.paint(SKY)
+    print("least certain frame", tutorial.panel.controller.frame, flush=True)
+    tutorial.select(1)
+    tutorial.paint(HELMET)
     tutorial.picture("5-correct")
     tutorial.press("Propagate")
     tutorial.settle()

@@ -17,7 +17,7 @@ TIMEOUT = 20
 """Seconds without an answer after which a server counts as out of reach."""
 
 PIECE = 1024**2
-"""So many bytes are read at a time."""
+"""Number of bytes that are read at a time."""
 
 
 class DownloadError(PmlError):

@@ -25,7 +25,7 @@ class Recent(Generic[K, V]):
         Args:
             max_bytes: the limit.
             size: returns how many bytes a value takes.
-            at_least: so many values stay, however large they are.
+            at_least: number of values that stay, however large they are.
         """
         self.max_bytes, self.n_bytes = max_bytes, 0
         self._size, self._at_least = size, at_least

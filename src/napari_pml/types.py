@@ -191,6 +191,19 @@ class Scores:
     stride: int
 
 
+@dataclass(frozen=True)
+class PixelLabels:
+    """Which object each pixel of one frame belongs to, of a method that leaves nothing to refine.
+
+    Attributes:
+        labels: (H, W) uint16, 0 = background, otherwise the object.
+        confidence: (H, W) float32 in 0..1.
+    """
+
+    labels: Labels
+    confidence: Confidence
+
+
 @dataclass(frozen=True, eq=False)
 class FrameMask:
     """The segmentation of one frame. Two are equal only if they are the same object.

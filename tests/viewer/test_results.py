@@ -97,6 +97,13 @@ def test_an_object_that_is_seen_once_has_a_track_too():
     assert tracks.data.tolist() == [[5, 1, 2, 3]]
 
 
+def test_daughters_are_joined_to_their_parent():
+    masks = np.zeros((2, 16, 16), np.uint16)
+    masks[0, 4:8, 4:8], masks[1, 2:5, 4:8], masks[1, 7:10, 4:8] = 1, 2, 3
+    tracks = new_tracks(measured(as_masks(masks), Calibration()), Labels(masks))
+    assert {child: list(parents) for child, parents in tracks.graph.items()} == {2: [1], 3: [1]}
+
+
 def test_without_objects_there_are_no_tracks():
     with pytest.raises(ExportError, match="No mask shows an object"):
         tracked(as_masks(np.zeros((2, 8, 8), int)), Calibration())

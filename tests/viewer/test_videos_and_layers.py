@@ -194,7 +194,7 @@ def test_every_kind_of_image(viewer, runner, movie, kind, options, monkeypatch):
     [
         ((24, 40), "single image of shape .* time axis"),
         ((2, 6, 24, 40), "4 axes .* 'Choose channels"),
-        ((2, 2, 6, 24, 40), "one z plane"),
+        ((2, 2, 6, 24, 40), "5 axes .* 'Choose channels"),
     ],
 )
 def test_an_image_that_is_no_video_is_explained(controller, viewer, shape, explanation):

@@ -66,7 +66,7 @@ def prepare_process() -> None:
     keep_freed_memory()
 
 
-OWN_METHODS = "pml", "pml-paper", "feelvos", "osvos"
+OWN_METHODS = "pml", "pml-paper", "feelvos", "osvos", "cells"
 """Our `METHODS`; a test keeps the two alike, so that --help need not import torch."""
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_pml.cli.common import Config, Device, Embedder, MethodName, app, clear_errors
+
+if TYPE_CHECKING:
+    from napari_pml.evaluation.davis import DavisSequence
+    from napari_pml.methods.config import MethodConfig
 
 Dataset = Annotated[Path, typer.Argument(help="DAVIS-layout folder: JPEGImages/480p/*, Annotations/480p/*.")]
 Sequences = Annotated[
@@ -16,6 +20,13 @@ Sequences = Annotated[
     typer.Option(help="Only these: names with commas between them, or a list such as ImageSets/2017/val.txt."),
 ]
 Resolution = Annotated[str | None, typer.Option(help="Folder below JPEGImages; 480p if there are several.")]
+
+
+class EvaluationProtocol(StrEnum):
+    """How videos are measured."""
+
+    davis = "davis"
+    cells = "cells"
 
 
 @app.command()
@@ -30,6 +41,10 @@ def evaluate(
     device: Device = None,
     jobs: Annotated[int, typer.Option(min=1, help="Sequences at a time; they share the CPU's threads.")] = 1,
     remark: Annotated[str, typer.Option(help="To stand in the report, such as where the true masks are from.")] = "",
+    protocol: Annotated[
+        EvaluationProtocol,
+        typer.Option(help="davis: J and F; cells: IoU and identity of cells, SEG, DET and TRA, into cells.csv."),
+    ] = EvaluationProtocol.davis,
 ) -> None:
     """Segment every video of a dataset from its first mask, and report J and F.
 
@@ -48,6 +63,9 @@ def evaluate(
 
         settings = parse_config(METHODS[method], config or [])
         chosen = select_sequences(find_sequences(dataset, resolution), sequences or [])
+        if protocol is EvaluationProtocol.cells:
+            _evaluate_cells(chosen, out, settings, embedder, device)
+            return
         setup = make_setup(dataset, chosen, settings, embedder, device)
         typer.echo(f"{setup.dataset} on {setup.device}")
         outcomes = []
@@ -71,6 +89,29 @@ def evaluate(
             typer.secho(f"{unscored.sequence}: {unscored.reason}", fg="red" if unscored.failed else None, err=True)
         if any(unscored.failed for unscored in found.unscored):
             raise typer.Exit(1)
+
+
+def _evaluate_cells(
+    chosen: list[DavisSequence], out: Path, settings: MethodConfig, embedder: str, device: str | None
+) -> None:
+    """Follow the cells of every video, and write what is found after each."""
+    from napari_pml.evaluation.cell_protocol import run_sequence, write_table
+
+    results = []
+    for sequence in chosen:
+        result = run_sequence(sequence, out, settings, embedder, device)
+        results.append(result)
+        table = write_table(results, out)
+        of_challenge = (
+            "SEG, DET and TRA need `pip install py-ctcmetrics`"
+            if result.tra is None
+            else f"SEG {result.seg:.3f}, DET {result.det:.3f}, TRA {result.tra:.3f}"
+        )
+        typer.echo(
+            f"{sequence.name}: IoU {result.iou:.3f}, identity {result.identity:.3f}, {of_challenge}, "
+            f"{result.seconds_per_frame:.2f} seconds a frame"
+        )
+    typer.echo(f"look at {table}")
 
 
 class RobotTool(StrEnum):

@@ -31,7 +31,7 @@ def segment_many(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Videos at a time on this computer; half as many as cores if not given.")
     ] = None,
-    retries: Annotated[int, typer.Option(min=0, help="So many more attempts when a worker dies.")] = 1,
+    retries: Annotated[int, typer.Option(min=0, help="Number of further attempts when a worker dies.")] = 1,
     report: Annotated[
         Path | None, typer.Option(help="How each job ended (.csv); JOBS.report.csv beside JOBS.csv if not given.")
     ] = None,

@@ -26,10 +26,10 @@ from napari_pml.embedding.registry import load_embedder
 from napari_pml.errors import ClusterError, PmlError
 
 CONNECT_SECONDS = 10
-"""So long we wait for a scheduler to answer."""
+"""Seconds to wait for a scheduler to answer."""
 
 RESTART_SECONDS = 60
-"""So long we wait for a worker to start again."""
+"""Seconds to wait for a worker to start again."""
 
 IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """What a worker runs first: a terminal sends Ctrl-C to every process, but it is ours to end them."""
@@ -130,8 +130,8 @@ def run_jobs(
         jobs: to do.
         network: to do them with.
         client: of the cluster, which sees the same files.
-        retries: so many times a job is given out again after its worker has died.
-        workers: so many there are, each takes one job at a time, and they come back when they died: then no job waits
+        retries: number of times a job is given out again after its worker has died.
+        workers: their number; each takes one job at a time, and they come back when they died: then no job waits
             at a worker, to be blamed for its death. None: not known, and all jobs are given out.
 
     Returns:

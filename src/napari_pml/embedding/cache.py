@@ -29,7 +29,7 @@ DEFAULT_LIMIT_GB = 10.0
 """Some 12000 frames of 854 x 480."""
 
 FREE_BYTES = 2 * 10**9
-"""So much of the disk is left to others."""
+"""Disk space that is left to other programs."""
 
 PREPROCESSING = 2
 """Raised whenever frames are brought to networks, or computed there, in another way: what was there is not found."""

@@ -22,7 +22,7 @@ from napari_pml.recent import Recent
 from napari_pml.types import UNREADABLE
 
 SEVERAL_FRAMES = 32
-"""After so many frames that were written it is asked again whether there is room for more."""
+"""Number of frames that are written before the cache is asked again whether there is space for more."""
 
 HEADER, LOCK = "zarr.json", "lock"
 """Names of files: in the folder of an array, and beside these folders."""
@@ -54,14 +54,14 @@ class MemoryStore(Recent[int, torch.Tensor]):
 
 
 class Disk(Protocol):
-    """What says how much of the disk an array may take."""
+    """Decides how much of the disk an array may use."""
 
     def could_hold(self, n_bytes: int) -> bool:
-        """Whether there could be so many bytes in all, if all others made room."""
+        """Whether an array of `n_bytes` would fit if all others were evicted."""
         ...
 
     def make_room(self, path: Path, n_bytes: int) -> bool:
-        """Let others make room until the array at `path` may take so many bytes in all; whether it may."""
+        """Evict until `path` may use `n_bytes`; return whether it fits."""
         ...
 
 

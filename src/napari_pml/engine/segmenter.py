@@ -19,7 +19,16 @@ from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import CELL_BITS, explicit_background
 from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.refinement.guided_filter import Refiner
-from napari_pml.types import BACKGROUND, CONFIDENCE_STRIDE, UNLABELLED, Annotations, FrameMask
+from napari_pml.types import (
+    BACKGROUND,
+    CONFIDENCE_STRIDE,
+    UNLABELLED,
+    Annotations,
+    FrameMask,
+    Labels,
+    PixelLabels,
+    Scores,
+)
 from napari_pml.video.working import WorkingVideo
 
 Result = TypeVar("Result")
@@ -52,6 +61,15 @@ class WorkingMasks(Sequence[FrameMask]):
 def stretched(values: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """Return values of cells that cover an image, (h, w), as those of `grid` others that cover the same one."""
     return F.interpolate(values[None, None].float(), grid, mode="bilinear", antialias=True)[0, 0]
+
+
+def native_labels(found: PixelLabels, video: WorkingVideo) -> Labels:
+    """Return labels of the pixels of a working video as those of the native pixels, each that of the nearest one."""
+    places = (
+        ((np.arange(n) + 0.5) * factor).astype(int)
+        for n, factor in zip(video.native.shape[1:], video.factor, strict=True)
+    )
+    return np.asarray(found.labels[np.ix_(*places)], np.uint16)
 
 
 class Segmenter:
@@ -134,11 +152,14 @@ class Segmenter:
             while self._learn(annotations):
                 pass
             video = self.embeddings.video
-            scores = self.method.segment(t, finished if video.is_native else WorkingMasks(finished, video))
-            labels = self._refine(t, scores, self.config.refine)
-            shares = scores.values.amax(0).clamp_max(1)
+            found = self.method.segment(t, finished if video.is_native else WorkingMasks(finished, video))
+            if isinstance(found, Scores):
+                labels = self._refine(t, found, self.config.refine)
+                shares, stride = found.values.amax(0).clamp_max(1), found.stride
+            else:
+                labels, shares, stride = native_labels(found, video), torch.from_numpy(found.confidence), 1
             if video.is_native:
-                confidence = resize_cells(shares, scores.stride, grid, CONFIDENCE_STRIDE).cpu().numpy()
+                confidence = resize_cells(shares, stride, grid, CONFIDENCE_STRIDE).cpu().numpy()
             else:
                 confidence = stretched(shares, grid).cpu().numpy()
         if t in annotations.frames:  # what is painted is law

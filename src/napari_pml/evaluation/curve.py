@@ -12,7 +12,7 @@ from scipy.integrate import trapezoid
 from napari_pml.evaluation.robot_study import Run
 
 SECONDS_PER_INTERACTION = 30.0
-"""The area under the curve is taken over so much time for each interaction (DAVIS 2018 allows as much for
+"""The area under the curve covers this much time for each interaction (DAVIS 2018 allows as much for
 every object; here once for all, since the cost of retrieval does not grow with their number)."""
 
 LOSS = 0.02
@@ -34,7 +34,7 @@ def rounds_that_lose(runs: Sequence[Run]) -> float:
 
 
 def at_seconds(run: Run, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return J&F after so many seconds of the machine's work: from 0 at the start linear between interactions.
+    """Return J&F after a number of seconds of computing: from 0 at the start linear between interactions.
 
     Args:
         run: at least one interaction.

@@ -28,8 +28,8 @@ class Protocol:
     Attributes:
         tool: what it annotates with; "mask" gives the true mask of a frame, the ceiling of what strokes can reach.
         background: it marks the background too when it begins.
-        interactions: so many at most, the first strokes being one; fewer if every mask is right before (DAVIS: 8).
-        starts: it does all of that so many times on a video, each time beginning on another frame (DAVIS: 3).
+        interactions: maximum number, counting the first strokes; fewer if every mask is right earlier (DAVIS: 8).
+        starts: number of runs on a video, each beginning on another frame (DAVIS: 3).
     """
 
     tool: Tool | Literal["mask"] = "scribble"

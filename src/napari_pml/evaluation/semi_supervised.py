@@ -75,7 +75,7 @@ def run_dataset(
         sequences: to evaluate.
         out: folder for a record and the masks of every video.
         setup: what to evaluate.
-        jobs: so many videos at a time, each in a process of its own; they share the CPU threads.
+        jobs: number of videos at a time, each in its own process; they share the CPU threads.
 
     Yields:
         What was found in each video, in the order in which they are finished. One that fails does not stop the others.

@@ -1,4 +1,4 @@
-"""What frames and pixels are in the world."""
+"""The physical size of pixels and the time of frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks in the JSON format of COCO, which most tools for annotation and evaluation read."""
+"""Masks in COCO's JSON format, which most tools for annotation and evaluation read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where results may be written: over nothing that is read, and whole or not at all."""
+"""Check where results may be written: never over an input, and only as a whole."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from napari_pml.video.arrays import IMAGE_SUFFIXES, TIFF_SUFFIXES
 from napari_pml.video.identity import is_zarr
 
 FILE_SUFFIXES = frozenset({*IMAGE_SUFFIXES, ".zarr", ".mp4", ".avi", ".mov", ".csv", ".json", ".npy"})
-"""Whoever gives them to masks expects a file; other dots, as in mouse.1, are part of a folder's name."""
+"""Suffixes that name a file of masks; any other dot, as in mouse.1, belongs to the name of a folder."""
 
 UNFINISHED = ".unfinished-"
-"""How names of files begin that are being written."""
+"""Prefix of the names of files that are still being written."""
 
 MAX_NAME = 255 - len(f"{UNFINISHED}12345678-")
 """Bytes of a file's name, on all usual disks, less what stands before it while it is written."""
 
 FORGOTTEN_S = 24 * 3600
-"""What is unfinished and was not touched for so many seconds, nobody writes any more."""
+"""Seconds after which an unfinished file that was not touched counts as abandoned."""
 
 
 def png_name(t: int) -> str:
@@ -40,25 +40,25 @@ def png_name(t: int) -> str:
 
 
 def is_folder_name(path: Path) -> bool:
-    """Whether masks at `path` are a folder of PNGs: there is no suffix, or none that a file has."""
+    """Return whether `path` names a folder of PNGs: it has no suffix, or none of a file."""
     return path.suffix.lower() not in FILE_SUFFIXES
 
 
 class Inputs:
-    """Videos, masks, annotations and projects, which nothing may be written over; thousands take no longer than one."""
+    """Videos, masks, annotations and projects that must not be overwritten; checking thousands is as fast as one."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        """Note files and folders that are read."""
+        """Remember files and folders that are read."""
         self._paths = {path.resolve(): path for path in paths}
         self._folders = {place.parent: path for place, path in self._paths.items() if is_png_name(place.name)}
 
     def check(self, output: Path) -> None:
-        """Raise ExportError if one would be lost or changed by writing to `output`, see `overwritten_by`."""
+        """Raise ExportError if writing to `output` would change or remove an input, see `overwritten_by`."""
         if (path := self.overwritten_by(output)) is not None:
             raise ExportError(f"{path} would be overwritten: choose another place than {output} to write to.")
 
     def overwritten_by(self, output: Path) -> Path | None:
-        """Return the input that would be lost or changed, if any, if a result were written to `output`.
+        """Return the input that writing to `output` would change or remove, if any.
 
         It is at the same place, or is named like a mask and lies in `output`; or it is a Zarr group in which `output`
         lies, or a folder of images of which `output` would be one.
@@ -80,7 +80,7 @@ def check_destination(
     coco: Path | None = None,
     inputs: Iterable[Path] = (),
 ) -> None:
-    """Refuse places that could not be written, or from which something is read, before any work is done.
+    """Refuse outputs that cannot be written, or would overwrite an input, before any work is done.
 
     Nothing is left there: whether a folder lets files be made is tried in the nearest one that exists.
 
@@ -111,7 +111,7 @@ def check_destination(
 
 
 def check_length(folder: Path, n_frames: int) -> None:
-    """Refuse a folder of PNGs in which masks of a longer video would stay beside those of this one.
+    """Refuse a folder of PNGs that holds masks of a longer video: they would stay beside the new ones.
 
     Raises:
         ExportError: there is a PNG of a frame beyond `n_frames`.
@@ -126,9 +126,9 @@ def check_length(folder: Path, n_frames: int) -> None:
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Give a name to write to; rename it to `path` afterwards, or remove it after an error.
+    """Write to a temporary name, which becomes `path` on success and is removed after an error.
 
-    It is another one every time, so that several processes may write the same file, and the last one's counts.
+    The name differs every time, so several processes may write the same file; the last one wins.
     """
     unfinished = path.with_name(f"{UNFINISHED}{token_hex(4)}-{path.name}")
     try:
@@ -144,7 +144,7 @@ def written(path: Path) -> Iterator[Path]:
 
 @lru_cache
 def _clear_up(folder: Path) -> None:
-    """Remove what processes that were killed left unfinished in a folder, once in the life of this process."""
+    """Remove unfinished files of killed processes from a folder, once per process."""
     for path in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):
             if path.stat().st_mtime < time.time() - FORGOTTEN_S:
@@ -173,6 +173,6 @@ def _check_place(path: Path) -> None:
 
 
 def is_png_name(name: str) -> bool:
-    """Whether it is what `png_name` returns for some frame, on a disk to which capitals may be the same."""
+    """Return whether `png_name` returns this name for some frame, ignoring case."""
     stem = name[:-4]
     return stem.isascii() and stem.isdecimal() and name.lower() == png_name(int(stem))

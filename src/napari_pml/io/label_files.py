@@ -32,7 +32,7 @@ from napari_pml.types import BACKGROUND, Labels
 Paint = Callable[[Image.Image, int], None]
 
 FARTHEST = 2**17
-"""No coordinate is farther from 0: ellipses of millions of pixels take minutes, and larger numbers overflow."""
+"""Maximum distance of a coordinate from 0: larger ellipses take minutes, and larger numbers overflow."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class NamedLabels:
     names: Mapping[int, str] = field(default_factory=dict)
 
     def renumbered(self, known: Mapping[int, str]) -> NamedLabels:
-        """Give objects with a name the number under which it is known, or the lowest that is free.
+        """Renumber named objects: the number under which the name is known, or the lowest free one.
 
         Args:
             known: the names of a video's objects so far, and every number that is taken (with the name "" if need be).

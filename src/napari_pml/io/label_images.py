@@ -19,14 +19,14 @@ from napari_pml.types import BACKGROUND, Labels
 from napari_pml.video.arrays import TIFF_SUFFIXES
 
 RECORD = "segmented.json"
-"""Beside masks in a folder: what they were made from, once they are all there."""
+"""Name of the file beside finished masks that records what they were made from."""
 
 LABEL_IMAGE = "Label image: 0 is background, 1, 2, ... are objects."
-"""Description inside of PNGs that no palette tells from pictures."""
+"""Description in the metadata of PNGs that have no palette to tell them from pictures."""
 
 
 FEW_LABELS, FEW_BORDERS = 32, 0.05
-"""In images with another palette than that of DAVIS: so many labels, and so many changes of label along a row."""
+"""In images with another palette than that of DAVIS: maximum number of labels, and of changes of label along a row."""
 
 
 def davis_palette() -> NDArray[np.uint8]:

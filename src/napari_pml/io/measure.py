@@ -1,4 +1,4 @@
-"""Masks as numbers: where every object is on every frame, how large, and how certain. One frame at a time."""
+"""Measure every object on every frame: place, size, certainty. One frame at a time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from skimage.measure import regionprops_table
 from napari_pml.errors import ExportError
 from napari_pml.io.calibration import Calibration
 from napari_pml.io.destination import written
+from napari_pml.io.lineage import find_parents
 from napari_pml.store.masks import MaskStore
 from napari_pml.types import CONFIDENCE_STRIDE, Confidence, FrameMask
 
@@ -30,11 +31,14 @@ _COLUMNS = {
     "bbox-3": "right",
     "intensity_mean": "mean_confidence",
 }
-"""What scikit-image calls a property, and the column that it becomes."""
+"""scikit-image's name of a property -> column of the table."""
 
 
 def measure_frame(
-    mask: FrameMask, calibration: Calibration, names: Mapping[int, str] = MappingProxyType({})
+    mask: FrameMask,
+    calibration: Calibration,
+    names: Mapping[int, str] = MappingProxyType({}),
+    parents: Mapping[int, int] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Measure the objects on one frame.
 
@@ -42,14 +46,15 @@ def measure_frame(
         mask: of the frame.
         calibration: what is known of it.
         names: object -> its name, if it has one.
+        parents: object -> the one that it descends from, if any, see `find_parents`.
 
     Returns:
         A row for every object that has a pixel there, with the columns `frame`, `time_s` (if known), `object`,
-        `name` (if any object has one; "" for those that have none), `area_px` (pixels), `area_<unit>2` (if known),
-        `centroid_y`, `centroid_x` (pixels, 0 is the middle of the first one), `centroid_y_<unit>`, `centroid_x_<unit>`
-        (if known), `top`, `left`, `bottom`, `right` (the bounding box in pixels; bottom and right lie outside),
-        `mean_confidence` (0..1) and `damaged` (if any frame of the video is: whether this one is, so that what is
-        measured is its neighbour's picture).
+        `name` (if any object has one; "" for those that have none), `parent` (if any object has one; 0 for those that
+        have none), `area_px` (pixels), `area_<unit>2` (if known), `centroid_y`, `centroid_x` (pixels, 0 is the middle
+        of the first one), `centroid_y_<unit>`, `centroid_x_<unit>` (if known), `top`, `left`, `bottom`, `right` (the
+        bounding box in pixels; bottom and right lie outside), `mean_confidence` (0..1) and `damaged` (if any frame of
+        the video is: whether this one is, so that what is measured is its neighbour's picture).
     """
     properties = regionprops_table(
         mask.labels,
@@ -67,6 +72,10 @@ def measure_frame(
     if (seconds := calibration.time_of(mask.t)) is not None:
         table.insert(0, "time_s", seconds)
     table.insert(0, "frame", mask.t)
+    if parents:
+        table.insert(
+            table.columns.get_loc("object") + 1, "parent", [parents.get(n, 0) for n in table["object"].tolist()]
+        )
     if names:
         table.insert(table.columns.get_loc("object") + 1, "name", [names.get(n, "") for n in table["object"].tolist()])
     if calibration.damaged:
@@ -84,12 +93,13 @@ def measure(
     """
     if not masks.finished:
         raise ExportError("There are no masks to measure yet. Paint a stroke, and propagate.")
+    parents = find_parents(masks[t] for t in masks.finished)
     for t in masks.finished:
-        yield measure_frame(masks[t], calibration, names)
+        yield measure_frame(masks[t], calibration, names, parents)
 
 
 def export_table(tables: Iterable[pd.DataFrame], path: Path) -> None:
-    """Write measurements one after the other as a .csv with one line of names.
+    """Write measurements to a .csv file with one header line.
 
     Raises:
         ExportError: the file cannot be written.
@@ -107,19 +117,19 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(measurements: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the measurements of each object.
+    """Summarise the measurements of each object.
 
     Args:
         measurements: of all frames.
 
     Returns:
-        A row for every object: `object`, `name` (if there is one), `frames` (on how many it is seen), `first_frame`,
-        `last_frame`, `mean_<area>` for each column of areas, and `mean_confidence`.
+        A row for every object: `object`, `name` and `parent` (if there are any), `frames` (on how many it is seen),
+        `first_frame`, `last_frame`, `mean_<area>` for each column of areas, and `mean_confidence`.
     """
     areas = [name for name in measurements.columns if name.startswith("area_")]
     by_object = measurements.groupby("object", as_index=False)
     return by_object.agg(
-        **({"name": ("name", "first")} if "name" in measurements else {}),
+        **{name: (name, "first") for name in ("name", "parent") if name in measurements},
         frames=("frame", "size"),
         first_frame=("frame", "min"),
         last_frame=("frame", "max"),

@@ -20,7 +20,7 @@ from napari_pml.types import BACKGROUND, PREVIEW_REVISION, Labels
 from napari_pml.video.video import Video
 
 OPACITY = 0.45
-"""Of an object's colour in an overlay; its outline is opaque."""
+"""Opacity of an object in an overlay; its outline is opaque."""
 
 SHEET_TILE = 320
 """Width of a tile of a contact sheet, in pixels."""
@@ -104,7 +104,7 @@ def contact_sheet(video: Video, masks: MaskStore, path: Path, columns: int = 4, 
 
 
 def _rate(fps: float) -> Fraction:
-    """Return a frame rate as the quotient of small numbers, however slow it is."""
+    """Return a frame rate as a fraction of small numbers, also below 1."""
     return Fraction(fps).limit_denominator(1001) if fps >= 1 else 1 / Fraction(1 / fps).limit_denominator(1001)
 
 

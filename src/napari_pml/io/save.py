@@ -1,4 +1,4 @@
-"""One door to every kind of file that masks can become: the suffix of its name says which."""
+"""Save masks in any supported format; the suffix of the file name decides which."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from napari_pml.errors import ExportError
 from napari_pml.grid import grid_shape
 from napari_pml.io.calibration import Calibration
 from napari_pml.io.coco import export_coco
+from napari_pml.io.ctc import export_ctc, is_ctc_name
 from napari_pml.io.destination import Inputs
 from napari_pml.io.export import export_masks
 from napari_pml.io.measure import export_table, measure
@@ -32,12 +33,13 @@ def save(
     names: Mapping[int, str] = MappingProxyType({}),
     palette: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Write all finished masks as what the suffix of `path` says, also those of annotations that have changed since.
+    """Write all finished masks in the format of `path`'s suffix, including masks that are outdated.
 
     (`masks.since(session.annotations.revision)` has those of the present annotations alone.)
 
     Args:
-        path: no suffix of a file for a folder of PNGs, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv
+        path: no suffix of a file for a folder of PNGs, or, where its name ends with _RES, for one by the rules of the
+            Cell Tracking Challenge, .tif, .zarr, .mp4 (drawn over the video), .json (COCO), .csv
             (measurements).
         masks: of a video.
         video: the video itself, which only an .mp4 needs.
@@ -65,12 +67,14 @@ def save(
                 "There is no image layer of the same size as the masks to draw them over. Open the video."
             )
         export_overlay(video, masks, path, palette)
+    elif is_ctc_name(path):
+        export_ctc(masks, path)
     else:
         export_masks(masks, path)
 
 
 def as_masks(labels: Any) -> MaskStore:
-    """Return labels from elsewhere as finished masks, compressed in memory; they count as certain.
+    """Return labels from elsewhere as finished masks with full confidence, compressed in memory.
 
     Args:
         labels: (T, H, W) or (H, W) whole numbers, any array that can be indexed; one frame is read at a time.

@@ -21,7 +21,7 @@ all that there are: the pool stays bounded whatever the length of the video. (Th
 
 CELL_BYTES = 32 * 1024**2
 SAMPLE_BYTES = 64 * 1024**2
-"""So much of the references of the frames used last is kept: whole, some 16 frames of 854 x 480, and their samples."""
+"""Bytes of the references that are kept of the frames used last: whole, some 16 frames of 854 x 480; and samples."""
 
 Key = tuple[int, str]
 
@@ -33,16 +33,24 @@ class FinishedFrames:
     differ though they have the same revision.
     """
 
-    def __init__(self, embeddings: VideoEmbeddings, ids: Sequence[int], unanimous: float, context_frames: int = 0):
+    def __init__(
+        self,
+        embeddings: VideoEmbeddings,
+        ids: Sequence[int],
+        unanimous: float,
+        context_frames: int = 0,
+        pixels: int = ADAPTATION_PIXELS,
+    ):
         """Gather nothing yet.
 
         Args:
             embeddings: of the video.
             ids: object ids, `BACKGROUND` first; other objects are background.
             unanimous: a cell's confidence from which on it is sure enough to be matched with.
-            context_frames: so many frames are needed whole for the next one; they are kept, however large.
+            context_frames: number of frames that the next one needs whole; they are kept, however large.
+            pixels: number of cells of each label in a sample, about.
         """
-        self.embeddings, self.ids, self.unanimous = embeddings, ids, unanimous
+        self.embeddings, self.ids, self.unanimous, self._pixels = embeddings, ids, unanimous, pixels
         self._cells: Recent[Key, ReferencePixels] = Recent(CELL_BYTES, lambda cells: cells.nbytes, context_frames)
         self._samples: Recent[Key, ReferencePixels] = Recent(SAMPLE_BYTES, lambda sample: sample.nbytes)
 
@@ -70,7 +78,7 @@ class FinishedFrames:
             confidence = torch.tensor(mask.confidence)
             confidence = resize_cells(confidence, CONFIDENCE_STRIDE, self.embeddings.grid, stride)
             agreed = (confidence.flatten() >= self.unanimous).to(cells.embeddings.device)
-            sample = cells.select(agreed).thinned(ADAPTATION_PIXELS)
+            sample = cells.select(agreed).thinned(self._pixels)
             self._samples.put(key, sample)
         return sample
 

@@ -24,16 +24,16 @@ from napari_pml.methods.retrieval import Retrieval
 from napari_pml.types import BACKGROUND, Annotations, Labels
 
 DISTANCE_COST = 1.0
-"""In similarity: a cell that is the frame's diagonal away from every stroke looks so much less like the object.
+"""Similarity penalty at one frame diagonal from the nearest stroke.
 Measured on one stroke along the middle of the object, mean J of 17 frames: 64.6 with a single Otsu threshold, 69.8
 with the lower of two, 71.4 with this cost."""
 
 COMPLETE_PIXELS, MIN_COMPLETE_PIXELS = 1500, 300
-"""At most about so many cells of a label stand for it, over all complete frames and on each. Fewer references are not
-only faster: background, of which there is most, no longer outvotes what is small."""
+"""Approximate maximum number of cells that stand for a label, over all complete frames and on each. Fewer are not only
+faster: background, of which there is most, no longer outvotes what is small."""
 
 IMPLIED_PIXELS = 2000
-"""At most about so many cells, evenly spread, stand for the background that nobody painted."""
+"""Approximate maximum number of cells, evenly spread, that stand for background nobody painted."""
 
 GOLDEN = (5**0.5 - 1) / 2
 """Its multiples, less their whole part, are evenly spread however many there are (Weyl)."""
@@ -122,7 +122,7 @@ class AnnotatedReferences:
         Args:
             given: all annotated references.
             t: frame number.
-            limit: at most about so many cells, evenly spread. Which may be chosen does not depend on the strokes, so
+            limit: approximate maximum of cells, evenly spread. Which may be chosen does not depend on the strokes, so
                 that another stroke changes little.
         """
         embeddings = self._embeddings[t]

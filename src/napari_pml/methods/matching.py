@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from napari_pml.methods.windows import TILE, TILES_AT_ONCE, tiles_with_windows
 
 PAIRS_AT_ONCE = 2**19
-"""So many distances are looked at together: bounds the memory, and stays near the processor's cache."""
+"""Number of distances that are processed together; bounds the memory, and fits into the processor's cache."""
 
 NOBODY = -1
 """In place of a reference's number: there is none of that label. In place of a label: the reference has none."""

@@ -13,7 +13,7 @@ import faiss  # after torch: in the other order each has its own OpenMP threads,
 from napari_pml.methods.windows import tiles_with_windows
 
 ROWS_AT_ONCE = 512
-"""So many queries with equally similar references are looked at together: bounds the memory."""
+"""Number of queries with equally similar references that are processed together; bounds the memory."""
 
 
 def nearest(queries: torch.Tensor, references: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,7 +73,7 @@ def nearest_in_window(
         queries: (h, w, D) float32, one frame.
         references: (M, h, w, D) float32, M other frames of the same video.
         k: how many.
-        radius: of the window, in cells: references at most so many rows and columns away are searched.
+        radius: of the window, in cells: references up to this many rows and columns away are searched.
         tiles: (ceil(h / TILE), ceil(w / TILE)) bool, the tiles of TILE x TILE cells that are searched.
 
     Returns:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from napari_pml.methods.references import ReferencePixels
-from napari_pml.types import Annotations, FrameMask, Scores
+from napari_pml.types import Annotations, FrameMask, PixelLabels, Scores
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Method(Protocol):
         `learn` is called all the same; it finds in the state what it need not learn again.
         """
 
-    def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores:
-        """Score the cells of a frame, of any stride.
+    def segment(self, t: int, finished: Sequence[FrameMask]) -> Scores | PixelLabels:
+        """Score the cells of a frame, of any stride, or label its pixels at once.
 
         Args:
             t: frame number.

@@ -15,7 +15,7 @@ MAX_POINTS = 3000
 """More points would hide each other."""
 
 FIT_POINTS = 300
-"""So many points of each label, the same ones again if there are fewer, decide on the directions."""
+"""Number of points of each label that decide on the directions, repeated if there are fewer."""
 
 
 @dataclass(frozen=True, eq=False)

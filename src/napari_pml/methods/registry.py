@@ -7,6 +7,7 @@ from typing import Any
 
 from napari_pml import extensions
 from napari_pml.errors import SettingsError
+from napari_pml.methods.cells.cells import CellsConfig
 from napari_pml.methods.config import MethodConfig, with_values
 from napari_pml.methods.feelvos.feelvos import FeelvosConfig
 from napari_pml.methods.osvos.osvos import OsvosConfig
@@ -17,6 +18,7 @@ _OWN: dict[str, MethodConfig] = {
     "pml-paper": PmlConfig(mask_head=False, k_strokes=1, votes_strokes="hard", context_frames=0),
     "feelvos": FeelvosConfig(),
     "osvos": OsvosConfig(),
+    "cells": CellsConfig(),
 }
 DEFAULT = _OWN["pml"]
 
@@ -31,7 +33,7 @@ def _settings(make: Any) -> MethodConfig:
 
 METHODS: dict[str, MethodConfig] = _OWN | extensions.load(extensions.METHODS, _settings, taken=_OWN)
 """Named settings: PML as we recommend it, and as the paper has it (k = 5, hard votes, online adaptation, no
-context); FEELVOS; OSVOS; and those of other packages, see `napari_pml.extensions`."""
+context); FEELVOS; OSVOS; many cells; and those of other packages, see `napari_pml.extensions`."""
 
 _CLASSES = {config.method: type(config) for config in METHODS.values()}
 

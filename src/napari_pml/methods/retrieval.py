@@ -16,7 +16,7 @@ from napari_pml.methods.references import ReferencePixels
 from napari_pml.recent import Recent
 
 FEW = 256
-"""So few references that were added are looked at beforehand: most cells have nearer ones already."""
+"""Number of added references up to which cells are screened first: most have nearer ones already."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ TILE = 8
 """Windows are searched for tiles of 8 x 8 cells at a time, which share most of their window."""
 
 TILES_AT_ONCE = 8
-"""So many tiles are searched together: their windows and similarities stay near the processor's cache."""
+"""Number of tiles that are searched together: their windows and similarities fit into the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def tiles_with_windows(h: int, w: int, radius: int, tiles: torch.Tensor) -> Iter
     Args:
         h: rows of cells of the frame.
         w: columns of cells.
-        radius: of the window, in cells: so many rows and columns on each side.
+        radius: of the window, in cells: rows and columns on each side.
         tiles: (ceil(h / TILE), ceil(w / TILE)) bool, the tiles that are wanted.
     """
     windows = _windows(h, w, radius, tiles.device)

@@ -25,10 +25,10 @@ EPSILON = 1e-4
 """Of the guided filter: variance of intensity below which a window counts as flat."""
 
 REACH = 5
-"""In cells: no score has an effect farther away, through interpolation and the two windows of the filter."""
+"""In cells: the farthest effect of a score, through interpolation and the two windows of the filter."""
 
 SMALL_SHARE = 0.2
-"""So small a share of a cell's votes can make a label win there only if all others have less still."""
+"""Below this vote share a label can only win as the largest."""
 
 
 class Refiner:
@@ -121,7 +121,7 @@ def _span(hit: torch.Tensor, unit: int) -> slice:
 
     Args:
         hit: (n,) bool, in which of them it has a chance.
-        unit: so many cells are one sample of the filter.
+        unit: number of cells per sample of the filter.
     """
     first, last = (int(i) for i in hit.nonzero()[[0, -1], 0])
     return slice(max(0, first - REACH) // unit * unit, last + 1 + REACH)

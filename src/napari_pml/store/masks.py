@@ -45,7 +45,7 @@ NO_CHECKSUM, UNKNOWN = 0, 1
 """In place of a checksum: that of no mask at all; that of a mask which an earlier version has written."""
 
 RECENT_BYTES = 64 * 1024**2
-"""So much of what was read or written last stays in memory, uncompressed: some 75 masks of 854 x 480."""
+"""Bytes of the masks used last that stay in memory, uncompressed: some 75 masks of 854 x 480."""
 
 
 class MaskStore:

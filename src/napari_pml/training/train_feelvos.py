@@ -30,7 +30,7 @@ from napari_pml.training.loop import LoopConfig, StepReport, Training, run
 from napari_pml.training.material import content_of, find_annotated_clips
 
 MAX_OBJECTS = 4
-"""Of a clip that shows more, so many are followed; the others are background."""
+"""Maximum number of objects that are followed in a clip; the others are background."""
 
 HARDEST = 0.15
 """Share of the pixels, those of the largest loss, that count from the middle of the training on (the paper: 15 %)."""
@@ -48,7 +48,7 @@ class FeelvosTrainConfig(LoopConfig):
         steps: optimiser steps in all.
         learning_rate: see `LoopConfig`.
         clips_per_step: clips of three frames, whose gradients are averaged in a step.
-        clips: so many different ones; each is made and embedded once, and kept.
+        clips: number of different clips; each is made and embedded once, and kept.
         height: of a clip, in pixels.
         width: of a clip, in pixels.
         window: radius of local matching, in cells.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_pml.errors import ChoiceError, VideoError
 
 COLOURS = (3, 4)
-"""So long is an axis of colours: RGB, or RGBA."""
+"""Lengths of an axis of colours: RGB, or RGBA."""
 
 SEQUENCES = "TIQ"
 """Letters of axes along which frames follow each other; the last two say no more than that they do."""

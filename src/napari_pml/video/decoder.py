@@ -24,7 +24,7 @@ from napari_pml.video.frame_index import (
 )
 
 STRANGERS = 200
-"""So many packets without a name may come after a jump before it counts as failed."""
+"""Number of packets without a name after which a jump counts as failed."""
 
 
 class Packets:

@@ -12,11 +12,11 @@ from napari_pml.errors import VideoError
 from napari_pml.video.video import Video
 
 FINGERPRINT_FRAMES, FINGERPRINT_SPAN = 4, 32
-"""So many frames tell one video from another, spread over so many first ones: a compressed file gives these at once,
-but would have to be decoded up to any later one."""
+"""Number of frames that tell one video from another, and of the first frames among which they lie: a compressed file
+gives these at once, but would have to be decoded up to any later one."""
 
 LATER_FRAMES, LATER_REACH = 8, 250
-"""So many frames, spread over the whole video, tell whether it has changed; so many at most are decoded to get at one
+"""Number of frames, spread over the whole video, that tell whether it has changed; and of those decoded to get at one
 of them, which is how far encoders put key frames apart by themselves. Where they are farther apart, decoding up to the
 last frame could take as long as the video itself, and stored sizes must do: see `far_sizes`."""
 

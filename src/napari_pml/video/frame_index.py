@@ -43,7 +43,7 @@ DEFAULT_FPS = 10.0
 """Frames per second where a source does not say."""
 
 CHECKED_FRAMES = 16
-"""So many frames are decoded to see whether they come in the order of their times."""
+"""Number of frames that are decoded to see whether they come in the order of their times."""
 
 NONE = np.iinfo(np.int64).min
 """A time stamp or place that the file does not tell."""
@@ -55,7 +55,7 @@ KEPT_SECONDS = 1.0
 """An index that took longer than this to build is kept on disk."""
 
 KEPT_INDEXES = 200
-"""So many are kept, the newest ones."""
+"""Number that is kept, the newest ones."""
 
 INDEX_VERSION = 1
 """Raised whenever files are indexed in another way."""

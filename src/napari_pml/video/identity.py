@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 
 PIECES, PIECE_BYTES = 64, 4096
-"""So much of the content counts: uncompressed videos often have equal sizes, and equal times once they are unpacked."""
+"""Bytes of the content that count: uncompressed videos often have equal sizes, and equal times once unpacked."""
 
 GOLDEN = 0.618
 """Pieces are not evenly spaced, or all could lie at the same place of a frame, such as its dark border."""

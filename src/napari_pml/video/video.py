@@ -259,6 +259,10 @@ def _open_path(path: Path, selection: Selection) -> Frames:
     if not path.exists():
         raise VideoError(f"There is no file or folder {path}. Check the spelling and the disk.")
     suffix = path.suffix.lower()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise VideoError(
+            f"{path.name} is neither a file nor a folder, but a pipe or a device. Save the video as a file."
+        )
     if is_zarr(path):
         return open_zarr(path, selection)
     if suffix in TIFF_LIKE and path.is_file():

@@ -1,4 +1,4 @@
-"""What the person chose under Preferences > Plugins, for all videos."""
+"""The user's choices under Preferences > Plugins, for all videos."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Preferences:
 
 
 def preferences() -> Preferences:
-    """Return what is chosen now; the defaults with a napari that has no such page, or without the installed plugin."""
+    """Return the present choices; the defaults where napari has no such page or the plugin is not installed."""
     page = _page()
     if page is None:
         return Preferences()
@@ -34,13 +34,13 @@ def preferences() -> Preferences:
 
 
 def wants_first_hint() -> bool:
-    """Tell whether to point to the tutorial: until somebody has closed that, if it can be remembered."""
+    """Return whether to show the hint at the tutorial: until it was closed, if that can be remembered."""
     page = _page()
     return page is not None and page.help.first_hint
 
 
 def close_first_hint() -> None:
-    """Remember that nobody needs to be pointed to the tutorial any more."""
+    """Remember that the hint at the tutorial was closed."""
     page = _page()
     if page is not None:
         page.help.first_hint = False

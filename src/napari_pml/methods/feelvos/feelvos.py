@@ -33,7 +33,7 @@ from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.types import BACKGROUND, Annotations, FrameMask, Labels, Scores
 
 PREVIOUS_FRAMES = 5
-"""A finished frame that is so many frames away at most counts as the previous one; training shows no longer gaps."""
+"""Maximum distance in frames at which a finished frame counts as the previous one; training shows no longer gaps."""
 
 UNANIMOUS = 0.99
 """A cell's confidence from which on it joins the references: the softmax of the network is surer than votes are."""

@@ -40,7 +40,7 @@ UNKNOWN = 0.5
 """What the head sees, of every label, where the previous mask says nothing."""
 
 VALUES_AT_ONCE = 2**22
-"""Objects are looked at together as long as a layer has so many values: bounds the memory."""
+"""Maximum number of values in a layer while objects are processed together; bounds the memory."""
 
 
 class Separable(nn.Module):

@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from napari_pml.methods.matching import NOBODY, global_matching, local_matching
 
 WINDOW = 8
-"""The previous mask is searched so many cells of 8 pixels around each cell."""
+"""Radius around each cell, in cells of 8 pixels, in which the previous mask is searched."""
 
 NEAR_CELLS = 3.0, 12.0
 """In cells of 8 pixels: a stroke's influence falls to 1/e over these distances (the head sees both)."""

@@ -17,8 +17,9 @@ from napari_pml.methods.adaptation import FinishedFrames
 from napari_pml.methods.annotated import AnnotatedReferences, contradicted
 from napari_pml.methods.mask_head.evidence import Evidence, PreviousMask, References, gather_evidence
 from napari_pml.methods.mask_head.network import MaskHead, scores_of
+from napari_pml.methods.motion import Motion
 from napari_pml.methods.protocol import LearningProgress
-from napari_pml.methods.references import ReferencePixels
+from napari_pml.methods.references import ReferencePixels, ReferenceSource
 from napari_pml.methods.transferred import TransferredReferences
 from napari_pml.types import BACKGROUND, UNLABELLED, Annotations, FrameMask, Labels, Scores
 
@@ -27,6 +28,9 @@ PREVIOUS_FRAMES = 5
 
 SURE = 0.8
 """Confidence above which a cell of a stroked frame's own mask becomes a reference for other frames."""
+
+OWN_PIXELS = 1500
+"""Number of cells of each label of such a mask, about; training takes all of them."""
 
 MARGIN, STROKE_MARGIN = 12, 24
 """Cells around everything that may be an object that the head sees too: on other frames, and on one with strokes on it,
@@ -49,11 +53,12 @@ class MaskHeadPml:
         """Segment frames of the video with these embeddings; `net` was trained on embeddings of the same network."""
         self.embeddings, self.transferred, self.net = embeddings, transferred, net
         self._ids: tuple[int, ...] = (BACKGROUND,)
+        self._motion = Motion(embeddings.video)
         self._gather = AnnotatedReferences(embeddings)
         self._references: ReferencePixels | None = None
         self._matched = torch.empty(0)
         self._annotations: Annotations | None = None
-        self._finished = FinishedFrames(embeddings, self._ids, SURE)
+        self._finished = FinishedFrames(embeddings, self._ids, SURE, pixels=OWN_PIXELS)
 
     @property
     def references(self) -> ReferencePixels | None:
@@ -68,7 +73,7 @@ class MaskHeadPml:
         self._annotations = annotations
         ids = (BACKGROUND, *sorted({*annotations.object_ids, *(transferred.object_ids if transferred else ())}))
         if ids != self._ids:
-            self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE)
+            self._ids, self._finished = ids, FinishedFrames(self.embeddings, ids, SURE, pixels=OWN_PIXELS)
         references = self._gather(
             annotations,
             ids,
@@ -95,7 +100,9 @@ class MaskHeadPml:
             return Scores(torch.ones(1, *features.embeddings.shape[1:]), self._ids, self.embeddings.embedder.stride)
         matched = self.net.matched(features.embeddings.permute(1, 2, 0))
         previous = self._previous(t, finished)
-        prior = None if previous is None else previous.shares
+        prior = (
+            None if previous is None else self._shares(self._motion.moved(self._known(finished[-1]), t, finished[-1].t))
+        )
         evidence = gather_evidence(matched, self._strokes(t), self._elsewhere(t, finished), previous, prior)
         scores = scores_of(self._logits(features, evidence))
         return Scores(scores, self._ids, self.embeddings.embedder.stride * len(matched) // scores.shape[1])
@@ -129,17 +136,23 @@ class MaskHeadPml:
         return logits
 
     def _elsewhere(self, t: int, finished: Sequence[FrameMask]) -> References:
-        """Return the references of other frames: what is annotated there, and masks of frames with strokes."""
+        """Return the references of other frames: what is annotated there, and the mask of the frame it all came from.
+
+        On a frame that masks spread from, its own strokes alone speak for the objects that are painted there: a few
+        strokes on other frames, with hardly any background among them, would claim whatever looks like them.
+        """
         if self._references is None or self._annotations is None:
             raise RuntimeError("learn() comes before segment()")
-        others = self._references.frames != t
-        matched, labels = [self._matched[others]], [self._references.labels[others, 0]]
-        stroked = self._annotations.frames.keys() - self._annotations.complete
-        for mask in [finished[i] for i in range(len(finished))]:
-            if mask.t in stroked:
-                sample = self._finished.sample(mask)
-                matched.append(self.net.matched(sample.embeddings))
-                labels.append(sample.labels[:, 0])
+        annotated = self._references
+        others = annotated.frames != t
+        if not finished:
+            here = annotated.labels[~others, 0].unique()
+            others &= (annotated.kinds == ReferenceSource.GIVEN) | ~torch.isin(annotated.labels[:, 0], here)
+        matched, labels = [self._matched[others]], [annotated.labels[others, 0]]
+        if finished and (source := finished[0]).t not in self._annotations.complete and source.t != t:
+            sample = self._finished.sample(source)
+            matched.append(self.net.matched(sample.embeddings))
+            labels.append(sample.labels[:, 0])
         return References(torch.cat(matched), torch.cat(labels))
 
     def _previous(self, t: int, finished: Sequence[FrameMask]) -> PreviousMask | None:
@@ -147,11 +160,16 @@ class MaskHeadPml:
         if not finished or abs(finished[-1].t - t) > PREVIOUS_FRAMES:
             return None
         mask = finished[-1]
-        known = np.isin(mask.labels, self._ids) & (mask.labels != 0)  # an object deleted since is background now
-        labels = np.where(known, mask.labels, np.uint16(BACKGROUND))
-        embeddings = self.embeddings[mask.t]
-        counts = self._counts(labels)
-        return PreviousMask(self.net.matched(embeddings), counts / counts.sum(0).clamp_min(1))
+        return PreviousMask(self.net.matched(self.embeddings[mask.t]), self._shares(self._known(mask)))
+
+    def _known(self, mask: FrameMask) -> Labels:
+        """Return the labels of a mask, 0 the background; an object deleted since is background now."""
+        return np.where(np.isin(mask.labels, self._ids), mask.labels, 0).astype(np.uint16)
+
+    def _shares(self, labels: Labels) -> torch.Tensor:
+        """Return the share of each label of a mask in each cell of half the stride, (L, 2 h, 2 w)."""
+        counts = self._counts(np.where(labels == 0, np.uint16(BACKGROUND), labels))
+        return counts / counts.sum(0).clamp_min(1)
 
     def _strokes(self, t: int) -> torch.Tensor:
         """Return the share of each cell of half the stride that is painted with each label, (L, 2 h, 2 w)."""

@@ -14,10 +14,10 @@ from napari_pml.methods.osvos.views import random_view
 from napari_pml.types import BACKGROUND, Labels
 
 BRANCH_FACTOR = 10.0
-"""The branches learn so much faster than the trunk."""
+"""Learning rate of the branches, relative to that of the trunk."""
 
 PATIENCE = 30
-"""Learning ends when the mean loss of so many steps is not below that of as many before, ..."""
+"""Learning ends when the mean loss over this many steps is not below that of as many before, ..."""
 
 GAIN = 0.95
 """... by at least this factor."""
@@ -54,7 +54,7 @@ class FineTuning(Iterator[float]):
             frames: annotated frames as from `reduced`, (3, h, w), each with its (H, W) annotation in which background
                 is explicit.
             side: by which they were reduced.
-            steps: at most so many, one view of one frame each.
+            steps: maximum number, one view of one frame each.
             learning_rate: of the trunk.
         """
         self.net = net.train()

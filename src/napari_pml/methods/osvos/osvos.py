@@ -35,7 +35,7 @@ FURTHER = 0.25
 """Share of the steps that everything annotated beside the first frame takes together."""
 
 KEPT = 4
-"""So many learned networks are kept, the last ones: an undone annotation need not be learned again."""
+"""Number of learned networks that are kept, the latest ones: an undone annotation need not be learned again."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class OsvosConfig(MethodConfig):
             "min": 0,
             "max": 2000,
             "label": "learning (steps)",
-            "tooltip": "At most so many for the first annotated frame, a quarter for all that is added; 0: segment "
+            "tooltip": "Maximum number for the first annotated frame, a quarter for all that is added; 0: segment "
             "what stands out, without learning.",
         },
     ] = 200
@@ -188,7 +188,7 @@ class Osvos:
             ids: of these objects.
             labels: frame number -> (H, W) annotation in which background is explicit.
             basis: what was learned before, as this function returned it.
-            steps: at most so many.
+            steps: maximum number.
             before: steps taken before, to be reported.
             later: steps to come.
 

@@ -13,7 +13,7 @@ from napari_pml.methods.protocol import LearningProgress
 from napari_pml.methods.references import ReferencePixels, ReferenceSource
 
 MANY = 40_000
-"""So many references of complete frames are searched as they are; six frames of 854 x 480 have as many."""
+"""Number of references of complete frames up to which all are searched; six frames of 854 x 480 have as many."""
 
 ALIKE = 0.9
 """So similar to a reference must those be that stand for it."""

@@ -41,14 +41,16 @@ class PmlConfig(MethodConfig):
 
     method: ClassVar[str] = "pml"
 
-    k: Annotated[int, {"min": 1, "max": 50, "label": "nearest", "tooltip": "So many nearest references vote."}] = 5
+    k: Annotated[
+        int, {"min": 1, "max": 50, "label": "nearest", "tooltip": "Number of nearest references that vote."}
+    ] = 5
     k_strokes: Annotated[
         int,
         {
             "min": 1,
             "max": 50,
             "label": "nearest (strokes)",
-            "tooltip": "So many vote as long as no frame is complete (the paper: 5 for masks, 1 for clicks).",
+            "tooltip": "The same, as long as no frame is complete (the paper: 5 for masks, 1 for clicks).",
         },
     ] = 1
     votes: Annotated[
@@ -77,7 +79,7 @@ class PmlConfig(MethodConfig):
             "min": 0,
             "max": 10,
             "label": "context (frames)",
-            "tooltip": "So many finished frames are references too, and have half of the votes together.",
+            "tooltip": "Number of finished frames that are references too; together they have half of the votes.",
         },
     ] = 3
     window: Annotated[

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_pml.errors import ChoiceError
+from napari_pml.store.project_record import SUFFIX
 
 if TYPE_CHECKING:
     from napari_pml.video.video import Video
@@ -14,14 +15,16 @@ if TYPE_CHECKING:
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 MOST_POSITIONS = 100
-"""So many layers may one file become."""
+"""Maximum number of layers for one file."""
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerTuple]] | None:
     """Return the reader for one video file or image of OME-Zarr, or None for anything else."""
     if not isinstance(path, str):
         return None
-    return read_video if Path(path).is_file() or path.lower().endswith(".zarr") else None
+    name = path.lower().rstrip("/\\")
+    is_zarr = name.endswith(".zarr") and not name.endswith(SUFFIX)  # a project has a reader of its own
+    return read_video if is_zarr or Path(path).is_file() else None
 
 
 def read_video(path: str) -> list[LayerTuple]:

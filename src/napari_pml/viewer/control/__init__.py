@@ -1,1 +1,1 @@
-"""What a person does."""
+"""User actions."""

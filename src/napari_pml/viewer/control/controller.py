@@ -1,4 +1,4 @@
-"""What a person does reaches the chosen video, and its masks are shown. Knows layers, but no windows."""
+"""Turn user actions into annotations and jobs of the chosen video, and show its masks. Knows layers, but no windows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Controller:
-    """All its methods are called in the main thread; everything slow is a job.
+    """Connects a viewer, the chosen video and the jobs. Call it from the main thread; slow work is a job.
 
     Attributes:
         document: the chosen video, or None.
@@ -101,7 +101,7 @@ class Controller:
         return self.chosen.frame
 
     def choose_image(self, image: Image | None) -> None:
-        """Work on another video; strokes and results of the one before stay and are found again later."""
+        """Choose another video. Strokes and results of the previous one stay with it."""
         if self.document is not None and self.document.image is image:
             return
         self.jobs.cancel()
@@ -138,7 +138,7 @@ class Controller:
                 (signal.connect if listen else signal.disconnect)(slot)
 
     def forget(self, document: VideoDocument) -> None:
-        """Let go of a video; chosen again, it begins anew with its layers and its project."""
+        """Close a video. When it is chosen again, it starts from its layers and its project."""
         self._stop()
         self.changed.emit()
         document.end_session()
@@ -162,14 +162,14 @@ class Controller:
 
     @property
     def tool(self) -> Kind | None:
-        """What the person draws with now; None while a drag would move the picture."""
+        """The tool in use; None while a drag would move the picture."""
         active = self.viewer.layers.selection.active
         if self.document is None or active not in self.document.sources or not layers.has_tool(active):
             return None
         return next(kind for kind, layer in layers.LAYER_OF.items() if isinstance(active, layer))
 
     def draw_with(self, kind: Kind) -> None:
-        """Go on with a brush, points or shapes: in the layer for that, which is made if there is none."""
+        """Draw with a brush, points or shapes from now on, in the layer for that; add one if there is none."""
         if self.document is None:
             return
         fitting = (s for s in self.document.sources if isinstance(s, layers.LAYER_OF[kind]))
@@ -194,7 +194,7 @@ class Controller:
         return [s for s in self.viewer.layers if not layers.is_mask_layer(s) and can_annotate(s, image)]
 
     def use_layer(self, layer: Layer, use: bool, complete: bool = False) -> None:
-        """Take a layer's content as annotations, `complete` ones where it holds something, or no longer."""
+        """Start or stop using a layer as annotations; with `complete`, the frames it draws on are complete."""
         document = self.document
         if document is None or use == (layer in document.sources):
             return
@@ -232,7 +232,7 @@ class Controller:
             self.jobs.segment(self.document)
 
     def choose_network(self, name: str, resolution: str = "auto") -> None:
-        """Embed the video with another network or in another resolution; if it cannot be had, the one before stays."""
+        """Use another network or resolution from now on; if it cannot be loaded, the previous one stays in use."""
         if self.document is not None:
             self.jobs.forget_problems()
             self.jobs.use_network(self.document, name, resolution)
@@ -243,7 +243,7 @@ class Controller:
         self._go_on()
 
     def try_again(self) -> None:
-        """Do again what failed, and say so if it fails again."""
+        """Repeat what failed, and report it if it fails again."""
         self.jobs.forget_problems()
         self.jobs.preparation.postpone()
         self._work()
@@ -263,7 +263,7 @@ class Controller:
     # What happens in the viewer
 
     def _on_inserted(self, event: Any) -> None:
-        """An empty layer that is added while the plugin is open is meant to be drawn in."""
+        """Use an empty layer that the user adds as annotations of the chosen video."""
         layer, document = event.value, self.document
         empty = isinstance(layer, Points | Shapes) and len(layer.data) == 0
         if any(image is not layer and image.data is layer.data for image in self.viewer.layers):
@@ -319,7 +319,7 @@ class Controller:
         self.flush_soon()
 
     def _on_label(self, layer: Layer, label: int) -> None:
-        """Follow the label that the person chose among napari's own controls."""
+        """Follow the label that the user chose in napari's own controls."""
         if label != self.label and layer is self.viewer.layers.selection.active:
             self.label = label
             self.chosen.note_label(label)
@@ -339,11 +339,11 @@ class Controller:
     # Annotations, session, jobs
 
     def flush_soon(self) -> None:
-        """Tell the session what is new in the layers, when things have been quiet for a moment."""
+        """Update the session from the layers after a moment without further edits."""
         self.jobs.soon(self._sync)
 
     def _adopt(self, layer: Layer, empty: bool = False) -> None:
-        """Take a layer's content as annotations, and go on with the present object there."""
+        """Use a layer as annotations, ready to draw the present object."""
         self.chosen.adopt(layer, empty)
         self._draw_label(layer)
 
@@ -352,7 +352,7 @@ class Controller:
         layers.choose_label(layer, self.label, self.chosen.appearance.colour(self.label))
 
     def _bring_into_view(self) -> None:
-        """Show the chosen video; a hidden layer is not left to be drawn in."""
+        """Show the chosen video, and deselect a layer that is hidden."""
         document = self.chosen
         document.sources.clear_views()  # what is drawn anew because it is shown again has not changed
         self._documents.bring_into_view(document)
@@ -362,7 +362,7 @@ class Controller:
             self.viewer.layers.selection.active = document.image
 
     def _take_tool(self) -> None:
-        """What is drawn with a tool shall be seen."""
+        """Make sure that the user sees what they draw."""
         if self.tool is None or self.document is None:
             return
         self._step_inside()
@@ -370,7 +370,7 @@ class Controller:
             self._bring_into_view()
 
     def _step_inside(self) -> None:
-        """Show the last frame if the viewer stands behind it: another video may be longer, and nothing drawn there."""
+        """Go to the last frame if the viewer stands behind it, as it may when another video is longer."""
         if self.document is not None and not self.document.position.is_inside:
             self.go_to(self.frame)
 

@@ -1,4 +1,4 @@
-"""Keeps what shows the inside of a segmentation in step with it: confidence, embeddings, reference pixels."""
+"""Show the inside of a segmentation: confidence, embeddings and reference pixels, kept up to date."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Insight:
     map_changed = Signal()
 
     def __init__(self, controller: Controller, embedding_runner: Runner, map_runner: Runner) -> None:
-        """Look into what `controller` does.
+        """Observe `controller`.
 
         Args:
             controller: of the same viewer.
@@ -54,14 +54,14 @@ class Insight:
         self._mapped: ReferencePixels | None = None
 
     def can_show(self, look: Look) -> bool:
-        """Tell whether there is something to show."""
+        """Return whether there is something to show."""
         document = self._controller.document
         if document is None or document.session is None:
             return False
         return look == "embedding" or document.has_masks
 
     def shows(self, look: Look) -> bool:
-        """Tell whether a layer is there for the chosen video."""
+        """Return whether a layer is there for the chosen video."""
         return self._layer(look) is not None
 
     def show(self, look: Look, wanted: bool) -> None:

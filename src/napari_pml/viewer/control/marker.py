@@ -1,4 +1,4 @@
-"""Showing the person one pixel of a video."""
+"""Mark one pixel of a video."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from napari_pml.viewer.document import layers
 
 
 class Marker:
-    """A cross-hair around the pixel that was asked for last, in a layer that comes and goes."""
+    """A cross-hair in a temporary layer."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer

@@ -1,4 +1,4 @@
-"""A mask that somebody made elsewhere becomes the annotation of a frame. Knows layers, but no windows."""
+"""Use a mask from elsewhere as annotation of a frame. Knows layers, but no windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_pml.viewer.document.prompts import can_annotate, video_shape
 
 
 def usable_layers(controller: Controller) -> list[Labels]:
-    """Return the layers that could be a mask: (Y, X), or (T, Y, X) as the video; the plugin's own result too."""
+    """Return the Labels layers of shape (Y, X), or (T, Y, X) like the video, including the plugin's own result."""
     document = controller.chosen
     shape = video_shape(document.image)
     return [
@@ -30,7 +30,7 @@ def usable_layers(controller: Controller) -> list[Labels]:
 
 
 def can_take_all(controller: Controller, layer: Labels) -> bool:
-    """Tell whether a layer could be the annotation of all frames on which it holds something."""
+    """Return whether a layer could be the annotation of all frames on which it holds something."""
     return can_annotate(layer, controller.chosen.image) and not layers.is_mask_layer(layer)
 
 

@@ -1,4 +1,4 @@
-"""What may be done with whole objects: begin, name, colour, hide, merge, delete. Knows layers, but no windows."""
+"""Actions on whole objects: create, rename, recolour, hide, merge, delete. Knows layers, but no windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_pml.viewer.document.prompts import LABEL, marks
 
 
 def begin(document: VideoDocument) -> int:
-    """Return the next free number, for an object without a past.
+    """Return the next free number.
 
     Raises:
         AnnotationError: there are 65534 objects already.
@@ -31,7 +31,7 @@ def begin(document: VideoDocument) -> int:
 
 
 def rename(document: VideoDocument, label: int, name: str) -> None:
-    """Give an object a name; an empty one takes its name away."""
+    """Name an object; an empty name removes it."""
     document.names.pop(label, None)
     if name.strip():
         document.names[label] = name.strip()
@@ -53,7 +53,7 @@ def set_hidden(document: VideoDocument, labels: Iterable[int], hidden: bool) -> 
 
 
 def frames_with(document: VideoDocument, objects: set[int]) -> set[int]:
-    """Return the frames on which something is drawn that marks one of `objects`."""
+    """Return the frames with a stroke, point or shape of one of `objects`."""
     found: set[int] = set()
     for layer in document.sources:
         if isinstance(layer, Labels):
@@ -103,7 +103,7 @@ def merge(document: VideoDocument, objects: set[int]) -> int:
 
 
 def _check_own(document: VideoDocument, objects: set[int]) -> None:
-    """Raise AnnotationError if one of `objects` would go on to be found, since another video shows it."""
+    """Raise AnnotationError if one of `objects` is also transferred from another video, and would reappear."""
     transferred = document.session.transferred if document.session is not None else None
     if transferred is not None and (shown := objects & set(transferred.object_ids)):
         raise AnnotationError(

@@ -1,4 +1,4 @@
-"""The projects of the chosen video: earlier work is offered and restored, the present work moved elsewhere."""
+"""Projects of the chosen video: offer and restore earlier work, save the present work elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from napari_pml.viewer.jobs.runner import Runner
 
 
 class Projects:
-    """What a person can do with projects; called in the main thread, slow work is a job for a runner of its own.
+    """Restores and moves projects. Call it from the main thread; slow work is a job of its own runner.
 
     Attributes:
         offer: earlier work on the chosen video, or None.
@@ -56,7 +56,7 @@ class Projects:
         )
 
     def restore(self) -> None:
-        """Go on with the work that is offered; what was drawn since stays, as layers that do not count."""
+        """Continue the offered work. Layers drawn since then stay, but do not count as annotations."""
         offer, document = self.offer, self._controller.document
         if offer is not None and document is not None:
             self._runner.start(partial(_read, offer), partial(self._restore, offer, document), self.changed.emit)

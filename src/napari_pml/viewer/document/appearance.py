@@ -1,4 +1,4 @@
-"""Names, own colours and hidden objects of a video, and how its layers come to show them."""
+"""Names, own colours and hidden objects of a video, applied to its layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_pml.viewer.document.prompts import labels_of
 
 @dataclass(eq=False)
 class Appearance:
-    """How a person wants to see the objects of one video; every object may be missing.
+    """How the objects of one video are shown; an object without an entry has the defaults.
 
     Attributes:
         names: of objects that have one.

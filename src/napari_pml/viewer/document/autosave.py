@@ -1,4 +1,4 @@
-"""Where the work of the viewer is saved without asking: a project for every video, in the person's data folder."""
+"""Automatic saving: a project for every video, in the user's data folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Saved:
 
 
 def folder() -> Path:
-    """Return the folder of all projects that are saved without asking."""
+    """Return the folder of automatically saved projects."""
     return user_data_path("napari-pml", appauthor=False) / "projects"
 
 
@@ -53,7 +53,7 @@ def find(shape: tuple[int, int, int]) -> list[Saved]:
 
 
 def remember(path: Path) -> None:
-    """Offer a project that lies elsewhere too, when its video is opened."""
+    """Remember a project in another place, so that it is offered when its video is opened."""
     with suppress(OSError):
         folder().mkdir(parents=True, exist_ok=True)
         with (folder() / _ELSEWHERE).open("a", encoding="utf-8") as places:
@@ -101,7 +101,7 @@ def _all() -> list[Saved]:
 
 
 def _remove_empty() -> None:
-    """Remove what is left of videos that were opened, but never annotated."""
+    """Remove projects of videos that were opened but never annotated."""
     from napari_pml.store.project import is_free
 
     for saved in _all():

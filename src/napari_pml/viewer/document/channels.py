@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_pml.video.video import LayerData
 
 _PERCENTILES = (0.1, 99.9)  # of some frames: what is black and what is white in a plane of a layer with several
-_LIMIT_FRAMES, _LIMIT_PIXELS = 8, 2_000_000  # so many frames, spread over the whole video, and pixels of all of them
+_LIMIT_FRAMES, _LIMIT_PIXELS = 8, 2_000_000  # frames, spread over the whole video, and pixels in all
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""From where the layers of a viewer are read: nothing may be saved over it."""
+"""Which files the layers of a viewer are read from: they must not be overwritten."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_pml.viewer.document.metadata import PROJECT, READ_FROM
 
 
 def inputs_of(shown: Iterable[Layer]) -> list[Path]:
-    """Return what layers of any kind are read from, as far as that is known, and the projects in use."""
+    """Return the files that layers are read from, as far as known, and the projects that are open for them."""
     layers = list(shown)
     return [*open_projects(layers), *(path for layer in layers for path in read_from(layer))]
 
@@ -37,7 +37,7 @@ def read_from_array(data: Any, metadata: Mapping[str, Any], opened: str | None =
 
 
 def note_input(layer: Layer, path: Path) -> None:
-    """Remember that something that belongs to a layer was read from a file."""
+    """Remember a further file that a layer was read from."""
     layer.metadata = layer.metadata | {READ_FROM: [*layer.metadata.get(READ_FROM, ()), str(path.absolute())]}
 
 

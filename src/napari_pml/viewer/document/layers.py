@@ -1,4 +1,4 @@
-"""Making the layers that the plugin adds, and handling annotation layers of every kind alike."""
+"""Create the plugin's layers, and treat annotation layers of every kind alike."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def new_cell_layer(frames: Any, image: Image, role: str, cell: tuple[float, floa
 
 
 def shows_cells(layer: Layer) -> bool:
-    """Tell whether `new_cell_layer` made a layer: it is no video."""
+    """Return whether `new_cell_layer` made a layer: it is no video."""
     return layer.metadata.get(ROLE, (None, None))[0] in CELL_ROLES
 
 
 def covers(layer: Image, other: Image) -> bool:
-    """Tell whether nothing is seen of an image layer where one lies that is higher in the list, and in its place."""
+    """Return whether `layer`, higher in the list, hides what `other` shows."""
     opaque = layer.visible and layer.opacity == 1 and str(layer.blending) in _COVERING
     (low, high), (other_low, other_high) = layer.extent.world[:, -2:], other.extent.world[:, -2:]
     return opaque and bool((low < other_high).all() and (other_low < high).all())
@@ -100,17 +100,17 @@ def role_of(layer: Layer, image: Image) -> str | None:
 
 
 def drop_role(layer: Layer) -> None:
-    """Let a layer be an ordinary one: napari gives a duplicate the metadata of the original."""
+    """Make a layer an ordinary one: napari copies metadata into duplicates."""
     layer.metadata = {key: value for key, value in layer.metadata.items() if key != ROLE}
 
 
 def drop_document(image: Image) -> None:
-    """Let an image begin with work of its own, for the same reason."""
+    """Make an image start with work of its own, for the same reason."""
     image.metadata = {key: value for key, value in image.metadata.items() if key not in (PROJECT, DOCUMENT)}
 
 
 def is_mask_layer(layer: Layer) -> bool:
-    """Tell whether a layer shows results of the plugin."""
+    """Return whether a layer shows results of the plugin."""
     return bool(layer.metadata.get(ROLE, (None, None))[0] == "masks")
 
 
@@ -128,7 +128,7 @@ def make_annotating(layer: Layer) -> None:
 
 
 def can_hold(layer: Layer, label: int) -> bool:
-    """Tell whether `label` can be drawn in a layer; 8-bit labels are too small for `BACKGROUND`."""
+    """Return whether `label` can be drawn in a layer; 8-bit labels are too small for `BACKGROUND`."""
     return not isinstance(layer, Labels) or label <= np.iinfo(layer.dtype).max
 
 
@@ -178,7 +178,7 @@ def repaint(layer: Labels, t: int, where: NDArray[np.bool_], label: int | NDArra
 
 
 def has_tool(layer: Layer) -> bool:
-    """Tell whether a drag in a layer draws or changes something there: otherwise it moves the picture, or the layer."""
+    """Return whether a drag draws or edits in a layer; otherwise it moves the picture or the layer."""
     return str(layer.mode) not in ("pan_zoom", "transform")
 
 

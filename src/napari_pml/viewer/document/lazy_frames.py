@@ -1,4 +1,4 @@
-"""What napari takes for an array of all frames, though only those that are looked at are ever made."""
+"""Lazy arrays for napari: a frame is computed when it is displayed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from napari_pml.viewer.document.session import SessionLike
 
 BASIS_FRAMES = 5
-"""The colours of embeddings are chosen for so many frames at most, spread over those that are embedded already."""
+"""Maximum number of frames that the colours of embeddings are chosen for, spread over those already embedded."""
 
 KEPT_FRAMES = 1000
-"""Colours of so many frames stay in memory: about 25 kB each for 854 x 480 pixels."""
+"""Number of frames whose colours stay in memory, about 25 kB each for 854 x 480 pixels."""
 
 _BASES: WeakKeyDictionary[VideoEmbeddings, PrincipalComponents] = WeakKeyDictionary()
-"""What a colour means for a video, chosen once: who takes the layer away and adds it again sees the same."""
+"""Principal components of each video, computed once: a layer that is removed and added again has the same colours."""
 
 
 class LazyFrames(ABC):
@@ -47,7 +47,7 @@ class LazyFrames(ABC):
 
     @property
     def is_of_today(self) -> bool:
-        """Whether the session still has the cells that this was made for."""
+        """Whether the session still has the same cells."""
         return True
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What is known about every frame of a video, as plain numbers: what the timeline shows."""
+"""The state of every frame of a video as plain numbers, for the timeline."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS = {
     State.OUTDATED: "from earlier strokes",
     State.DONE: "done",
 }
-"""What people read."""
+"""Labels of the states in the panel."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ def video_shape(image: Image) -> tuple[int, int, int]:
 
 
 def is_stack(image: Image) -> bool:
-    """Tell whether an image layer has more axes than a video."""
+    """Return whether an image layer has more axes than a video."""
     return image.ndim > 3 and not image.rgb
 
 
@@ -50,12 +50,12 @@ def long_axes(image: Image) -> list[int]:
 
 
 def is_single(image: Image) -> bool:
-    """Tell whether a layer is a video but for further axes along which there is only one thing."""
+    """Return whether a layer is a video but for further axes along which there is only one thing."""
     return is_stack(image) and not image.multiscale and len(long_axes(image)) <= 3
 
 
 def can_annotate(layer: Layer, image: Image) -> bool:
-    """Tell whether a layer could hold annotations of this video."""
+    """Return whether a layer could hold annotations of this video."""
     if isinstance(layer, Labels):
         return not layer.multiscale and tuple(layer.data.shape) == video_shape(image)
     return isinstance(layer, Shapes | Points) and layer.ndim == 3

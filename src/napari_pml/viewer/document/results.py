@@ -1,4 +1,4 @@
-"""Results as layers: what is measured, tracks, and how far apart pixels and frames are in the world."""
+"""Results as layers: measurements, tracks, and the calibration of a layer."""
 
 from __future__ import annotations
 
@@ -98,12 +98,17 @@ def show_summary(table: pd.DataFrame, layer: Labels) -> None:
 
 
 def new_tracks(table: pd.DataFrame, layer: Layer) -> Tracks:
-    """Return the ways of the objects' centres over `layer`, in their colours; the measurements are its features."""
+    """Return the trajectories of the objects' centres as a Tracks layer, daughters joined to their parents.
+
+    The measurements are its features.
+    """
     table = table.sort_values(["object", "frame"], ignore_index=True)
     names = dict(zip(table["object"].tolist(), table["name"].tolist(), strict=True)) if "name" in table else {}
+    descent = table[table["parent"] > 0].groupby("object")["parent"].first() if "parent" in table else {}
     tracks = Tracks(
         table[["object", "frame", "centroid_y", "centroid_x"]].to_numpy(),
         features=table.drop(columns="name", errors="ignore"),
+        graph={child: [parent] for child, parent in descent.items()},
         name=f"{layer.name} tracks",
         metadata={TRACKS_OF: str(layer.unique_id), TRACK_NAMES: names},
         blending="translucent",

@@ -1,4 +1,4 @@
-"""What the viewer needs of a session."""
+"""The part of `napari_pml.Session` that the viewer uses."""
 
 from __future__ import annotations
 

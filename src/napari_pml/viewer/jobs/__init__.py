@@ -1,1 +1,1 @@
-"""What is computed in the background."""
+"""Work in the background."""

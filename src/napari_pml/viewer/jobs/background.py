@@ -26,7 +26,7 @@ Job = Callable[[], Iterator[Any]]
 
 _PAUSE_MS = 10  # one movement of the mouse makes several events
 _NICENESS = 5  # more than the main thread, so that the window comes first; not so much that other programs stop us
-_QUIET_MS = 1000  # a person who did nothing for so long is looking
+_QUIET_MS = 1000  # after this long without an action, the user is looking
 
 
 @dataclass(eq=False)
@@ -85,14 +85,14 @@ class Background(QObject):
             self._task.stopped = True
 
     def drain(self) -> None:
-        """Stop the job and wait until it is gone; nothing arrives any more from it."""
+        """Stop the job and wait until it has ended; nothing arrives from it afterwards."""
         self.quit()
         self._task = self._later = self._when_quiet = None
         if self._future is not None:
             wait([self._future])
 
     def soon(self, callback: Callable[[], object]) -> None:
-        """Call `callback` when nobody has called `soon` for a moment."""
+        """Call `callback` once there was no further call of `soon` for a moment."""
         self._later = callback
         self._timer.start()
 
@@ -140,14 +140,14 @@ class Background(QObject):
 
 
 def _give_way() -> None:
-    """Let this thread, and those that torch starts in it, compute when the main thread need not: on Linux only."""
+    """Give this thread, and those that torch starts in it, a lower priority than the main thread; on Linux only."""
     if sys.platform == "linux":  # elsewhere this would be about the whole process
         this = os.PRIO_PROCESS, threading.get_native_id()
         os.setpriority(*this, min(19, os.getpriority(*this) + _NICENESS))
 
 
 def report(error: Exception) -> None:
-    """Tell the person about an error: what they can mend in plain words, anything else with its traceback."""
+    """Show an error: a `PmlError` as its message, any other with its traceback."""
     if isinstance(error, PmlError):
         show_error(str(error))
     else:

@@ -12,7 +12,7 @@ from napari_pml.viewer.jobs.runner import Runner
 
 
 class Preparation:
-    """A job that gives way to everything else, at the latest when the present frame is embedded.
+    """A job that yields to every other one, at the latest after the present frame.
 
     Attributes:
         document: whose frames are embedded, from the one in view outward; None for nobody's.

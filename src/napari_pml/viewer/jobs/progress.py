@@ -1,4 +1,4 @@
-"""How far the segmentation of a video is, and how long the rest will take."""
+"""Progress of a segmentation, and the time left."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Progress:
     started: float = 0
 
     def reached(self, done: int) -> None:
-        """Take note that the job has finished a frame, and so many are done now."""
+        """Note that the job has finished a frame, and how many are done now."""
         if self.at_start is None:
             self.at_start, self.started = done, time.monotonic()
         self.done = done
 
     @property
     def per_second(self) -> float | None:
-        """How many frames became done in a second so far; None if it is too early to say."""
+        """Frames finished per second so far; None if it is too early to say."""
         finished = 0 if self.at_start is None else self.done - self.at_start
         return None if finished < 2 else finished / (time.monotonic() - self.started)
 
     @property
     def counted(self) -> str:
-        """How many frames are done."""
+        """Number of finished frames as text."""
         return f"{self.done} of {self.total} frames"
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Progress:
 
 
 def spoken(seconds: float) -> str:
-    """Return a time as people say it, such as "2 min 5 s"."""
+    """Return a duration in words, such as "2 min 5 s"."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
@@ -76,7 +76,7 @@ class Learning:
 
     @property
     def counted(self) -> str:
-        """How many steps are done."""
+        """Number of steps taken as text."""
         return f"learning, step {self.done} of {self.total}"
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What runs jobs: a worker thread in the window, this thread in tests."""
+"""The interface of a job runner: a worker thread in the window, the calling thread in tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Runner(Protocol):
-    """What is needed of `Background`."""
+    """Runs one job at a time, as `Background` does."""
 
     def start(
         self, job: Callable[[], Iterator[Any]], receive: Callable[[Any], None], ended: Callable[[], None]
@@ -18,7 +18,7 @@ class Runner(Protocol):
         """Stop the job at its next yield."""
 
     def soon(self, callback: Callable[[], object]) -> None:
-        """Call back when things have been quiet for a moment."""
+        """Call back after a moment without further calls."""
 
     def when_quiet(self, callback: Callable[[], None]) -> None:
-        """Call back after a longer moment, if no job is running then."""
+        """Call back after about a second, if no job is running then."""

@@ -1,4 +1,4 @@
-"""What is computed of a video in the background: its session, the frame in view, all frames."""
+"""Background jobs of a video: open its session, segment the frame in view, propagate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Opened:
-    """What a job yields when it has opened the session that it needs."""
+    """Yielded by a job that has opened the session it needs."""
 
     session: SessionLike
 
@@ -161,12 +161,12 @@ class SegmentationJobs:
         self._start(job, received, ended)
 
     def settings(self, document: VideoDocument | None) -> MethodConfig | None:
-        """Return what a document is segmented with, as far as that is known."""
+        """Return the settings that a document is segmented with, as far as they are known."""
         session = document.session if document is not None else None
         return self.config or (session.config if session is not None else None)
 
     def clear(self, document: VideoDocument) -> None:
-        """Throw a document's masks away."""
+        """Delete a document's masks."""
         session = document.live_session
 
         def job() -> Iterator[None]:
@@ -177,7 +177,7 @@ class SegmentationJobs:
         self._start(job, lambda _: self.masks_changed.emit(document, None), self._ended)
 
     def soon(self, callback: Callable[[], object]) -> None:
-        """Call back when things have been quiet for a moment: something has happened that may want work."""
+        """Call back after a moment without further events, and postpone the preparation."""
         self.preparation.postpone()
         self._runner.soon(callback)
 
@@ -197,7 +197,7 @@ class SegmentationJobs:
         self.changed.emit()
 
     def stop(self) -> None:
-        """Stop where nobody is left to see it."""
+        """Stop without emitting `changed`."""
         self.propagating = self.paused = False
         self.learning = None
         self._runner.quit()
@@ -215,7 +215,7 @@ class SegmentationJobs:
         self.changed.emit()
 
     def _once_open(self, document: VideoDocument, receive: Callable[[Any], object]) -> Callable[[Any], None]:
-        """Return what takes in the messages of a job that may open a session first."""
+        """Return a receiver for a job that may open a session first."""
 
         def received(message: Any) -> None:
             if isinstance(message, _Opened):

@@ -1,4 +1,4 @@
-"""Short jobs beside the main one: measuring, saving. They never stand in the way of painting."""
+"""One-off tasks beside the main job: measuring and saving never block painting."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a person sees."""
+"""The panel and its dialogs."""

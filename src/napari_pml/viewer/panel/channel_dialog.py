@@ -1,4 +1,4 @@
-"""The dialog in which a person chooses what the network sees: a channel, a slice, or up to three of them as colours."""
+"""Dialog to choose what the network sees: a channel, a slice, or up to three of them as colours."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class ChannelDialog(QDialog):
 
 
 def has_choice(image: Image | None, viewer: ViewerModel) -> bool:
-    """Tell whether there is something to choose: a fourth axis, or other grey videos of the same size."""
+    """Return whether there is something to choose: a fourth axis, or other grey videos of the same size."""
     return image is not None and (is_stack(image) or len(_alike(image, viewer)) > 1)
 
 

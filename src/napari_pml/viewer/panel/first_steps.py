@@ -1,4 +1,4 @@
-"""What the panel shows while there is no video: what to do first."""
+"""First steps, shown while there is no video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a person finds help: the tutorial, one click away, and a hint at it on the first day."""
+"""Help: a button that opens the tutorial, and a hint for newcomers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to do next, in a sentence."""
+"""A sentence that says what to do next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from napari_pml.viewer.jobs.progress import spoken
 
 
 def hint(controller: Controller) -> str:
-    """Return the sentence that helps a person on from here."""
+    """Return what to do next."""
     document = controller.document
     if document is None:
         return controller.problem or (

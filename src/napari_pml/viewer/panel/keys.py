@@ -1,4 +1,4 @@
-"""Keys for what is done again and again, as long as the panel is open."""
+"""Keyboard shortcuts while the panel is open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of the panel that shows what the network sees, and where it is unsure."""
+"""Controls that show what the network sees, and where it is unsure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LookInside(QCollapsible):
     """Check boxes for layers over the video, and the plot of the reference pixels; folded at first."""
 
     def __init__(self, controller: Controller) -> None:
-        """Look into what `controller` does."""
+        """Observe `controller`."""
         super().__init__("Look inside", expandedIcon="▼", collapsedIcon="▶")
         self.setToolTip("See where the result is unsure, and what the network sees")
         self.layout().setContentsMargins(0, 0, 0, 0)

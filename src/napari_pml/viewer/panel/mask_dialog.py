@@ -1,4 +1,4 @@
-"""The dialog in which a person chooses a mask as annotation."""
+"""Dialog to choose a mask as annotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objects, from one to hundreds: what the next stroke is, and what may be done with each of them."""
+"""The list of objects, from one to hundreds, with the actions on them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from napari_pml.viewer.document.document import VideoDocument
 from napari_pml.viewer.panel.object_model import SWATCH, ObjectModel, Role, Row, swatch
 
 _ROWS_IN_VIEW = 8
-_MANY = 12  # objects; so many take time to look through, and a filter helps
+_MANY = 12  # objects: from here on a filter helps to find one
 
 Select = QItemSelectionModel.SelectionFlag
 

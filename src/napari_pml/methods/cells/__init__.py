@@ -1,0 +1,1 @@
+"""Many cells of one kind, followed by motion, seeds and a watershed."""

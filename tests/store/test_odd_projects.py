@@ -149,7 +149,8 @@ def test_damaged_records(path):
     @given(damaged(content))
     def check(spoilt):
         (path / "zarr.json").write_bytes(spoilt)
-        with suppress(ProjectError):
+        with suppress(ProjectError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # what it says of an annotation may be spoilt, too
             Project.open(path).close()
 
     check()
@@ -157,13 +158,13 @@ def test_damaged_records(path):
 
 def test_a_damaged_mask_is_named_and_made_again(path):
     (path / "masks/labels/c.3.0.0").write_bytes(b"spoilt")
-    (path / "masks/labels/c.1.0.0").unlink()  # reads as 0
+    (path / "masks/labels/c.0.0.0").unlink()  # reads as 0
     project = Project.open(path)
     session = Session(VIDEO, embedder=ColourEmbedder(), project=project)
-    for t in (1, 3):
+    for t in (0, 3):
         with pytest.raises(ExportError, match=f"mask of frame {t} is damaged"):
             session.masks[t]
-    assert session.stale_frames() == [1, 3]
+    assert session.stale_frames() == [0, 3]
     project.close()
     assert go_on(path)
 

@@ -60,6 +60,11 @@ class DelayedStore(BoundedStore):
         super().set_sync(key, value)
         self._written.add(self.root / key)
 
+    async def delete(self, key: str) -> None:
+        """Remove a file: Zarr keeps none of what is empty."""
+        await super().delete(key)
+        self._written.add(self.root / key)
+
     def flush(self) -> None:
         """See to it that what was written is on the disk."""
         durable.sync(self._written)
@@ -81,6 +86,11 @@ class DurableStore(BoundedStore):
         self._ensure_open_sync()
         self._check_writable()
         durable.write(self.root / key, value.as_buffer_like())
+
+    async def delete(self, key: str) -> None:
+        """Remove a file: Zarr keeps none of what is empty."""
+        await super().delete(key)
+        await asyncio.to_thread(durable.sync, [self.root / key])
 
 
 def _check_file(path: Path) -> None:

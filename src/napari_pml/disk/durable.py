@@ -20,13 +20,12 @@ def replace(unfinished: Path, path: Path) -> None:
 
 
 def sync(paths: Iterable[Path]) -> None:
-    """See to it that files, and what their folders know of them, are on the disk; those that are gone do not matter."""
-    folders = set()
+    """See to it that files, and what their folders know of them, are on the disk; some may have been removed."""
+    paths = set(paths)
     for path in paths:
         with suppress(FileNotFoundError):
             _sync(path)
-            folders.add(path.parent)
-    for folder in folders:
+    for folder in {path.parent for path in paths}:
         sync_folder(folder)
 
 

@@ -41,8 +41,8 @@ FLUSH_S = 10.0
 NO_MASK = -1
 """The revision of a frame that has no mask yet."""
 
-UNKNOWN = 0
-"""The checksum of a mask that an earlier version has written."""
+NO_CHECKSUM, UNKNOWN = 0, 1
+"""In place of a checksum: that of no mask at all; that of a mask which an earlier version has written."""
 
 RECENT_BYTES = 64 * 1024**2
 """Bytes of the masks used last that stay in memory, uncompressed: some 75 masks of 854 x 480."""
@@ -52,7 +52,7 @@ class MaskStore:
     """The masks of one video, and of which revision each is; for one writer and many readers.
 
     The group holds `labels` (T, H, W) uint16, `confidence` (T, h, w) uint8 (1/255 each), `certainty` (T,) float32,
-    `checksum` (T,) uint32 of both and `revision` (T,) int64. A frame's revision is taken away before its pixels are
+    `revision` (T,) int64 and `checksum` (T,) uint32 of all that. A frame's revision is taken away before its pixels are
     written and set after them, so that a killed process leaves no half-written frame that counts as finished. (Zarr
     writes every chunk in one piece.) After a power cut, any file may be an earlier one or gone. So `flushed` (T,) says
     which revisions are on the disk itself, and when the store is opened, the others are held against their checksums.
@@ -92,12 +92,13 @@ class MaskStore:
             "confidence": ((1, *grid), (n_frames, *grid), "uint8", 0),
             "revision": ((n_frames,), (n_frames,), "int64", NO_MASK),
             "certainty": ((n_frames,), (n_frames,), "float32", np.nan),
-            "checksum": ((n_frames,), (n_frames,), "uint32", UNKNOWN),
+            "checksum": ((n_frames,), (n_frames,), "uint32", NO_CHECKSUM),
             "flushed": ((n_frames,), (n_frames,), "int64", NO_MASK),
         }
         self._disk = None if path is None else DelayedStore(path)
         try:
             group: Any = zarr.open_group(self._disk or MemoryStore(), mode="a")
+            is_earlier = "revision" in group and "checksum" not in group
             for name, (chunks, size, dtype, empty) in wanted.items():
                 if name not in group:
                     group.create_array(
@@ -109,6 +110,8 @@ class MaskStore:
                         compressors=CHECKED,
                         chunk_key_encoding=ONE_FOLDER,
                     )
+            if is_earlier:
+                group["checksum"][:] = UNKNOWN
             found = {name: (group[name].chunks, group[name].shape, str(group[name].dtype)) for name in wanted}
         except OSError as error:
             raise ExportError(f"Masks cannot be kept at {path}: {error}. Choose another place.") from error
@@ -242,9 +245,9 @@ class MaskStore:
             before, after, certainties = self.revisions, self.revisions, self.certainties
             before[mask.t], after[mask.t] = NO_MASK, mask.revision
             certainties[mask.t] = certainty(mask.labels, mask.confidence)
-            self._checksums[mask.t] = _checksum(mask.labels, stored)
+            self._checksums[mask.t] = _checksum(mask.labels, stored, mask.revision)
             try:
-                self._will_change(self._revisions < mask.revision)
+                self._will_change((self._revisions < mask.revision) | (np.arange(self.shape[0]) == mask.t))
                 if mask.t in self:
                     self._revision[:] = before
                 self._labels[mask.t] = mask.labels
@@ -309,7 +312,8 @@ class MaskStore:
             labels, stored = self._labels[t], self._confidence[t]
         except UNREADABLE:
             return None
-        return (labels, stored) if self._checksums[t] in (UNKNOWN, _checksum(labels, stored)) else None
+        wanted = UNKNOWN, _checksum(labels, stored, int(self._revisions[t]))
+        return (labels, stored) if self._checksums[t] in wanted else None
 
     def _check_frames(self, frames: list[int]) -> None:
         """Let go of those frames that are damaged, and warn; of the others, find the certainty."""
@@ -354,9 +358,11 @@ class FinishedMasks(Sequence[FrameMask]):
         return self._masks.latest(self._frames[index])
 
 
-def _checksum(labels: Labels, stored: NDArray[np.uint8]) -> int:
+def _checksum(labels: Labels, stored: NDArray[np.uint8], revision: int) -> int:
     """Return a number that differs between masks, and is never `UNKNOWN`."""
-    found = zlib.crc32(np.ascontiguousarray(stored).data, zlib.crc32(np.ascontiguousarray(labels).data))
+    found = zlib.crc32(str(revision).encode())
+    for array in (labels, stored):
+        found = zlib.crc32(np.ascontiguousarray(array).data, found)
     return max(found, UNKNOWN + 1)
 
 

@@ -1,4 +1,5 @@
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -222,14 +223,18 @@ def test_published_weights_become_those_of_the_trunk():
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("trunk", TRUNKS)
 def test_every_trunk_sees_a_spot_in_the_cell_where_it_is(trunk):
-    """Filters of random networks point anywhere; on average, features change around the spot."""
+    """Filters of random networks point anywhere; those of a network and of its mirror image point around the spot."""
     frames = torch.full((2, 3, 96, 128), 0.5)
     frames[1, :, 44:52, 68:76] = 1.0
     found = []
-    for seed in range(10):
+    for seed, mirrored in product(range(5), (False, True)):
         torch.manual_seed(seed)
+        net = trunk().eval()
         with torch.no_grad():
-            for features in trunk().eval()(frames):
+            for weight in net.parameters():
+                if mirrored and weight.ndim == 4:
+                    weight.copy_(weight.flip(-1, -2))
+            for features in net(frames):
                 change = (features[1] - features[0]).square().sum(0)
                 change = (change - change.median()).clamp_min(0)  # what changes everywhere says nothing
                 rows, columns = (change.sum(axis) / change.sum() for axis in (1, 0))

@@ -26,12 +26,13 @@ def test_its_layers_come_back(tmp_path, monkeypatch):
     assert [layer.name for layer in viewer.layers] == [
         "shapes", "shapes masks", "shapes strokes", "shapes shapes", "shapes points"
     ]  # fmt: skip
+    with np.load(tmp_path / "expected.npz") as expected:
+        np.testing.assert_array_equal(np.asarray(viewer.layers["shapes masks"].data[:]), expected["masks"])
     controller = Controller(viewer, Runner())
     controller.choose_image(viewer.layers["shapes"])
     controller.propagate()
     assert controller.document.objects == {1, 2, 3}
     assert controller.document.names == {1: "disc"}
     assert controller.document.appearance.colour(1) == (1.0, 128 / 255, 0.0, 1.0)
-    with np.load(tmp_path / "expected.npz") as expected:
-        np.testing.assert_array_equal(np.asarray(viewer.layers["shapes masks"].data[:]), expected["masks"])
+    assert controller.document.frames_done == len(viewer.layers["shapes masks"].data)
     controller.leave()

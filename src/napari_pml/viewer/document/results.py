@@ -39,7 +39,7 @@ def calibration_of(scale: Iterable[float], units: Iterable[Any], data: Any) -> C
     of_time, *of_pixel = list(units)[-3:]
     video = getattr(data, "video", None)
     seconds = times = None
-    damaged = video.damaged if video is not None else ()
+    damaged = tuple(video.damaged) if video is not None else ()
     if of_time.is_compatible_with("second"):
         seconds = float((frame * of_time).to("second").magnitude)
     elif video is not None:

@@ -149,7 +149,8 @@ class MaskHeadPml:
             here = annotated.labels[~others, 0].unique()
             others &= (annotated.kinds == ReferenceSource.GIVEN) | ~torch.isin(annotated.labels[:, 0], here)
         matched, labels = [self._matched[others]], [annotated.labels[others, 0]]
-        trusted = finished if finished and finished[0].t in self._annotations.complete else finished[:1]
+        source = [finished[0]] if len(finished) else []
+        trusted = finished if source and source[0].t in self._annotations.complete else source
         for sample in self._finished.adaptation(trusted, self._annotations.complete):
             matched.append(self.net.matched(sample.embeddings))
             labels.append(sample.labels[:, 0])

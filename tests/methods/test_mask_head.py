@@ -17,11 +17,10 @@ from napari_pml.methods.mask_head.evidence import (
     References,
     distance_to_strokes,
     gather_evidence,
-    labels_of_cells,
 )
 from napari_pml.methods.mask_head.network import MaskHead, load_mask_head, scores_of
 from napari_pml.methods.mask_head.segmentation import MARGIN, MaskHeadPml, possible_box, wider_box
-from napari_pml.methods.matching import NOBODY
+from napari_pml.methods.matching import NOBODY, labels_of_cells
 from napari_pml.methods.pml.pml import Pml
 
 CPU = torch.device("cpu")

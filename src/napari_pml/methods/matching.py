@@ -118,3 +118,21 @@ def nearest_of_labels_in_window(
             inside = part.inside[tile]
             index[label[:, None].expand_as(inside)[inside], part.cells[tile][inside]] = found[inside]
     return index
+
+
+def labels_of_cells(shares: torch.Tensor) -> torch.Tensor:
+    """Return the commonest label of each cell, or `NOBODY` where no label has a share.
+
+    A label that is commonest nowhere gets the cell of which it fills most: nothing is too small to be followed.
+
+    Args:
+        shares: (L, h, w).
+
+    Returns:
+        (h, w) int64.
+    """
+    labels = shares.argmax(0).masked_fill(shares.amax(0) == 0, NOBODY)
+    present = torch.bincount(labels.flatten() - NOBODY, minlength=len(shares) - NOBODY)[-NOBODY:] > 0
+    small = (shares.flatten(1).any(1) & ~present).nonzero()[:, 0]
+    labels.view(-1)[shares[small].flatten(1).argmax(1)] = small
+    return labels

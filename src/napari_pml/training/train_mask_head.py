@@ -21,10 +21,9 @@ from napari_pml.methods.mask_head.evidence import (
     PreviousMask,
     References,
     gather_evidence,
-    labels_of_cells,
 )
 from napari_pml.methods.mask_head.network import MaskHead, scores_of
-from napari_pml.methods.matching import NOBODY
+from napari_pml.methods.matching import NOBODY, labels_of_cells
 from napari_pml.training.clips import Clip, ClipSampler
 from napari_pml.training.interaction import corrections, first_strokes
 from napari_pml.training.loop import LoopConfig, StepReport, Training, run

@@ -18,7 +18,7 @@ from napari_pml.embedding.protocol import Embedder
 from napari_pml.embedding.weights import about_weights, load_weights
 from napari_pml.errors import WeightsError
 from napari_pml.grid import pixel_counts
-from napari_pml.methods.matching import NOBODY
+from napari_pml.methods import matching
 from napari_pml.types import Labels
 
 STRIDE = 4
@@ -200,17 +200,10 @@ def shares_of_labels(mask: Labels, ids: Sequence[int]) -> torch.Tensor:
 def labels_of_cells(shares: torch.Tensor) -> torch.Tensor:
     """Return the commonest label of each cell of stride 8, as matching sees a mask.
 
-    A label that is commonest nowhere gets the cell of which it fills most: nothing is too small to be followed.
-
     Args:
         shares: (L, 2 h, 2 w), see `shares_of_labels`.
 
     Returns:
-        (h, w) int64 in 0..L - 1, or `NOBODY`.
+        (h, w) int64 in 0..L - 1, or `matching.NOBODY`.
     """
-    coarse = F.avg_pool2d(shares, 2)
-    labels = coarse.argmax(0).masked_fill(coarse.sum(0) == 0, NOBODY)
-    seen = torch.bincount(labels.flatten() - NOBODY, minlength=len(shares) - NOBODY)[-NOBODY:] > 0
-    small = (coarse.flatten(1).any(1) & ~seen).nonzero()[:, 0]
-    labels.view(-1)[coarse[small].flatten(1).argmax(1)] = small
-    return labels
+    return matching.labels_of_cells(F.avg_pool2d(shares, 2))

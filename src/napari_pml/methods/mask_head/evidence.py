@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 
-from napari_pml.methods.matching import NOBODY, global_matching, local_matching
+from napari_pml.methods.matching import NOBODY, global_matching, labels_of_cells, local_matching
 
 WINDOW = 8
 """Radius around each cell, in cells of 8 pixels, in which the previous mask is searched."""
@@ -136,24 +136,6 @@ def gather_evidence(
         OwnAndOthers(nearness),
         prior,
     )
-
-
-def labels_of_cells(shares: torch.Tensor) -> torch.Tensor:
-    """Return the commonest label of each cell, or `NOBODY` where no label has a share.
-
-    A label that is commonest nowhere gets the cell of which it fills most: nothing is too small to be followed.
-
-    Args:
-        shares: (L, h, w).
-
-    Returns:
-        (h, w) int64.
-    """
-    labels = shares.argmax(0).masked_fill(shares.amax(0) == 0, NOBODY)
-    present = torch.bincount(labels.flatten() - NOBODY, minlength=len(shares) - NOBODY)[-NOBODY:] > 0
-    small = (shares.flatten(1).any(1) & ~present).nonzero()[:, 0]
-    labels.view(-1)[shares[small].flatten(1).argmax(1)] = small
-    return labels
 
 
 def distance_to_strokes(painted: torch.Tensor) -> torch.Tensor:
